@@ -1,0 +1,422 @@
+"""What the operator set: one frozen `Settings`, made by one `load()`.
+
+Three things read the declarations below, which is the point of their existing: the loader (types, ranges, defaults),
+the reference documentation (the descriptions), and the environment overrides (``SEALGATE_SERVER__PORT``).
+This is the only module that reads the environment or configuration files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from sealgate.errors import ConfigError
+
+DEFAULT_FILE = "sealgate.toml"
+PREFIX = "SEALGATE_"
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+
+class Secret:
+    """A value that never shows itself: not in ``repr``, not in logs, not in JSON."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the gateway listens and how it treats callers."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 3000
+    public_url: Annotated[str | None, Meta(description="The address callers use, where it is not host and port.")] = (
+        None
+    )
+    default_model: Annotated[str | None, Meta(description="Model for requests that name none.")] = None
+    hosts: Annotated[
+        tuple[str, ...], Meta(description="Host names this server answers for; empty means any (row A9).")
+    ] = ()
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body, in bytes.")] = 32 * 1024 * 1024
+    max_connections: Annotated[int, Meta(ge=1, description="Open connections before new ones get 503.")] = 4096
+    usage_on_finish_chunk: Annotated[
+        bool, Meta(description="Streamed usage rides on the finish chunk instead of a chunk without choices.")
+    ] = False
+    models_public: Annotated[bool, Meta(description="Whether /v1/models answers without a key.")] = True
+    discover: Annotated[
+        bool | None,
+        Meta(
+            description="Offer the sandbox, providers whose keys are in the environment, and local model servers. "
+            "Unset: only where no provider is configured."
+        ),
+    ] = None
+
+
+class Storage(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where keys and the ledger live."""
+
+    url: Annotated[
+        str | None, Meta(description="sqlite:///FILE or postgresql://…; unset: a SQLite file in data_dir.")
+    ] = None
+    data_dir: Annotated[str, Meta(description="Folder for the database, key files and the spool.")] = ".sealgate"
+
+
+class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
+    """An OpenID Connect issuer. Read and kept; tokens are not accepted by this version, and the start says so."""
+
+    issuer: Annotated[str, Meta(description="The exact `iss` of its tokens.")]
+    audience: Annotated[tuple[str, ...], Meta(description="Accepted `aud` values.")] = ()
+
+
+class Auth(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may call."""
+
+    required: Annotated[
+        bool, Meta(description="Whether a key is needed. May be false only on a loopback address.")
+    ] = True
+    pepper: Annotated[
+        Secret | None,
+        Meta(description="Key for the key digests, shared by replicas; unset: a file in data_dir made at first start."),
+    ] = None
+    issuers: Annotated[dict[str, Issuer], Meta(description="OpenID Connect issuers by a free name.")] = field(
+        default_factory=dict
+    )
+
+
+class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
+    """All limits on time, in seconds (``wire.md`` 9.3, ``reliability.md`` 4.1)."""
+
+    header: Annotated[Seconds, Meta(description="To receive a request's head.")] = 10
+    body: Annotated[Seconds, Meta(description="To receive a request's body.")] = 60
+    idle: Annotated[Seconds, Meta(description="An idle keep-alive connection is closed after this.")] = 75
+    write_stall: Annotated[Seconds, Meta(description="A caller that stops reading is cut after this.")] = 60
+    keep_alive: Annotated[Seconds, Meta(description="Silence on a stream before a comment line is sent.")] = 15
+    connect: Annotated[Seconds, Meta(description="To connect to a provider, TLS included.")] = 5
+    first_content: Annotated[
+        Seconds, Meta(description="Silence of a provider before its first content, while another route is left.")
+    ] = 60
+    gap: Annotated[Seconds, Meta(description="Silence of a provider in the middle of a stream.")] = 180
+    total: Annotated[Seconds, Meta(description="A whole answer, failover included.")] = 180
+    max_total: Annotated[Seconds, Meta(description="Upper bound of X-Tresor-Timeout-Seconds.")] = 600
+    drain: Annotated[Seconds, Meta(description="Running requests may finish for this long after SIGTERM.")] = 120
+
+
+class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the operator sees."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged.")] = (
+        "info"
+    )
+    format: Annotated[
+        Literal["auto", "json", "console"],
+        Meta(description="Log form; auto: console on a terminal, JSON lines elsewhere."),
+    ] = "auto"
+    access_log: Annotated[bool, Meta(description="One line per request, without content.")] = True
+    metrics: Annotated[
+        Literal["public", "key", "off"], Meta(description="/metrics for everyone, for admin keys, or for nobody.")
+    ] = "public"
+
+
+class Provider(Struct, frozen=True, forbid_unknown_fields=True):
+    """One provider account or server; the table's name is the middle part of ``region/provider/model``."""
+
+    kind: Annotated[str, Meta(description="A row of the provider table.")]
+    name: Annotated[Name | None, Meta(description="Middle part of its routes, where two tables share one.")] = None
+    region: Annotated[Name, Meta(description="First part of its routes.")] = "global"
+    base_url: Annotated[str | None, Meta(description="Root of its API, where it is not the kind's own.")] = None
+    api_key: Annotated[
+        tuple[Secret, ...], Meta(description="env::NAME, path::FILE, none, the key itself, or a list of them.")
+    ] = ()
+    proxy: Annotated[str | None, Meta(description="HTTP proxy to reach it through.")] = None
+    ca_file: Annotated[str | None, Meta(description="PEM file of the authorities to trust for it.")] = None
+    client_cert: Annotated[str | None, Meta(description="PEM file with certificate and key to show to it.")] = None
+    media: Annotated[
+        Literal["pass", "data"] | None, Meta(description="Media by https URL: pass on, or take data URLs only.")
+    ] = None
+    media_fetch: Annotated[bool, Meta(description="Fetch media by URL where the provider needs bytes.")] = False
+    retries: Annotated[int, Meta(ge=0, le=5, description="More attempts on the same route before the next.")] = 0
+    deployment: Annotated[str | None, Meta(description="Azure: deployment used for every model.")] = None
+    api_version: Annotated[str | None, Meta(description="Azure: the api-version parameter of the older API.")] = None
+    aws_region: Annotated[str | None, Meta(description="Bedrock, SageMaker: the AWS region.")] = None
+    project: Annotated[str | None, Meta(description="Vertex: the project.")] = None
+    location: Annotated[str | None, Meta(description="Vertex: the location.")] = None
+    endpoint: Annotated[str | None, Meta(description="SageMaker: the endpoint.")] = None
+    carries: Annotated[Literal["openai", "tgi"] | None, Meta(description="SageMaker: the wire inside.")] = None
+    anthropic_version: Annotated[str | None, Meta(description="Anthropic: the API version to send.")] = None
+    api_model: Annotated[str | None, Meta(description="Vertex, Bedrock: which publisher's wire.")] = None
+    extra_headers: Annotated[
+        tuple[str, ...], Meta(description="Header names a caller may set by tensorzero::extra_headers.")
+    ] = ()
+    tokens_per_second: Annotated[
+        Positive | None, Meta(description="Sandbox: its pace; unset: as fast as it can.")
+    ] = None
+
+
+class Route(Struct, frozen=True, forbid_unknown_fields=True):
+    """One place where a model runs."""
+
+    provider: Annotated[str, Meta(description="Name of a table under [providers].")]
+    model: Annotated[str, Meta(min_length=1, description="The provider's own name of the model.")]
+    weight: Annotated[float, Meta(ge=0, description="Share under the policy `weighted`.")] = 1
+    input_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million prompt tokens.")] = None
+    output_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million completion tokens.")] = None
+    currency: Annotated[str, Meta(description="Currency of the prices.")] = "USD"
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model callers can name; the table's name is its key."""
+
+    routes: Annotated[tuple[Route, ...], Meta(min_length=1, description="Where it runs, the preferred one first.")]
+    type: Annotated[Literal["chat", "embedding", "transcription"], Meta(description="What it does.")] = "chat"
+    aliases: Annotated[tuple[str, ...], Meta(description="Other names for it.")] = ()
+    context_tokens: Annotated[Count | None, Meta(description="Longest prompt and answer together.")] = None
+    max_output_tokens: Annotated[Count | None, Meta(description="Longest answer.")] = None
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the operator can set; each table is optional."""
+
+    server: Server = Server()
+    storage: Storage = Storage()
+    auth: Auth = Auth()
+    timeouts: Timeouts = Timeouts()
+    telemetry: Telemetry = Telemetry()
+    providers: dict[Name, Provider] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.storage.data_dir)
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL with the default filled in."""
+        return self.storage.url or f"sqlite:///{self.storage.data_dir}/sealgate.db"
+
+    @property
+    def discovers(self) -> bool:
+        return not self.providers if self.server.discover is None else self.server.discover
+
+
+FREE_TABLES = ("providers", "models", "auth.issuers")
+"""Tables whose own keys are chosen by the operator."""
+
+
+def load(
+    path: str | Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the file, lay the environment over it, check everything.
+
+    The file is ``path``, else ``SEALGATE_CONFIG``, else ``./sealgate.toml`` if there is one, else nothing.
+    ``overrides`` are variables laid over the environment's (the command line's options). Raises `ConfigError` whose
+    text names the file, the key, and the nearest valid key.
+    """
+    environ = {**environ, **(overrides or {})}
+    file = _find(path, environ)
+    raw = _read(file) if file else {}
+    where = str(file) if file else "the environment"
+    _overlay(raw, environ)
+    try:
+        _refuse_unknown(raw, Settings, ())
+        _place_secrets(raw, environ)
+        settings = msgspec.convert(raw, Settings, dec_hook=_secret_hook)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_plain(error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    _check(settings, where)
+    return settings
+
+
+def environment_secrets(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, Secret]:
+    """Those of ``names`` that are set in the environment: how provider keys are found without configuration."""
+    return {name: Secret(environ[name]) for name in names if environ.get(name)}
+
+
+def _find(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = path or environ.get(PREFIX + "CONFIG")
+    if named:
+        return Path(named)
+    default = Path(DEFAULT_FILE)
+    return default if default.is_file() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None
+
+
+def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Put ``SEALGATE_SERVER__PORT=8080`` at ``raw["server"]["port"]``."""
+    tables = {name: hint for name, hint in _hints(Settings).items() if name not in FREE_TABLES}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or "__" not in variable:
+            continue
+        table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
+        if table not in tables or key not in _hints(tables[table]):
+            known = [f"{PREFIX}{t}__{k}".upper() for t in tables for k in _hints(tables[t])]
+            raise ConfigError(f"the environment variable {variable} sets nothing{_nearest(variable, known)}")
+        raw.setdefault(table, {})[key] = _from_text(value, _hints(tables[table])[key], variable)
+
+
+def _from_text(value: str, hint: Any, variable: str) -> Any:
+    """A variable's text as the type it stands for; lists are written as in TOML."""
+    if _mentions(hint, Secret) or not value:
+        return value
+    if value.startswith("["):
+        try:
+            return tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{variable} is not a valid list: {error}") from None
+    try:
+        return msgspec.to_builtins(msgspec.convert(value, hint, strict=False))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{variable}: {_plain(error)}") from None
+
+
+def _refuse_unknown(value: Any, hint: Any, path: tuple[str, ...]) -> None:
+    """Raise for the first key that no declaration knows, naming the nearest one."""
+    if isinstance(value, list):
+        for item in value:
+            _refuse_unknown(item, hint, path)
+        return
+    if not isinstance(value, dict):
+        return
+    struct, free = _struct_in(hint), ".".join(path) in FREE_TABLES
+    if struct is None:
+        return
+    known = _hints(struct)
+    for key, inner in value.items():
+        if not free and key not in known:
+            place = f"[{'.'.join(path)}]" if path else "the top level"
+            raise ConfigError(f"unknown key '{key}' in {place}{_nearest(key, known)}")
+        _refuse_unknown(inner, struct if free else known[key], (*path, key))
+
+
+def _place_secrets(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Turn ``env::NAME`` and ``path::FILE`` into secrets, where secrets stand."""
+    auth = raw.get("auth")
+    if isinstance(auth, dict) and "pepper" in auth:
+        auth["pepper"] = next(iter(_secrets(auth["pepper"], "auth.pepper", environ)), None)
+    providers = raw.get("providers")
+    for name, provider in providers.items() if isinstance(providers, dict) else ():
+        if isinstance(provider, dict) and "api_key" in provider:
+            where = f"providers.{name}.api_key"
+            provider["api_key"] = tuple(_secrets(provider["api_key"], where, environ))
+
+
+def _secrets(value: Any, where: str, environ: Mapping[str, str]) -> Iterator[Secret]:
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, str):
+            raise ConfigError(f"{where} must be a string or a list of strings")
+        scheme, found, rest = item.partition("::")
+        if item == "none":
+            continue
+        if found and scheme == "env":
+            if not environ.get(rest):
+                raise ConfigError(f"{where} names the environment variable {rest}, which is not set")
+            yield Secret(environ[rest])
+        elif found and scheme == "path":
+            yield Secret(_secret_file(Path(rest), where))
+        elif not item:
+            raise ConfigError(f"{where} is empty; write none where there is no key")
+        else:
+            yield Secret(item)
+
+
+def _secret_file(file: Path, where: str) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where} names the file {file}, which cannot be read: {error}") from None
+    if not text:
+        raise ConfigError(f"{where} names the file {file}, which is empty")
+    return text
+
+
+def _secret_hook(kind: type, value: Any) -> Any:
+    if isinstance(value, kind):
+        return value
+    raise ValueError("expected a secret")
+
+
+def _check(settings: Settings, where: str) -> None:
+    """What the types cannot say."""
+    for key, model in settings.models.items():
+        for route in model.routes:
+            if route.provider not in settings.providers:
+                nearest = _nearest(route.provider, settings.providers)
+                raise ConfigError(
+                    f"{where}: a route of model '{key}' names the provider '{route.provider}', "
+                    f"but there is no [providers.{route.provider}]{nearest}"
+                )
+    if not settings.auth.required and not is_loopback(settings.server.host):
+        raise ConfigError(
+            f"{where}: auth.required = false is allowed only on a loopback address, "
+            f"and server.host is {settings.server.host}"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    return host in ("localhost", "::1") or (host.startswith("127.") and host.replace(".", "").isdigit())
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    """msgspec's sentence with the place first, as the operator wrote it."""
+    text, _, place = str(error).partition(" - at `$")
+    return f"{place.rstrip('`').lstrip('.') or 'the file'}: {text}"
+
+
+def _hints(struct: Any) -> dict[str, Any]:
+    return typing.get_type_hints(struct, include_extras=True)
+
+
+def _mentions(hint: Any, kind: type) -> bool:
+    return hint is kind or any(_mentions(part, kind) for part in typing.get_args(hint))
+
+
+def _struct_in(hint: Any) -> Any:
+    """The Struct that a type hint holds, through Annotated, Optional, tuple and dict values."""
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return hint
+    return next((found for part in typing.get_args(hint) if (found := _struct_in(part)) is not None), None)

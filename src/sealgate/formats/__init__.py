@@ -1,0 +1,1 @@
+"""Pure formats: bytes in, values out. Nothing here does I/O or knows the rest of the house."""
