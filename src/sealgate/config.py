@@ -97,9 +97,9 @@ class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
     """Who may call."""
 
-    required: Annotated[
-        bool, Meta(description="Whether a key is needed. May be false only on a loopback address.")
-    ] = True
+    required: Annotated[bool, Meta(description="Whether a key is needed. May be false only on a loopback address.")] = (
+        True
+    )
     pepper: Annotated[
         Secret | None,
         Meta(description="Key for the key digests, shared by replicas; unset: a file in data_dir made at first start."),
@@ -173,9 +173,9 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     extra_headers: Annotated[
         tuple[str, ...], Meta(description="Header names a caller may set by tensorzero::extra_headers.")
     ] = ()
-    tokens_per_second: Annotated[
-        Positive | None, Meta(description="Sandbox: its pace; unset: as fast as it can.")
-    ] = None
+    tokens_per_second: Annotated[Positive | None, Meta(description="Sandbox: its pace; unset: as fast as it can.")] = (
+        None
+    )
 
 
 class Route(Struct, frozen=True, forbid_unknown_fields=True):

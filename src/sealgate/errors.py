@@ -102,6 +102,7 @@ CODES: dict[str, Code] = _table(
     Code("invalid_episode_id", 400, "The episode id must be a UUID of version 7 that is not in the future."),
     # Names, routes, limits: matrix rows D.
     Code("model_not_found", 404, "There is no such model."),
+    Code("session_not_found", 404, "There is no such session."),
     Code("conflicting_route", 400, "The region or provider given contradicts the model name."),
     Code("no_matching_route", 404, "No route of this model lies in that region or at that provider."),
     Code("invalid_failover", 400, "failover must be a list of at most 5 known model names."),
@@ -122,12 +123,29 @@ CODES: dict[str, Code] = _table(
     Code("upstream_error", 502, "The provider failed.", should_retry=False),
     Code("upstream_overloaded", 503, "The provider is overloaded.", should_retry=False),
     Code("upstream_bad_response", 502, "The provider's answer could not be understood.", should_retry=False),
-    Code("upstream_redirect", 502, "The provider answered with a redirect, which is never followed.", should_retry=False),
+    Code(
+        "upstream_redirect", 502, "The provider answered with a redirect, which is never followed.", should_retry=False
+    ),
     Code("upstream_response_too_large", 502, "The provider's answer is too large.", should_retry=False),
     Code("upstream_pool_exhausted", 503, "Too many requests wait for a connection to the provider.", retry_after=1),
-    Code("upstream_stream_truncated", 502, "The provider's stream ended before the answer was complete.", should_retry=False),
-    Code("upstream_stream_reset", 502, "The connection to the provider broke before the answer was complete.", should_retry=False),
-    Code("upstream_stream_timeout", 504, "The provider stopped sending before the answer was complete.", should_retry=False),
+    Code(
+        "upstream_stream_truncated",
+        502,
+        "The provider's stream ended before the answer was complete.",
+        should_retry=False,
+    ),
+    Code(
+        "upstream_stream_reset",
+        502,
+        "The connection to the provider broke before the answer was complete.",
+        should_retry=False,
+    ),
+    Code(
+        "upstream_stream_timeout",
+        504,
+        "The provider stopped sending before the answer was complete.",
+        should_retry=False,
+    ),
     Code("upstream_bad_stream", 502, "The provider's stream could not be understood.", should_retry=False),
     # Ourselves: matrix rows F18, H, I.
     Code("storage_unavailable", 503, "The request could not be recorded, so it was not answered.", retry_after=5),
@@ -228,9 +246,7 @@ class Failure(enum.Enum):
         return self in _FINAL
 
 
-_FINAL = frozenset(
-    {Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE, Failure.UNSUPPORTED}
-)
+_FINAL = frozenset({Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE, Failure.UNSUPPORTED})
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ class Event(NamedTuple):
     data: bytes
 
 
-class LineTooLong(ValueError):
+class LineTooLongError(ValueError):
     """A line without end passed the cap; the stream cannot be trusted any more."""
 
 
@@ -48,7 +48,7 @@ class EventReader:
         self._after_cr = False
 
     def feed(self, piece: bytes) -> list[Event]:
-        """Take the next bytes. Raises `LineTooLong` when a line or an event's data passes the cap."""
+        """Take the next bytes. Raises `LineTooLongError` when a line or an event's data passes the cap."""
         if self._at_start and piece:
             piece = self._without_bom(piece)
         if self._after_cr and piece:
@@ -87,7 +87,7 @@ class EventReader:
             self._parts.append(piece)
             self._size += len(piece)
             if self._size > self._max_line:
-                raise LineTooLong(f"a line is longer than {self._max_line} bytes")
+                raise LineTooLongError(f"a line is longer than {self._max_line} bytes")
 
     def _events(self, lines: list[bytes]) -> list[Event]:
         found: list[Event] = []
@@ -111,4 +111,4 @@ class EventReader:
         self._data.append(line)
         self._data_size += len(line)
         if self._data_size > self._max_line:
-            raise LineTooLong(f"an event is longer than {self._max_line} bytes")
+            raise LineTooLongError(f"an event is longer than {self._max_line} bytes")

@@ -1,0 +1,29 @@
+"""Azure OpenAI: OpenAI's wire at a resource of one's own.
+
+Source: Azure OpenAI REST API reference. Without ``api_version`` the version-less API is used, where the deployment is
+the model; with it the older API, where the deployment is a part of the path.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from sealgate.providers.base import Account
+
+
+class AzureHost:
+    """``{resource}/openai/v1/chat/completions`` with the header ``api-key``."""
+
+    def url(self, account: Account, model: str) -> str:
+        root = account.base_url.removesuffix("/openai/v1").removesuffix("/openai")
+        if account.api_version is None:
+            return f"{root}/openai/v1/chat/completions"
+        deployment = quote(account.deployment or model, safe="")
+        version = quote(account.api_version, safe="")
+        return f"{root}/openai/deployments/{deployment}/chat/completions?api-version={version}"
+
+    def credential(self, secret: str) -> dict[str, str]:
+        return {"api-key": secret}
+
+
+AZURE = AzureHost()

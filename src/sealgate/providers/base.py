@@ -1,0 +1,120 @@
+"""What a provider is made of: a wire (the message format), a host (address and credentials), a kind (one table row).
+
+A `Wire` is pure: it turns the caller's request, in OpenAI's shape, into a body, and what comes back into chunks or a
+completion in OpenAI's shape. A `Host` says where a body goes and which headers carry the credential. A new provider
+that speaks OpenAI's wire is one `Kind` in the table; a new wire is one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from sealgate.errors import UpstreamError
+
+Json = dict[str, Any]
+
+
+class Prompt(NamedTuple):
+    """What a wire needs of a request: the caller's fields in OpenAI's shape, without the gateway's own."""
+
+    fields: Json
+    stream: bool
+    extra_body: Json
+    extra_headers: Mapping[str, str]
+    trace: Mapping[str, str]
+    """``traceparent`` and ``tracestate`` as they came (W3C Trace Context)."""
+
+
+class Reader(Protocol):
+    """Reads one answer. ``feed`` takes the body's pieces; ``end`` says that the body has ended properly."""
+
+    def feed(self, piece: bytes) -> Iterable[Json]:
+        """Chunks that this piece completed, in OpenAI's shape. Raises `UpstreamError`."""
+
+    def end(self) -> Iterable[Json]:
+        """What the end of the body completes: a whole answer, or nothing. Raises `UpstreamError`."""
+
+
+class Wire(Protocol):
+    """A message format."""
+
+    def write(self, kind: Kind, prompt: Prompt, model: str) -> bytes:
+        """The upstream request's body."""
+
+    def reader(self, *, stream: bool) -> Reader:
+        """A reader for one answer."""
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """What an answer that is not a success says about this route."""
+
+
+class Host(Protocol):
+    """Where a provider lives."""
+
+    def url(self, account: Account, model: str) -> str: ...
+
+    def credential(self, secret: str) -> dict[str, str]:
+        """The headers that carry the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the provider table: everything that sets a provider apart from OpenAI itself.
+
+    ``base_url`` may hold a trailing path. ``key_variables`` are the environment variables under which its key is
+    found without configuration. ``port`` is the usual port of a self-hosted server. ``asks_usage`` False is for
+    providers that refuse ``stream_options`` and send usage anyway. ``max_tokens`` names the one field it understands.
+    ``media_by_url`` is the default of the ``media`` setting. ``reads`` lists the settings beyond the common ones
+    that mean something for it. ``source`` is the page these facts come from.
+    """
+
+    name: str
+    title: str
+    wire: Wire
+    host: Host
+    source: str
+    base_url: str | None = None
+    key_variables: tuple[str, ...] = ()
+    port: int | None = None
+    asks_usage: bool = True
+    max_tokens: str | None = None
+    media_by_url: bool = True
+    capabilities: frozenset[str] = frozenset()
+    reads: frozenset[str] = frozenset()
+    open_catalog: bool = False
+    """Whether any model name may be asked for under its routes, listed or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A configured provider: a kind, an address and a credential that never goes to another address."""
+
+    table: str
+    """Name of its table in the configuration, unique."""
+    name: str
+    """Middle part of its routes."""
+    region: str
+    kind: Kind
+    base_url: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    media_by_url: bool = True
+    retries: int = 0
+    deployment: str | None = None
+    api_version: str | None = None
+    allowed_headers: frozenset[str] = frozenset()
+
+    def headers(self, prompt: Prompt) -> dict[str, str]:
+        """All headers of one request: fixed ones, the credential, the trace, and what the operator lets callers add."""
+        found = dict(self.kind.host.credential(self.secrets[0])) if self.secrets else {}
+        found["content-type"] = "application/json"
+        found["accept"] = "text/event-stream" if prompt.stream else "application/json"
+        found["accept-encoding"] = "identity"
+        found["user-agent"] = "sealgate"
+        if prompt.trace:
+            found.update(prompt.trace)
+        for name, value in prompt.extra_headers.items():
+            if name in self.allowed_headers:
+                found[name] = value
+        return found

@@ -1,0 +1,215 @@
+"""OpenAI's chat completions wire, which most providers and all self-hosted servers speak.
+
+Source: the official Python SDK's types (``openai/types/chat``) and the API reference of chat completions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from sealgate.errors import Failure, UpstreamError
+from sealgate.formats import sse
+from sealgate.providers.base import Account, Json, Kind, Prompt
+
+MAX_ANSWER = 64 * 1024 * 1024
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"})
+"""Values of ``error.code`` or ``error.type`` that say the money is gone, so that waiting does not help."""
+CONTEXT_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
+
+
+class OpenAIWire:
+    """Requests and answers pass nearly as they are."""
+
+    def write(self, kind: Kind, prompt: Prompt, model: str) -> bytes:
+        body = {**prompt.fields, "model": model}
+        if kind.max_tokens:
+            _rename_max_tokens(body, kind.max_tokens)
+        if prompt.stream:
+            body["stream"] = True
+            if kind.asks_usage:
+                # Always asked for: the ledger needs it, whether or not the caller wants to see it.
+                body["stream_options"] = {"include_usage": True}
+        if prompt.extra_body:
+            body.update(prompt.extra_body)
+        return _encode(body)
+
+    def reader(self, *, stream: bool) -> StreamReader | WholeReader:
+        return StreamReader() if stream else WholeReader()
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        if 300 <= status < 400:
+            return UpstreamError(Failure.REDIRECT, status=status)
+        error = _error_of(body)
+        text, code, param = _words(error)
+        failure = _class_of(status, code)
+        return UpstreamError(failure, text, status=status, retry_after=_retry_after(headers), param=param)
+
+
+class StreamReader:
+    """``data:`` events, one chunk each, ended by ``data: [DONE]``."""
+
+    def __init__(self) -> None:
+        self._events = sse.EventReader()
+        self._done = False
+
+    def feed(self, piece: bytes) -> Iterable[Json]:
+        try:
+            events = self._events.feed(piece)
+        except sse.LineTooLongError as error:
+            raise UpstreamError(Failure.BAD_STREAM, str(error)) from None
+        return [self._chunk(event) for event in events if not self._ends(event)] if events else ()
+
+    def end(self) -> Iterable[Json]:
+        return ()
+
+    def _ends(self, event: sse.Event) -> bool:
+        """Whether the answer is over; what an upstream sends after its ``[DONE]`` is not part of it."""
+        if event.data.startswith(b"[DONE]"):
+            self._done = True
+        return self._done
+
+    def _chunk(self, event: sse.Event) -> Json:
+        try:
+            chunk = _decode(event.data)
+        except (msgspec.DecodeError, RecursionError):
+            raise UpstreamError(Failure.BAD_STREAM, "an event is not a JSON object") from None
+        if "choices" not in chunk or event.name == b"error" or chunk.get("error"):
+            _raise_if_error(chunk)
+        return chunk
+
+
+class WholeReader:
+    """One JSON document."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> Iterable[Json]:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > MAX_ANSWER:
+            raise UpstreamError(Failure.TOO_LARGE)
+        return ()
+
+    def end(self) -> Iterable[Json]:
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        try:
+            answer = _decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
+        _raise_if_error(answer)
+        choices = answer.get("choices")
+        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+            raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no choices")
+        return (answer,)
+
+
+class BearerHost:
+    """``POST {base_url}/chat/completions`` with ``Authorization: Bearer``."""
+
+    def url(self, account: Account, model: str) -> str:  # noqa: ARG002
+        return account.base_url + "/chat/completions"
+
+    def credential(self, secret: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {secret}"}
+
+
+def _rename_max_tokens(body: Json, name: str) -> None:
+    for other in ("max_tokens", "max_completion_tokens"):
+        if other != name and other in body:
+            body[name] = body.pop(other)
+
+
+def _error_of(body: bytes) -> Any:
+    """The error in a body of any of the known shapes, or None."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if isinstance(found, list) and found:
+        found = found[0]
+    if not isinstance(found, dict):
+        return None
+    return found.get("error") or found
+
+
+def _words(error: Any) -> tuple[str, str, str | None]:
+    """Message, code and parameter of an error that may be a string, an object, or nothing."""
+    if isinstance(error, str):
+        return error, "", None
+    if not isinstance(error, dict):
+        return "", "", None
+    message = error.get("message") or error.get("detail") or error.get("error")
+    if isinstance(message, dict | list):
+        message = _encode(message).decode()
+    code = next((value for key in ("code", "type") if isinstance(value := error.get(key), str) and value), "")
+    if isinstance(error.get("type"), str) and error["type"] in QUOTA_CODES:
+        code = error["type"]
+    param = error.get("param")
+    return str(message or ""), code, param if isinstance(param, str) else None
+
+
+_BY_STATUS = {
+    400: Failure.INVALID_REQUEST,
+    401: Failure.CREDENTIAL,
+    402: Failure.QUOTA,
+    403: Failure.CREDENTIAL,
+    404: Failure.MODEL_GONE,
+    408: Failure.TIMEOUT,
+    413: Failure.REQUEST_TOO_LARGE,
+    422: Failure.UNPROCESSABLE,
+    429: Failure.RATE_LIMITED,
+    503: Failure.OVERLOADED,
+    504: Failure.TIMEOUT,
+    529: Failure.OVERLOADED,
+}
+
+
+def _class_of(status: int, code: str) -> Failure:
+    """Status first, the error's code where it is more exact; the text never decides."""
+    if code in QUOTA_CODES:
+        return Failure.QUOTA
+    if code in CONTEXT_CODES:
+        return Failure.CONTEXT_LENGTH
+    if code == "unsupported_schema":
+        return Failure.UNSUPPORTED
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= 500 or status in (405, 409, 412, 424, 425):
+        return Failure.SERVER_ERROR
+    return Failure.INVALID_REQUEST if 400 <= status < 500 else Failure.BAD_RESPONSE
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds the provider asks to wait, by ``retry-after-ms`` or ``retry-after``; a date is left aside."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * scale)
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+def _raise_if_error(answer: Json) -> None:
+    """Raise for the error shapes that come with a 200: OpenAI's, OpenRouter's, and vLLM's older flat one."""
+    error = answer.get("error")
+    if not error:
+        if answer.get("object") != "error" and answer.get("type") != "error":
+            return
+        error = answer
+    text, code, param = _words(error)
+    status = error.get("code") if isinstance(error, dict) else None
+    status = status if isinstance(status, int) and 400 <= status < 600 else 500
+    raise UpstreamError(_class_of(status, code), text, status=status, param=param)
+
+
+WIRE = OpenAIWire()
+BEARER = BearerHost()

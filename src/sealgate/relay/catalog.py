@@ -1,0 +1,270 @@
+"""Names and what they stand for: models, routes and accounts, built from the configuration once (``wire.md`` 8)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from sealgate import config
+from sealgate.errors import ConfigError, Problem
+from sealgate.providers.base import Account, Kind
+from sealgate.providers.table import KINDS
+
+AUTO = "auto"
+COMPAT = "tensorzero::"
+COMPAT_PREFIXES = (COMPAT + "function_name::", COMPAT + "model_name::", COMPAT)
+OPTIONAL_SETTINGS = (
+    "media_fetch",
+    "deployment",
+    "api_version",
+    "aws_region",
+    "project",
+    "location",
+    "endpoint",
+    "carries",
+    "anthropic_version",
+    "api_model",
+    "tokens_per_second",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One concrete place where a model runs."""
+
+    account: Account
+    key: str
+    upstream_model: str
+    weight: float = 1
+    input_per_mtok: Decimal | None = None
+    output_per_mtok: Decimal | None = None
+    currency: str = "USD"
+
+    @property
+    def region(self) -> str:
+        return self.account.region
+
+    @property
+    def provider(self) -> str:
+        return self.account.name
+
+    @property
+    def id(self) -> str:
+        return f"{self.account.region}/{self.account.name}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model callers can name, and its routes in order of preference."""
+
+    key: str
+    type: str
+    routes: tuple[Route, ...]
+    aliases: tuple[str, ...] = ()
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a name came to: the normalised primary route and the routes it allows."""
+
+    requested_route: str
+    key: str
+    routes: tuple[Route, ...]
+
+
+@dataclass(slots=True)
+class Catalog:
+    """All that can be named."""
+
+    models: dict[str, Model]
+    accounts: dict[str, Account]
+    names: dict[str, Model] = field(default_factory=dict)
+    folded: dict[str, Model | None] = field(default_factory=dict)
+    """Names with dots, dashes and letter case made alike; None where that is not unique."""
+    regions: frozenset[str] = frozenset()
+    providers: Mapping[str, tuple[Account, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, list[Account]] = {}
+        for account in self.accounts.values():
+            by_name.setdefault(account.name, []).append(account)
+        self.providers = {name: tuple(found) for name, found in by_name.items()}
+        self.regions = frozenset(account.region for account in self.accounts.values())
+        for model in self.models.values():
+            for name in (model.key, *model.aliases):
+                self._refuse_collision(name, model)
+                self.names[name] = model
+        for name, model in self.names.items():
+            known = self.folded.setdefault(fold(name), model)
+            if known is not model:
+                self.folded[fold(name)] = None
+
+    def _refuse_collision(self, name: str, model: Model) -> None:
+        other = self.names.get(name)
+        if other is not None and other is not model:
+            raise ConfigError(f"the name '{name}' is used by both models '{other.key}' and '{model.key}'")
+        if name.startswith(COMPAT):
+            raise ConfigError(f"the model name '{name}' collides with the prefix {COMPAT}")
+        if self._compound(name) is not None:
+            raise ConfigError(f"the model name '{name}' reads as region/provider/model; choose another")
+        if "::" in name and name.partition("::")[0] in self.providers:
+            raise ConfigError(f"the model name '{name}' reads as provider::model; choose another")
+
+    def resolve(self, name: str, region: str | None = None, provider: str | None = None) -> Selection:
+        """The routes a name and the hints allow, by the parse order of ``wire.md`` 8. Raises `Problem`."""
+        name = _without_compat(name)
+        if model := self.names.get(name):
+            return _narrow(model.key, model.routes, region or AUTO, provider or AUTO)
+        if parts := self._compound(name):
+            return self._resolve_compound(*parts, region, provider)
+        if selection := self._resolve_direct(name, region, provider):
+            return selection
+        if model := self.folded.get(fold(name)):
+            return _narrow(model.key, model.routes, region or AUTO, provider or AUTO)
+        raise self._unknown(name)
+
+    def _compound(self, name: str) -> tuple[str, str, str] | None:
+        """Region, provider and model key, where the name has three parts and the first two are known."""
+        parts = name.split("/", 2)
+        if len(parts) < 3 or not all(parts):
+            return None
+        region, provider, key = parts
+        if (region == AUTO or region in self.regions) and (provider == AUTO or provider in self.providers):
+            return region, provider, key
+        return None
+
+    def _resolve_compound(
+        self, region: str, provider: str, key: str, region_hint: str | None, provider_hint: str | None
+    ) -> Selection:
+        region = _agree(region, region_hint, "region")
+        provider = _agree(provider, provider_hint, "provider")
+        model = self.names.get(key) or self.folded.get(fold(key))
+        routes = model.routes if model else ()
+        opened = tuple(
+            Route(account, key, key)
+            for account in self.providers.get(provider, ())
+            if account.kind.open_catalog and account.region in (region, region if region != AUTO else account.region)
+        )
+        if opened and not any(route.account in {o.account for o in opened} for route in routes):
+            routes += opened
+        if not routes:
+            raise self._unknown(key)
+        return _narrow(model.key if model else key, routes, region, provider)
+
+    def _resolve_direct(self, name: str, region: str | None, provider: str | None) -> Selection | None:
+        """``provider::model``, and ``sandbox/model`` for the providers that take any name."""
+        table, separator, upstream = name.partition("::")
+        accounts = self.providers.get(table, ())
+        if not separator:
+            table, separator, upstream = name.partition("/")
+            accounts = tuple(a for a in self.providers.get(table, ()) if a.kind.open_catalog)
+        if not separator or not upstream or not accounts:
+            return None
+        _agree(table, provider, "provider")
+        routes = tuple(Route(account, upstream, upstream) for account in accounts)
+        return _narrow(upstream, routes, region or AUTO, table)
+
+    def _unknown(self, name: str) -> Problem:
+        close = difflib.get_close_matches(name, list(self.names), n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(repr(other) for other in close)}?" if close else ""
+        shown = name if len(name) <= 100 else name[:100] + "…"
+        return Problem("model_not_found", f"There is no model {shown!r}.{hint}", param="model")
+
+
+def fold(name: str) -> str:
+    """A name with dots and dashes made alike, in lower case."""
+    return name.lower().replace(".", "-")
+
+
+def _without_compat(name: str) -> str:
+    for prefix in COMPAT_PREFIXES:
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def _agree(part: str, hint: str | None, what: str) -> str:
+    """The explicit part, or the hint where the part is ``auto``."""
+    if hint is None or hint == AUTO or hint == part:
+        return part
+    if part == AUTO:
+        return hint
+    raise Problem("conflicting_route", f"The {what} {hint!r} contradicts {part!r} in the model name.", param=what)
+
+
+def _narrow(key: str, routes: tuple[Route, ...], region: str, provider: str) -> Selection:
+    kept = tuple(route for route in routes if region in (AUTO, route.region) and provider in (AUTO, route.provider))
+    if not kept:
+        raise Problem("no_matching_route", f"The model {key!r} has no route {region}/{provider}.", param="model")
+    return Selection(f"{region}/{provider}/{key}", key, kept)
+
+
+def build(settings: config.Settings) -> Catalog:
+    """The catalog of a configuration. Raises `ConfigError`."""
+    accounts = {table: make_account(table, row) for table, row in settings.providers.items()}
+    models = {key: _model(key, row, accounts) for key, row in settings.models.items()}
+    return Catalog(models, accounts)
+
+
+def make_account(table: str, row: config.Provider) -> Account:
+    kind = KINDS.get(row.kind)
+    if kind is None:
+        close = difflib.get_close_matches(row.kind, list(KINDS), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else f"; it is one of {', '.join(sorted(KINDS))}"
+        raise ConfigError(f"[providers.{table}]: this version has no provider kind '{row.kind}'{hint}")
+    _refuse_meaningless(table, row, kind)
+    base_url = (row.base_url or kind.base_url or "").rstrip("/")
+    if not base_url:
+        raise ConfigError(f"[providers.{table}]: kind '{kind.name}' needs a base_url")
+    if kind.name != "sandbox" and not base_url.startswith(("https://", "http://")):
+        raise ConfigError(f"[providers.{table}]: base_url must begin with https:// or http://")
+    return Account(
+        table=table,
+        name=row.name or table,
+        region=row.region,
+        kind=kind,
+        base_url=base_url,
+        secrets=tuple(secret.reveal() for secret in row.api_key),
+        media_by_url=kind.media_by_url if row.media is None else row.media == "pass",
+        retries=row.retries,
+        deployment=row.deployment,
+        api_version=row.api_version,
+        allowed_headers=frozenset(name.lower() for name in row.extra_headers),
+    )
+
+
+def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
+    """A setting without effect would be a silent lie."""
+    for name in OPTIONAL_SETTINGS:
+        if getattr(row, name) not in (None, False) and name not in kind.reads:
+            raise ConfigError(f"[providers.{table}]: '{name}' means nothing for kind '{kind.name}' in this version")
+
+
+def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Model:
+    routes = tuple(_route(key, route, accounts[route.provider]) for route in row.routes)
+    _refuse_twins(key, routes)
+    return Model(key, row.type, routes, row.aliases, row.context_tokens, row.max_output_tokens)
+
+
+def _route(key: str, row: config.Route, account: Account) -> Route:
+    return Route(
+        account=account,
+        key=key,
+        upstream_model=row.model,
+        weight=row.weight,
+        input_per_mtok=row.input_per_mtok,
+        output_per_mtok=row.output_per_mtok,
+        currency=row.currency,
+    )
+
+
+def _refuse_twins(key: str, routes: Iterable[Route]) -> None:
+    seen: set[str] = set()
+    for route in routes:
+        if route.id in seen:
+            raise ConfigError(f"the model '{key}' has two routes called {route.id}; name the providers apart")
+        seen.add(route.id)

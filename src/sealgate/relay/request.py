@@ -1,0 +1,350 @@
+"""From the body's bytes to an `Ask`: the typed part that decides, and the carried dict that goes upstream.
+
+One parse decides for everything: what is forwarded is the re-encoded object, never the raw bytes, so nothing
+downstream can read the body in another way.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sealgate.errors import Detail, Problem
+from sealgate.formats import ids
+from sealgate.providers.base import Json, Prompt
+from sealgate.relay import pointer
+from sealgate.relay.shapes import (
+    CONSTRAINTS,
+    GATEWAY_FIELDS,
+    MAX_MESSAGES,
+    MAX_SAFE_INTEGER,
+    WALLED_FIELDS,
+    WITHOUT_EFFECT,
+    ChatRequest,
+    Message,
+)
+
+MAX_DEPTH = 64
+MAX_ITEMS = 200_000
+EPISODE_SLACK_MS = 60_000
+"""An episode id may be this far ahead of our clock: hosts disagree a little."""
+
+_decode = msgspec.json.Decoder().decode
+_FIELDS = {field.encode_name: field.type for field in msgspec.structs.fields(ChatRequest)}
+_OWN = GATEWAY_FIELDS | (WALLED_FIELDS - _FIELDS.keys())
+_RARE = dict.fromkeys(WALLED_FIELDS - _FIELDS.keys(), "callers may not set this") | dict.fromkeys(
+    WITHOUT_EFFECT, "accepted for compatibility, has no effect"
+)
+_PLACE = re.compile(r"(.*?)(?: - at `(?:key` in `)?\$(.*)`)?", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_LONE_SURROGATE = re.compile(
+    rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F])"
+)
+_HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
+_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII)
+
+
+class Adjustment(NamedTuple):
+    """One parameter that does not reach the upstream as the caller sent it."""
+
+    param: str
+    action: str
+    detail: str
+
+
+class Ask(msgspec.Struct):
+    """One chat request, understood."""
+
+    typed: ChatRequest
+    model: str
+    prompt: Prompt
+    episode_id: str
+    include_usage: bool
+    media_param: str | None
+    """Where the first medium given by https URL stands, if there is one."""
+    adjustments: list[Adjustment]
+    size: int
+    """Bytes of the body, for estimates of prompt tokens."""
+
+
+def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str, str] | None = None) -> Ask:
+    """Parse and check a chat request. Raises `Problem`; nothing here does I/O."""
+    fields = decode_object(body)
+    typed = _typed(fields)
+    model = _model(typed, default_model)
+    _rules(typed)
+    media_param = _media(fields["messages"])
+    episode_id = _episode(typed)
+    rare = fields.keys() & _RARE
+    adjustments = [Adjustment(name, "dropped", _RARE[name]) for name in sorted(rare) if fields[name] is not None]
+    carried = {name: value for name, value in fields.items() if value is not None and name not in _OWN}
+    if not typed.tools:
+        carried.pop("tools", None)
+        carried.pop("tool_choice", None)
+    _tidy_messages(carried)
+    _smaller_max_tokens(carried)
+    options = typed.stream_options
+    return Ask(
+        typed=typed,
+        model=model,
+        prompt=Prompt(carried, bool(typed.stream), _extra_body(typed, carried), _extra_headers(typed), trace or {}),
+        episode_id=episode_id,
+        include_usage=bool(options and options.include_usage),
+        media_param=media_param,
+        adjustments=adjustments,
+        size=len(body),
+    )
+
+
+def decode_object(body: bytes) -> Json:
+    """A JSON object within all bounds, or a `Problem` that says what is wrong and where (rows C1 to C8)."""
+    try:
+        value = _decode(body)
+    except RecursionError:
+        raise Problem("json_too_deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unreadable(body, error) from None
+    if not isinstance(value, dict):
+        raise Problem("invalid_body")
+    # Brackets and commas in the bytes bound depth and count from above, so most bodies need no walk.
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or body.count(b",") > MAX_ITEMS:
+        _measure(value)
+    return value
+
+
+def _measure(value: Json) -> None:
+    level: list[Any] = [value]
+    depth = items = 0
+    while level:
+        depth += 1
+        items += sum(map(len, level))
+        if depth > MAX_DEPTH:
+            raise Problem("json_too_deep")
+        if items > MAX_ITEMS:
+            raise Problem("too_many_items", f"The body has more than {MAX_ITEMS} items.")
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+
+
+def _unreadable(body: bytes, error: Exception) -> Problem:
+    """Why a body is not JSON, as exactly as a caller can use it."""
+    if body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or b"\x00" in body[:4]:
+        return Problem("invalid_encoding")
+    if isinstance(error, UnicodeDecodeError) or not _is_utf8(body):
+        return Problem("invalid_encoding", "The body is not valid UTF-8.")
+    text = str(error)
+    if "out of range" in text:
+        return Problem("invalid_number")
+    offset = int(found[1]) if (found := re.search(r"\(byte (\d+)\)", text)) else None
+    if offset is not None and body[offset:].startswith((b"NaN", b"Infinity")):
+        return Problem("invalid_number", "NaN and Infinity are not JSON numbers.")
+    if ("surrogate" in text or "truncated" in text or "escape" in text) and _LONE_SURROGATE.search(body):
+        return Problem("invalid_encoding", "The body has half of a surrogate pair in an escape.")
+    return Problem("invalid_json", f"The body is not valid JSON: {text.removeprefix('JSON is malformed: ')}.")
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _typed(fields: Json) -> ChatRequest:
+    try:
+        return msgspec.convert(fields, ChatRequest)
+    except msgspec.ValidationError:
+        raise _first_problem(fields) from None
+
+
+def _first_problem(fields: Json) -> Problem:
+    """Every place that is wrong, told by the first one. Only failed requests pay for this second look."""
+    details = list(_details(fields))
+    first = details[0]
+    name, param = str(first.loc[0]), _dotted(first.loc)
+    code = _code(name)
+    if first.kind == "too_long" and name in ("messages", "tools"):
+        code = "too_many_items"
+    elif _is_huge(fields, first.loc):
+        code = "invalid_number"
+    return Problem(code, f"{param}: {first.msg}.", param=param, details=details)
+
+
+def _code(name: str) -> str:
+    if name in ("model", "messages", "failover"):
+        return f"invalid_{name}"
+    if name in ("episode_id", "tensorzero::episode_id"):
+        return "invalid_episode_id"
+    return "invalid_parameter"
+
+
+def _details(fields: Json) -> Iterator[Detail]:
+    if fields.get("messages") is None:
+        yield Detail(("messages",), "this field is required", "missing")
+    for name, value in fields.items():
+        if name not in _FIELDS:
+            continue
+        if name == "messages" and isinstance(value, list) and len(value) <= MAX_MESSAGES:
+            for index, message in enumerate(value):
+                yield from _detail(message, Message, (name, index))
+        if name != "messages" or not isinstance(value, list) or not 0 < len(value) <= MAX_MESSAGES:
+            yield from _detail(value, _FIELDS[name], (name,))
+
+
+def _detail(value: Any, kind: Any, at: tuple[str | int, ...]) -> Iterator[Detail]:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text, place = _PLACE.fullmatch(str(error)).groups()  # type: ignore[union-attr]
+        steps = tuple(int(i) if i.isdigit() else i or name for name, i in _STEP.findall(place or ""))
+        yield _plain_detail(text, (*at, *steps))
+
+
+def _plain_detail(text: str, loc: tuple[str | int, ...]) -> Detail:
+    if found := re.fullmatch(r"Object missing required field `(.+)`", text):
+        return Detail((*loc, found[1]), "this field is required", "missing")
+    words = text.replace("`", "").replace("array", "list")
+    kind = "type_error" if "got" in text else "too_long" if "length <=" in text else "value_error"
+    return Detail(loc, words[0].lower() + words[1:], kind)
+
+
+def _dotted(loc: tuple[str | int, ...]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).lstrip(".")
+
+
+def _is_huge(fields: Json, loc: tuple[str | int, ...]) -> bool:
+    value: Any = fields
+    for step in loc:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER
+
+
+def _model(typed: ChatRequest, default: str | None) -> str:
+    model = typed.model or default
+    if not model:
+        raise Problem("invalid_model", param="model")
+    if not model.isprintable() or model != model.strip():
+        raise Problem("invalid_model", "The model name has control characters or outer spaces.", param="model")
+    return model
+
+
+def _rules(typed: ChatRequest) -> None:
+    """What spans several fields."""
+    if typed.top_logprobs is not None and not typed.logprobs:
+        raise Problem("invalid_parameter", "top_logprobs needs logprobs to be true.", param="top_logprobs")
+    given = [name for name in CONSTRAINTS if getattr(typed, name) is not None]
+    if len(given) > 1:
+        raise Problem("invalid_parameter", f"Only one of {' and '.join(given)} may be set.", param=given[1])
+    if typed.stream_options is not None and not typed.stream:
+        raise Problem("invalid_parameter", "stream_options needs stream to be true.", param="stream_options")
+    if typed.tool_choice not in (None, "none", "auto") and not typed.tools:
+        raise Problem("invalid_parameter", "tool_choice needs tools.", param="tool_choice")
+    if typed.session_id is not None:
+        raise Problem("session_not_found", param="session_id")
+
+
+def _episode(typed: ChatRequest) -> str:
+    """The caller's episode id in canonical form, or a new one."""
+    given = typed.tensorzero_episode_id or typed.episode_id
+    if given is None:
+        return ids.dashed(ids.uuid7_hex())
+    made = ids.uuid7_milliseconds(given)
+    if made is None or made > time.time_ns() // 1_000_000 + EPISODE_SLACK_MS:
+        raise Problem("invalid_episode_id", param="episode_id")
+    return ids.dashed(given.replace("-", "").lower())
+
+
+def _media(messages: list[Json]) -> str | None:
+    """Check each data URL's form; return where the first https URL stands."""
+    by_url: str | None = None
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        if type(content) is not list:
+            continue
+        for place, part in enumerate(content):
+            if part["type"] == "image_url":
+                at = f"messages[{index}].content[{place}].image_url.url"
+                if not _is_data_url(part["image_url"]["url"], at):
+                    by_url = by_url or at
+            elif part["type"] == "file":
+                _check_file(part["file"], f"messages[{index}].content[{place}].file")
+    return by_url
+
+
+def _is_data_url(url: str, at: str) -> bool:
+    if url[:5].lower() == "data:":
+        if not _DATA_URL.match(url[:512]):
+            raise Problem("invalid_media", "A data URL must read data:<type>/<subtype>;base64,<data>.", param=at)
+        return True
+    parts = urlsplit(url) if url.isprintable() else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise Problem("media_url_not_allowed", "Media must be a data URL or a plain https URL.", param=at)
+    return False
+
+
+def _check_file(file: Json, at: str) -> None:
+    if file.get("file_data") is None and file.get("file_id") is None:
+        raise Problem("invalid_media", "A file part needs file_data or file_id.", param=at)
+    data = file.get("file_data")
+    if data is not None and not _DATA_URL.match(data[:512]):
+        raise Problem("invalid_media", "file_data must be a base64 data URL.", param=f"{at}.file_data")
+
+
+def _tidy_messages(carried: Json) -> None:
+    """Drop what means absent inside messages: nulls but for ``content``, and empty lists of tool calls."""
+    for index, message in enumerate(carried["messages"]):
+        if None in message.values() or message.get("tool_calls") == []:
+            carried["messages"][index] = {
+                name: value
+                for name, value in message.items()
+                if name == "content" or (value is not None and not (name == "tool_calls" and value == []))
+            }
+
+
+def _smaller_max_tokens(carried: Json) -> None:
+    older = carried.get("max_tokens")
+    newer = carried.get("max_completion_tokens")
+    if older is not None and newer is not None:
+        carried["max_completion_tokens"] = min(older, newer)
+        del carried["max_tokens"]
+
+
+def _extra_body(typed: ChatRequest, carried: Json) -> Json:
+    """The fields that ``tensorzero::extra_body`` sets, whole: a pointer into a field brings that field along."""
+    given = typed.extra_body
+    if given is None:
+        return {}
+    if isinstance(given, list):
+        given = pointer.apply(given, carried)
+    walled = sorted(WALLED_FIELDS & given.keys())
+    if walled:
+        raise Problem("invalid_extra_body", f"extra_body may not set {walled[0]}.", param="tensorzero::extra_body")
+    return given
+
+
+def _extra_headers(typed: ChatRequest) -> dict[str, str]:
+    given = typed.extra_headers
+    if given is None:
+        return {}
+    pairs = given.items() if isinstance(given, dict) else [(item.get("name"), item.get("value")) for item in given]
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if not isinstance(name, str) or not isinstance(value, str) or not _HEADER_NAME.fullmatch(name.lower()):
+            raise Problem("invalid_parameter", "A header needs a name and a value.", param="tensorzero::extra_headers")
+        if not (value.isascii() and value.isprintable()):
+            raise Problem("invalid_parameter", f"The header {name} is not ASCII.", param="tensorzero::extra_headers")
+        found[name.lower()] = value
+    return found
