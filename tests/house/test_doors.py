@@ -1,0 +1,84 @@
+"""Each outside thing has one door: a library is imported in its rooms only, and the environment is read in one file."""
+
+import ast
+import itertools
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+DOORS: dict[str, tuple[str, ...]] = {
+    "starlette": ("api/", "app.py"),
+    "uvicorn": ("api/", "cli/"),
+    "httptools": ("api/", "outward/"),
+    "aiohttp": ("outward/aiohttp_client.py",),
+    "sqlalchemy": ("storage/", "auth/keys.py", "limits/ledger.py"),
+    "alembic": ("storage/",),
+    "prometheus_client": ("telemetry/",),
+    "typer": ("cli/",),
+    "rich": ("cli/",),
+    "redis": (),
+}
+"""Library to the rooms (a folder ends in a slash) that may import it."""
+
+ENVIRONMENT = ("config.py",)
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and top-level name of everything a module imports, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module.split(".")[0]
+
+
+def _reads_environment(tree: ast.Module) -> Iterator[int]:
+    names = {"environ", "environb", "getenv", "getenvb"}
+    for node in ast.walk(tree):
+        used = isinstance(node, ast.Attribute) and node.attr in names and getattr(node.value, "id", "") == "os"
+        taken = isinstance(node, ast.ImportFrom) and node.module == "os" and names & {a.name for a in node.names}
+        if used or taken:
+            yield node.lineno
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_is_imported_only_at_its_door(library: str, sources: dict[str, ast.Module]) -> None:
+    elsewhere = [
+        f"{name}:{line}"
+        for name, tree in sources.items()
+        for line, found in _imports(tree)
+        if found == library and not name.startswith(DOORS[library])
+    ]
+
+    assert not elsewhere, f"{library} belongs to {DOORS[library] or 'nobody'}, and is imported in {elsewhere}"
+
+
+def test_the_environment_is_read_in_the_configuration_only(sources: dict[str, ast.Module]) -> None:
+    readers = [
+        f"{name}:{line}"
+        for name, tree in sources.items()
+        for line in _reads_environment(tree)
+        if name not in ENVIRONMENT
+    ]
+
+    assert not readers, f"take the value from sealgate.config instead: {readers}"
+
+
+def test_the_source_imports_nothing_that_is_not_declared(root: Path, sources: dict[str, ast.Module]) -> None:
+    """A library that is there only because another one brought it may be gone with the next lock."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {re.split(r"[^\w-]", line)[0].replace("-", "_").lower() for line in wanted}
+    known = declared | sys.stdlib_module_names | {"sealgate"}
+    guests = [
+        f"{name}:{line} {found}"
+        for name, tree in sources.items()
+        for line, found in _imports(tree)
+        if found not in known
+    ]
+
+    assert not guests, f"declare these in pyproject.toml: {guests}"

@@ -1,0 +1,33 @@
+"""The tests mirror the source, name for name, so that a reader finds the test of a module without searching."""
+
+from pathlib import Path
+
+ELSEWHERE = {
+    "house": "rules about the repository itself",
+    "clients": "official SDKs against a whole gateway",
+    "matrix": "rows of the fault matrix against a whole gateway",
+}
+"""Test folders that stand for no single module, and what they hold instead."""
+
+
+def _test_files(root: Path) -> list[Path]:
+    return [path.relative_to(root / "tests") for path in sorted((root / "tests").rglob("test_*.py"))]
+
+
+def test_every_test_file_names_a_module(root: Path) -> None:
+    house = root / "src" / "sealgate"
+    strays = [
+        f"tests/{path} has no src/sealgate/{path.parent / path.name.removeprefix('test_')}"
+        for path in _test_files(root)
+        if path.parts[0] not in ELSEWHERE
+        and not (house / path.parent / path.name.removeprefix("test_")).is_file()
+        and not (house / path.parent / path.stem.removeprefix("test_") / "__init__.py").is_file()
+    ]
+
+    assert not strays, strays
+
+
+def test_test_folders_are_not_packages(root: Path) -> None:
+    packages = [str(path.relative_to(root)) for path in (root / "tests").rglob("__init__.py")]
+
+    assert not packages, f"tests are imported by path; take these away: {packages}"
