@@ -10,7 +10,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p $(NEW_ENOUGH) >/dev/null 2>&1 && echo $$p && break; done)
 
-# Stamps: a step runs again only when a file it was made from is newer. `touch .venv/.made` is never needed.
+# Stamps: a step runs again only when a file it was made from is newer.
 MADE := $(VENV)/.made
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
@@ -45,8 +45,9 @@ bench: $(DEV) ## the benchmarks, on loopback
 docs: $(DEV) ## write the reference pages again from the declarations in the code
 	$(PY) -m sealgate.cli.docs
 
-# Releases younger than a week are not taken, and what is already pinned stays. To move one package, delete its block
-# from the lock first; to move everything, delete the file. All three resolve to one version of each package.
+# A release younger than a week is not taken, and a pin older than that stays. To move one package, delete its block from
+# dev.lock first; to move everything, delete the file. A security fix that cannot wait: run the lines below by hand with
+# `--exclude-newer-package NAME=DATE`. The three locks agree on every version.
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --exclude-newer "7 days" \
 	--generate-hashes --no-emit-index-url --no-header
 
