@@ -36,7 +36,7 @@ check: $(DEV) ## format, lint, types, the import arrow, generated docs
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(PY) -m sealgate.cli.docs --check
 
 bench: $(DEV) ## the benchmarks, on loopback

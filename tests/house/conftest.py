@@ -31,7 +31,7 @@ def belongings() -> list[Path]:
         listing = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
         paths = [ROOT / name for name in listing.split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
-        paths = [path for path in ROOT.rglob("*") if not any(part.startswith(".") for part in path.parts)]
+        paths = [path for path in ROOT.rglob("*") if not _hidden(path)]
     return sorted(path for path in paths if path.is_file())
 
 
@@ -44,3 +44,9 @@ def rooms() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _hidden(path: Path) -> bool:
+    """Environments, caches and version control, where no git says what belongs."""
+    parts = path.relative_to(ROOT).parts
+    return "__pycache__" in parts or any(part.startswith(".") for part in parts)

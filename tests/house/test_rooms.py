@@ -1,5 +1,6 @@
 """The room table of ARCHITECTURE.md is the tree, no more and no less."""
 
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -27,6 +28,13 @@ def test_every_row_says_a_job(rows: dict[str, str]) -> None:
     silent = [name for name, job in rows.items() if len(job.split()) < 2]
 
     assert not silent, f"say in one sentence what these rooms do, in ARCHITECTURE.md: {silent}"
+
+
+def test_the_text_names_only_modules_that_exist(root: Path, rooms: ModuleType) -> None:
+    named = set(re.findall(r"\b((?:\w+/)*\w+\.py)\b", (root / "ARCHITECTURE.md").read_text()))
+    known = set(rooms.modules(root))
+
+    assert named <= known | {path for path in named if (root / path).is_file()}
 
 
 def test_rewriting_completes_prunes_and_sorts_but_keeps_written_jobs(tmp_path: Path, rooms: ModuleType) -> None:
