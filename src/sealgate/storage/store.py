@@ -1,0 +1,167 @@
+"""`Storage`: what the rooms above hold, and `open_storage`, which makes one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from sealgate.errors import ConfigError, StorageError
+from sealgate.storage.backend import READERS, Backend, reason
+from sealgate.storage.insert import Insert
+from sealgate.storage.migrate import migrate
+from sealgate.storage.postgresql import PostgresBackend
+from sealgate.storage.sqlite import SqliteBackend
+from sealgate.storage.writer import Job, Writer
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 1.0
+"""A commit this recent shows well enough that the database can be written."""
+
+_CHECK = text(
+    "INSERT INTO meta (name, value) VALUES ('checked_at', :now) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+
+
+def open_storage(url: str, *, busy_seconds: float = 5.0) -> Storage:
+    """Open ``sqlite:///FILE`` or ``postgresql://…``: find or create it, migrate it, start the writer. Blocks.
+
+    ``busy_seconds`` is how long a write waits for a lock another process holds. Raises `ConfigError`.
+    """
+    backend = _backend(url, busy_seconds)
+    migrate(backend)
+    return Storage(backend, busy_seconds)
+
+
+class Storage:
+    """Durable writes through one thread, reads through a few. Methods are safe from any event loop or thread."""
+
+    def __init__(self, backend: Backend, busy_seconds: float) -> None:
+        self.name = backend.name
+        self._backend = backend
+        self._patience = busy_seconds + 1
+        self._inserts: dict[Table, Insert] = {}
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sealgate-reader")
+        self._writer = Writer(backend)
+        self._closed = False
+
+    @property
+    def pending(self) -> int:
+        """Jobs that wait for the writer."""
+        return self._writer.pending
+
+    @property
+    def commits(self) -> int:
+        """Transactions committed by the writer since the start."""
+        return self._writer.commits
+
+    @property
+    def lost_appends(self) -> int:
+        """Rows given to `append_nowait` that could not be written."""
+        return self._writer.lost
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Run ``fn`` in a reader thread, in a transaction that can only read, and return its result.
+
+        Raises what ``fn`` raises, database errors as `StorageError`.
+        """
+        if self._closed:
+            raise StorageError("the storage is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """Run ``fn`` in the writer thread and return its result after the commit.
+
+        It has a savepoint of its own: what it raises undoes only its own work and is raised here, database errors as
+        `StorageError`. It must not commit or roll back the connection, and must be quick: all writes wait for it.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writer.put(Job(None, fn, future))
+        return await future
+
+    async def append(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Insert one row and return after its commit. Raises `StorageError`.
+
+        Columns not named are NULL; defaults do not apply; a column there is not is a `ValueError`. A row whose waiter
+        was cancelled is written all the same.
+        """
+        insert = self._inserts.get(table) or self._insert(table)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writer.put(Job(insert, insert.values(row), future))
+        await future
+
+    def append_nowait(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Insert one row later, for a caller that cannot wait. A failure is logged and counted in `lost_appends`."""
+        insert = self._inserts.get(table) or self._insert(table)
+        try:
+            self._writer.put(Job(insert, insert.values(row), None))
+        except StorageError as error:
+            self._writer.lose(error)
+
+    async def check(self) -> None:
+        """Raise `StorageError` where the database cannot be written now. Free while commits succeed."""
+        wrote_at = self._writer.wrote_at
+        if wrote_at is not None and time.monotonic() - wrote_at < FRESH_SECONDS:
+            return
+        try:
+            await asyncio.wait_for(self.write(_touch), self._patience)
+        except TimeoutError as error:
+            raise StorageError(f"the database has not taken a write for {self._patience:g} seconds") from error
+
+    async def aclose(self) -> None:
+        """Write what is queued, then stop the threads and close the connections. A second call does nothing."""
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def close(self) -> None:
+        """`aclose` from synchronous code; blocks."""
+        self._closed = True
+        self._writer.close()
+        self._readers.shutdown()
+        self._backend.reader.dispose()
+        self._backend.writer.dispose()
+
+    def _insert(self, table: Table) -> Insert:
+        insert = self._inserts[table] = Insert(table, self._backend.writer.dialect)
+        return insert
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        try:
+            with self._backend.reader.connect() as connection, connection.begin():
+                return fn(connection)
+        except SQLAlchemyError as error:
+            raise StorageError(reason(error)) from error
+
+
+def _touch(connection: Connection) -> None:
+    connection.execute(_CHECK, {"now": str(time.time_ns() // 1000)})
+
+
+def _backend(url: str, busy_seconds: float) -> Backend:
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite":
+        return SqliteBackend(_path(rest), busy_seconds)
+    if separator and scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        try:
+            parsed = make_url(f"postgresql://{rest}")
+        except (ArgumentError, ValueError) as error:
+            # Without the text of the URL, which may hold a password.
+            raise ConfigError("storage.url is not a valid postgresql:// address.") from error
+        return PostgresBackend(parsed, busy_seconds)
+    raise ConfigError("storage.url must begin with sqlite:/// or postgresql://.")
+
+
+def _path(rest: str) -> Path:
+    name = rest.removeprefix("/")
+    if not rest.startswith("/") or not name or name == ":memory:" or "?" in name or "\0" in name:
+        raise ConfigError(
+            "storage.url must be sqlite:///FILE, or sqlite:////FOLDER/FILE from the root. "
+            "A database in memory or options after '?' are not supported."
+        )
+    return Path(name)

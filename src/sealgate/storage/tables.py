@@ -1,0 +1,106 @@
+"""The tables, for both engines. Times are unix microseconds in UTC, ids are text, structured values are JSON as text.
+
+A change here needs a migration in ``migrations/versions``; a test compares the two on both engines.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("customer_id", Text, ForeignKey("customers.id"), nullable=False, index=True),
+    Column("lookup", Text, nullable=False, index=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("key_prefix", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("is_admin", Boolean, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("models", Text),
+    Column("settings", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("customer_id", Text, nullable=False),
+    Column("key_id", Text),
+    Column("endpoint", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("requested_route", Text),
+    Column("routed_model", Text),
+    Column("provider", Text),
+    Column("upstream_model", Text),
+    Column("outcome", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("code", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("failover", Boolean, nullable=False),
+    Column("prompt_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
+    Column("usage_source", Text),
+    Column("first_content_us", BigInteger),
+    Column("duration_us", BigInteger, nullable=False),
+    Column("episode_id", Text),
+    Column("session_id", Text),
+    Column("end_user", Text),
+    Index(None, "customer_id", "created_at"),
+)
+"""One row per request. No foreign keys: a row outlives the key and the customer it speaks of."""
+
+# Both are partial, so that the usual row (no episode, a request id of our own making) adds no entry to them:
+# an index entry costs about as much as the row itself.
+Index(
+    "ix_ledger_episode_id",
+    ledger.c.episode_id,
+    sqlite_where=ledger.c.episode_id.is_not(None),
+    postgresql_where=ledger.c.episode_id.is_not(None),
+)
+Index(
+    "ix_ledger_request_id",
+    ledger.c.request_id,
+    sqlite_where=ledger.c.request_id != ledger.c.id,
+    postgresql_where=ledger.c.request_id != ledger.c.id,
+)

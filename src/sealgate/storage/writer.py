@@ -1,0 +1,303 @@
+"""The one thread that writes: it takes everything that is queued, in one transaction, and answers after the commit.
+
+A commit costs a sync of the disk however many rows it holds, so rows that wait while one commit runs share the next
+(group commit). The steps of a batch — take, execute, commit, resolve — are methods of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from sealgate.errors import StorageError
+from sealgate.storage.backend import Backend, reason
+from sealgate.storage.insert import Insert
+
+BATCH = 1000
+"""The most jobs in one transaction."""
+
+LOG_SECONDS = 10.0
+"""The same trouble is logged at most this often."""
+
+_INSERT = attrgetter("insert")
+
+_log = structlog.get_logger("sealgate.storage")
+
+
+class Job:
+    """One thing to write and, where somebody waits, the future to tell.
+
+    ``work`` is the values of a row for ``insert``, or without one a function of the connection.
+    """
+
+    __slots__ = ("error", "future", "insert", "result", "work")
+
+    def __init__(self, insert: Insert | None, work: Any, future: asyncio.Future[Any] | None) -> None:
+        self.insert = insert
+        self.work = work
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Link:
+    """The writer's connection. Rows go straight to the driver; functions get it as a SQLAlchemy connection.
+
+    SQLAlchemy's transaction begins only when a function needs it, on top of the one the driver is already in.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.connection = backend.writer.connect()
+        driver: Any = self.connection.connection.driver_connection
+        self.driver = driver
+        self.cursor = driver.cursor()
+        self._begin = backend.begin
+
+    def begin(self) -> None:
+        if self._begin is not None:
+            self.cursor.execute(self._begin)
+
+    def commit(self) -> None:
+        if self.connection.in_transaction():
+            self.connection.commit()
+        else:
+            self.driver.commit()
+
+    def rollback(self) -> None:
+        if self.connection.in_transaction():
+            self.connection.rollback()
+        else:
+            self.driver.rollback()
+
+    def close(self) -> None:
+        """Let go of the connection, whatever state it is in."""
+        try:
+            self.connection.invalidate()
+        except Exception as error:
+            _log.debug("storage_close_failed", error=reason(error))
+        finally:
+            self.connection.close()
+
+
+class Writer:
+    """Owns the queue, the thread and the connection. Jobs are carried out in the order they were put."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._errors = backend.writer.dialect.loaded_dbapi
+        self._link: Link | None = None
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._last = False
+        self._logged = -LOG_SECONDS
+        self.commits = 0
+        self.lost = 0
+        self.wrote_at: float | None = None
+        """`time.monotonic` of the last commit, None when a batch has failed since."""
+        self._thread = threading.Thread(target=self._run, name="sealgate-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        return self._queue.qsize()
+
+    def put(self, job: Job) -> None:
+        """Queue a job; from any thread. Raises `StorageError` after `close`."""
+        with self._lock:
+            if self._closed:
+                raise StorageError("the storage is closed")
+            self._queue.put(job)
+
+    def close(self) -> None:
+        """Write what is queued, then end the thread. Blocks; a second call only waits."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def lose(self, error: BaseException) -> None:
+        """Count a row that nobody waits for and that is not going to be written."""
+        with self._lock:
+            self.lost += 1
+        self._complain("storage_row_lost", error, 1)
+
+    def _run(self) -> None:
+        while batch := self._take():
+            try:
+                self._execute(batch)
+                self._commit()
+            except Exception as error:
+                self._abandon(batch, error)
+            self._resolve(batch)
+        if self._link is not None:
+            self._link.close()
+
+    def _take(self) -> list[Job]:
+        """Everything queued, waiting for a first job; empty at the end."""
+        batch: list[Job] = []
+        try:
+            while not self._last and len(batch) < BATCH:
+                job = self._queue.get(block=not batch)
+                if job is None:
+                    self._last = True
+                else:
+                    batch.append(job)
+        except queue.Empty:
+            pass
+        return batch
+
+    def _execute(self, batch: Sequence[Job]) -> None:
+        link = self._link = self._usable_link()
+        link.begin()
+        groups = [(insert, list(jobs)) for insert, jobs in itertools.groupby(batch, _INSERT)]
+        for insert, jobs in groups:
+            if insert is None:
+                for job in jobs:
+                    self._call(link, job)
+            elif len(groups) == 1:
+                self._insert_alone(link, insert, jobs)
+            else:
+                self._insert(link, insert, jobs)
+
+    def _usable_link(self) -> Link:
+        link = self._link
+        if link is not None and self._backend.stale(link.driver):
+            link.close()
+            link = self._link = None
+        return link or Link(self._backend)
+
+    def _insert_alone(self, link: Link, insert: Insert, jobs: Sequence[Job]) -> None:
+        """Rows that have the transaction for themselves need no savepoint: a bad one starts it over."""
+        try:
+            insert.run(link.cursor, [job.work for job in jobs])
+        except Exception as error:
+            if self._is_fatal(error):
+                raise
+            link.rollback()
+            link.begin()
+            self._insert_each(link, insert, jobs)
+
+    def _insert(self, link: Link, insert: Insert, jobs: Sequence[Job]) -> None:
+        if (error := self._try_insert(link, insert, jobs)) is None:
+            return
+        if len(jobs) == 1:
+            jobs[0].error = _failed(error)
+        else:
+            self._insert_each(link, insert, jobs)
+
+    def _insert_each(self, link: Link, insert: Insert, jobs: Sequence[Job]) -> None:
+        """Find the bad rows, so that the others are committed."""
+        for job in jobs:
+            if (error := self._try_insert(link, insert, [job])) is not None:
+                job.error = _failed(error)
+
+    def _try_insert(self, link: Link, insert: Insert, jobs: Sequence[Job]) -> Exception | None:
+        link.cursor.execute("SAVEPOINT rows")
+        try:
+            insert.run(link.cursor, [job.work for job in jobs])
+        except Exception as error:
+            if self._is_fatal(error):
+                raise
+            link.cursor.execute("ROLLBACK TO SAVEPOINT rows")
+            return error
+        link.cursor.execute("RELEASE SAVEPOINT rows")
+        return None
+
+    def _call(self, link: Link, job: Job) -> None:
+        """Run a function in a savepoint. If that cannot be rolled back the connection is lost, and so is the batch."""
+        savepoint = link.connection.begin_nested()
+        try:
+            job.result = job.work(link.connection)
+            savepoint.commit()
+        except BaseException as error:  # whatever it is, it is the caller's and must not end this thread
+            savepoint.rollback()
+            job.error = _told(error)
+
+    def _commit(self) -> None:
+        assert self._link is not None
+        self._link.commit()
+        self.commits += 1
+        if self.wrote_at is None and self.commits > 1:
+            _log.info("storage_works_again")
+        self.wrote_at = time.monotonic()
+
+    def _abandon(self, batch: Sequence[Job], error: Exception) -> None:
+        """Nothing of the batch was acknowledged. The connection is opened anew for the next one.
+
+        After a commit that failed the rows may still turn up: no database can promise that they are not there.
+        """
+        for job in batch:
+            job.error = job.error or _failed(error)
+        self.wrote_at = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._complain("storage_write_failed", reason(error), len(batch))
+
+    def _resolve(self, batch: Sequence[Job]) -> None:
+        """Tell all who wait, with one wake-up per event loop."""
+        waiting: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+        for job in batch:
+            if job.future is not None:
+                waiting.setdefault(job.future.get_loop(), []).append(job)
+            elif job.error is not None:
+                self.lose(job.error)
+        for loop, jobs in waiting.items():
+            try:
+                loop.call_soon_threadsafe(_settle, jobs)
+            except RuntimeError:
+                _log.debug("storage_waiters_gone")  # their event loop was closed
+
+    def _is_fatal(self, error: Exception) -> bool:
+        """Whether a failed insert speaks of the database or the connection rather than of the row."""
+        dbapi = self._errors
+        of_the_row = (dbapi.IntegrityError, dbapi.DataError, dbapi.ProgrammingError, dbapi.NotSupportedError)
+        return isinstance(error, dbapi.Error) and not isinstance(error, of_the_row)
+
+    def _complain(self, event: str, error: object, rows: int) -> None:
+        now = time.monotonic()
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            _log.error(event, error=f"{error} (rows: {rows})")
+
+
+def _failed(error: BaseException) -> StorageError:
+    """A new exception for each waiter: one instance raised in many tasks would gather all their tracebacks."""
+    failed = StorageError(reason(error))
+    failed.__cause__ = error
+    return failed
+
+
+def _told(error: BaseException) -> BaseException:
+    """What the caller of a function that raised is given: its own exception, unless the database spoke."""
+    if isinstance(error, SQLAlchemyError):
+        return _failed(error)
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    # A future does not take StopIteration, and SystemExit would end the event loop.
+    told = RuntimeError(f"the function raised {type(error).__name__}")
+    told.__cause__ = error
+    return told
+
+
+def _settle(jobs: Sequence[Job]) -> None:
+    """In the event loop: hand results to those who still wait. Whoever was cancelled is skipped; the row is there."""
+    for job in jobs:
+        assert job.future is not None
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
