@@ -17,9 +17,7 @@ def envelope(problem: Problem, *, with_detail: bool = False) -> bytes:
     """The JSON body: ``{"error": {...}}``, and under ``/api/v1`` also the ``detail`` list for a malformed body."""
     body: dict[str, Any] = {"error": problem.body()}
     if with_detail:
-        body["detail"] = [
-            {"loc": ["body", *item.loc], "msg": item.msg, "type": item.kind} for item in problem.details
-        ]
+        body["detail"] = [{"loc": ["body", *item.loc], "msg": item.msg, "type": item.kind} for item in problem.details]
     return _encode(body)
 
 

@@ -30,6 +30,9 @@ class Prompt(NamedTuple):
 class Reader(Protocol):
     """Reads one answer. ``feed`` takes the body's pieces; ``end`` says that the body has ended properly."""
 
+    done: bool
+    """Whether the answer's own end marker has come; what follows is not part of it."""
+
     def feed(self, piece: bytes) -> Iterable[Json]:
         """Chunks that this piece completed, in OpenAI's shape. Raises `UpstreamError`."""
 

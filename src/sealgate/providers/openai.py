@@ -57,7 +57,7 @@ class StreamReader:
 
     def __init__(self) -> None:
         self._events = sse.EventReader()
-        self._done = False
+        self.done = False
 
     def feed(self, piece: bytes) -> Iterable[Json]:
         try:
@@ -72,8 +72,8 @@ class StreamReader:
     def _ends(self, event: sse.Event) -> bool:
         """Whether the answer is over; what an upstream sends after its ``[DONE]`` is not part of it."""
         if event.data.startswith(b"[DONE]"):
-            self._done = True
-        return self._done
+            self.done = True
+        return self.done
 
     def _chunk(self, event: sse.Event) -> Json:
         try:
@@ -87,6 +87,8 @@ class StreamReader:
 
 class WholeReader:
     """One JSON document."""
+
+    done = False
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -147,7 +147,7 @@ class Catalog:
         opened = tuple(
             Route(account, key, key)
             for account in self.providers.get(provider, ())
-            if account.kind.open_catalog and account.region in (region, region if region != AUTO else account.region)
+            if account.kind.open_catalog and region in (AUTO, account.region)
         )
         if opened and not any(route.account in {o.account for o in opened} for route in routes):
             routes += opened
@@ -189,7 +189,7 @@ def _without_compat(name: str) -> str:
 
 def _agree(part: str, hint: str | None, what: str) -> str:
     """The explicit part, or the hint where the part is ``auto``."""
-    if hint is None or hint == AUTO or hint == part:
+    if hint is None or hint in (AUTO, part):
         return part
     if part == AUTO:
         return hint

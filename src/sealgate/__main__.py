@@ -1,0 +1,5 @@
+"""``python -m sealgate``."""
+
+from sealgate.cli import main
+
+main()

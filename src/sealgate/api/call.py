@@ -1,0 +1,143 @@
+"""One HTTP request at the door, and the one answer it gets. A thin skin over ASGI, without state of its own kind."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from sealgate.api import problems
+from sealgate.auth.caller import Caller
+from sealgate.errors import Problem
+from sealgate.formats import ids
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+CONNECTION = "sealgate.connection"
+"""The ASGI extension under which `sealgate.api.edge` says what became of the connection."""
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_encode = msgspec.json.Encoder().encode
+
+
+class ClientGoneError(Exception):
+    """The caller left before the body was complete."""
+
+
+class Call:
+    """A request being answered. ``fields`` collects what the access log says of it besides the obvious."""
+
+    __slots__ = (
+        "caller", "fields", "headers", "id", "path_value", "receive", "request_id", "route", "scope", "send", "started",
+        "started_us", "status",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.started = time.monotonic()
+        self.started_us = time.time_ns() // 1000
+        self.id = ids.uuid7_hex()
+        self.headers: Headers = scope["headers"]
+        self.request_id = self._given_id() or self.id
+        self.status = 0
+        self.route = ""
+        self.path_value = ""
+        self.caller: Caller | None = None
+        self.fields: dict[str, Any] = {}
+
+    def _given_id(self) -> str | None:
+        given = self.header(b"x-request-id")
+        return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that name (lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    @property
+    def client_left(self) -> bool:
+        """Whether the caller's connection is gone, where the server tells."""
+        connection = self.scope.get("extensions", {}).get(CONNECTION)
+        return connection is not None and bool(connection.lost)
+
+    @property
+    def connection_ends(self) -> bool:
+        """Whether the server is ending this connection although its caller is still there."""
+        connection = self.scope.get("extensions", {}).get(CONNECTION)
+        return connection is not None and bool(connection.shutting_down) and not connection.lost
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises `Problem` when it is larger than ``limit``, `ClientGoneError` when it never ends."""
+        declared = self.header(b"content-length")
+        if declared is not None and int(declared) > limit:
+            raise _too_large(limit)
+        message = await self.receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            # Nearly every body comes in one message.
+            first: bytes = message.get("body", b"")
+            if len(first) > limit:
+                raise _too_large(limit)
+            return first
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            piece = message.get("body", b"")
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+            if not message.get("more_body"):
+                return b"".join(pieces)
+            message = await self.receive()
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head."""
+        self.status = status
+        headers.append((b"x-request-id", self.request_id.encode("ascii")))
+        headers.append((b"x-process-time", b"%.6f" % self.seconds))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def respond(
+        self, status: int, body: bytes, content_type: bytes = JSON, headers: Headers | None = None
+    ) -> None:
+        """Send a whole answer."""
+        found: Headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode("ascii"))]
+        if headers:
+            found += headers
+        await self.start(status, found)
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def json(self, value: Any, status: int = 200) -> None:
+        """Send a value as JSON."""
+        await self.respond(status, _encode(value))
+
+    async def problem(self, problem: Problem) -> None:
+        """Send an error; under ``/api/v1`` a malformed body gets S3's form too (``wire.md`` section 1)."""
+        self.fields["code"] = problem.code.name
+        body = problems.envelope(problem, with_detail=bool(problem.details) and problem.status == 422)
+        headers = problems.headers(problem, body)
+        if problem.status in (408, 413):
+            headers.append((b"connection", b"close"))
+        await self.start(problem.status, headers)
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem("request_too_large", f"The request body is larger than {limit} bytes.")

@@ -1,0 +1,149 @@
+"""``POST /v1/chat/completions``: the door of a chat, streamed or whole."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+
+import msgspec
+
+from sealgate.api import controls as control_headers
+from sealgate.api.call import JSON, Call
+from sealgate.api.controls import Controls
+from sealgate.api.events import EventStream
+from sealgate.api.guard import Guard
+from sealgate.errors import Detail, Problem
+from sealgate.formats import sse
+from sealgate.limits.ledger import Entry
+from sealgate.relay.exchange import Exchange
+from sealgate.relay.hall import Hall
+from sealgate.relay.request import Ask, read_chat
+
+SYNTAX_CODES = frozenset({"invalid_json", "invalid_encoding"})
+"""Errors about bytes rather than form: 400 under both mounts."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Chat:
+    """The endpoint."""
+
+    def __init__(self, hall: Hall, guard: Guard) -> None:
+        self._hall = hall
+        self._guard = guard
+
+    async def __call__(self, call: Call) -> None:
+        hall = self._hall
+        caller = await self._guard.caller(call)
+        settings = hall.settings
+        controls = control_headers.read(call.headers, max_timeout=settings.timeouts.max_total)
+        in_api = call.route.startswith("/api/")
+        require_json(call, lenient=in_api)
+        body = await call.body(settings.server.max_body_bytes)
+        ask = _read(body, settings.server.default_model, controls, in_api=in_api)
+        _require_compatible(ask, controls, strict=controls.strict or caller.settings.strict)
+        entry = Entry(
+            id=call.id,
+            request_id=call.request_id,
+            customer_id=caller.customer_id,
+            key_id=caller.key_id,
+            endpoint="chat.completions",
+            stream=ask.prompt.stream,
+            created_at=call.started_us,
+            model=ask.model,
+            episode_id=ask.episode_id,
+            end_user=ask.typed.user,
+        )
+        seconds = min(
+            controls.timeout or settings.timeouts.total, controls.client_seconds or settings.timeouts.max_total
+        )
+        exchange = Exchange(hall, caller, ask, entry, started=call.started, seconds=seconds)
+        try:
+            await (self._stream if ask.prompt.stream else self._whole)(call, exchange)
+        finally:
+            _describe(call, entry)
+
+    async def _whole(self, call: Call, exchange: Exchange) -> None:
+        async with aclosing(exchange.payloads()) as payloads:
+            body = b"".join([payload async for payload in payloads])
+        await call.respond(200, body, JSON)
+
+    async def _stream(self, call: Call, exchange: Exchange) -> None:
+        with EventStream(call, self._hall.settings.timeouts.keep_alive) as events:
+            try:
+                async with aclosing(exchange.payloads()) as payloads:
+                    async for payload in payloads:
+                        await events.payload(payload)
+            except asyncio.CancelledError:
+                if not call.connection_ends:
+                    raise
+                # The drain is over. The caller is still there and must not take this for a whole answer.
+                await self._break_off(call, events, Problem("gateway_shutting_down"))
+            except Problem as problem:
+                await self._break_off(call, events, problem)
+            else:
+                await events.end(sse.DONE)
+
+    async def _break_off(self, call: Call, events: EventStream, problem: Problem) -> None:
+        if not events.started:
+            raise problem
+        call.fields["code"] = problem.code.name
+        await events.end(error_event(problem, call.request_id))
+
+
+def error_event(problem: Problem, request_id: str) -> bytes:
+    """What ends a stream that could not be finished; the official SDKs raise on it, and no ``[DONE]`` follows."""
+    return sse.event(_encode({"error": problem.body(), "request_id": request_id}))
+
+
+def require_json(call: Call, *, lenient: bool) -> None:
+    """415 for a body that is compressed or says it is something else (rows C10, C11)."""
+    if (call.header(b"content-encoding") or b"identity").lower() != b"identity":
+        raise Problem("unsupported_encoding")
+    given = call.header(b"content-type") or b""
+    if given == JSON:
+        return
+    kind = given.partition(b";")[0].strip().lower()
+    if kind == JSON or kind.endswith(b"+json") or (lenient and kind in (b"", b"text/plain")):
+        return
+    raise Problem("unsupported_media_type")
+
+
+def _read(body: bytes, default_model: str | None, controls: Controls, *, in_api: bool) -> Ask:
+    try:
+        return read_chat(body, default_model, controls.trace)
+    except Problem as problem:
+        if in_api and problem.status == 400 and problem.code.name not in SYNTAX_CODES:
+            raise as_unprocessable(problem) from None
+        raise
+
+
+def as_unprocessable(problem: Problem) -> Problem:
+    """The same problem as 422, with S3's list of details."""
+    problem.code = replace(problem.code, status=422)
+    if not problem.details:
+        problem.details = (Detail((problem.param,) if problem.param else (), problem.message),)
+    return problem
+
+
+def _require_compatible(ask: Ask, controls: Controls, *, strict: bool) -> None:
+    if controls.timeout is not None and ask.prompt.stream:
+        raise Problem("invalid_timeout_override", "X-Tresor-Timeout-Seconds is for whole answers only.")
+    if strict and ask.adjustments:
+        first = ask.adjustments[0]
+        raise Problem(
+            "unsupported_parameter", f"{first.param} would be {first.action}: {first.detail}.", param=first.param
+        )
+
+
+def _describe(call: Call, entry: Entry) -> None:
+    """What the access log says of a chat."""
+    call.fields |= {
+        "routed_model": entry.routed_model,
+        "outcome": entry.outcome.value,
+        "attempts": entry.attempts,
+        "stream": entry.stream,
+        "prompt_tokens": entry.prompt_tokens,
+        "completion_tokens": entry.completion_tokens,
+    }

@@ -1,0 +1,101 @@
+"""Control headers of a request: what a caller steers beside the body (``wire.md`` section 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from sealgate.api.call import Headers
+from sealgate.errors import Problem
+
+RECEIPT = b"x-tresor-receipt"
+NONCE = b"x-tresor-nonce"
+TIMEOUT = b"x-tresor-timeout-seconds"
+IDEMPOTENCY_KEY = b"idempotency-key"
+STRICT = b"x-sealgate-strict"
+SDK_READ_TIMEOUT = (b"x-stainless-read-timeout", b"x-stainless-timeout")
+TRACE = (b"traceparent", b"tracestate")
+
+_CONTROLS = frozenset({RECEIPT, NONCE, TIMEOUT, IDEMPOTENCY_KEY, STRICT})
+_OF_INTEREST = _CONTROLS | frozenset(SDK_READ_TIMEOUT) | frozenset(TRACE)
+_DUPLICATE = {TIMEOUT: "invalid_timeout_override", NONCE: "invalid_nonce", IDEMPOTENCY_KEY: "invalid_idempotency_key"}
+
+
+class Controls(NamedTuple):
+    """What the headers said. ``client_seconds`` is the SDK's own read timeout."""
+
+    receipt: bool | None = None
+    nonce: str | None = None
+    timeout: float | None = None
+    strict: bool = False
+    client_seconds: float | None = None
+    trace: Mapping[str, str] = MappingProxyType({})
+
+
+NONE = Controls()
+
+
+def read(headers: Headers, *, max_timeout: float) -> Controls:
+    """Raises `Problem` for a control header that is malformed or was sent twice (rows A13, C21, C22, C25, C26)."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _OF_INTEREST:
+            if name in found and name in _CONTROLS:
+                raise Problem(_DUPLICATE.get(name, "duplicate_header"), f"{name.decode()} was sent more than once.")
+            found[name] = value
+    if not found:
+        return NONE
+    _check_idempotency_key(found.get(IDEMPOTENCY_KEY))
+    return Controls(
+        receipt=_flag(found.get(RECEIPT), "invalid_receipt_header"),
+        nonce=_nonce(found.get(NONCE)),
+        timeout=_timeout(found.get(TIMEOUT), max_timeout),
+        strict=bool(_flag(found.get(STRICT), "invalid_header")),
+        client_seconds=_client_seconds(found),
+        trace={name.decode(): found[name].decode("latin-1") for name in TRACE if name in found},
+    )
+
+
+def _flag(value: bytes | None, code: str) -> bool | None:
+    if value is None:
+        return None
+    if value.lower() not in (b"true", b"false"):
+        raise Problem(code)
+    return value.lower() == b"true"
+
+
+def _nonce(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    text = value.decode("latin-1")
+    if not 1 <= len(text) <= 128 or not (text.isascii() and text.isprintable()):
+        raise Problem("invalid_nonce")
+    return text
+
+
+def _timeout(value: bytes | None, highest: float) -> float | None:
+    if value is None:
+        return None
+    if not value.isdigit() or int(value[:9]) < 1:
+        raise Problem("invalid_timeout_override")
+    return min(float(value[:9]), highest)
+
+
+def _check_idempotency_key(value: bytes | None) -> None:
+    """Its form only: answers are not replayed by it yet."""
+    if value is not None and not (1 <= len(value) <= 255 and value.isascii()):
+        raise Problem("invalid_idempotency_key")
+
+
+def _client_seconds(found: dict[bytes, bytes]) -> float | None:
+    """The SDK's read timeout, or None where it is missing or no positive number."""
+    for name in SDK_READ_TIMEOUT:
+        try:
+            seconds = float(found[name])
+        except (KeyError, ValueError):
+            continue
+        if math.isfinite(seconds) and seconds > 0:
+            return seconds
+    return None

@@ -1,0 +1,68 @@
+"""A stream of server-sent events as an HTTP answer (``wire.md`` section 5).
+
+The head waits for the first event, so that a failure before it still has a status of its own. When nothing has been
+written for a while, a comment line is; if that comes first, it takes the head along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from sealgate.api.call import Call, Headers
+from sealgate.formats import sse
+
+
+def head() -> Headers:
+    """Headers that tell every proxy on the way not to hold events back."""
+    return [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+    ]
+
+
+class EventStream:
+    """Writes events to one caller. Use as a context manager: leaving stops the keep-alive timer."""
+
+    def __init__(self, call: Call, keep_alive: float) -> None:
+        self.started = False
+        self._call = call
+        self._interval = keep_alive
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._busy = False
+        self._comment: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(keep_alive, self._tick)
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._comment is not None:
+            self._comment.cancel()
+
+    async def payload(self, data: bytes) -> None:
+        """One JSON document as one event, in one write."""
+        await self._write(sse.event(data), more=True)
+
+    async def end(self, last: bytes) -> None:
+        """The terminal bytes, and the end of the body."""
+        await self._write(last, more=False)
+
+    async def _write(self, data: bytes, *, more: bool) -> None:
+        self._busy = True
+        if not self.started:
+            self.started = True
+            await self._call.start(200, head())
+        await self._call.send({"type": "http.response.body", "body": data, "more_body": more})
+        self._last = self._loop.time()
+        self._busy = False
+
+    def _tick(self) -> None:
+        """Re-armed lazily, so that an event costs no timer. While a write waits for a slow reader it says nothing."""
+        silent = self._loop.time() - self._last
+        if silent >= self._interval and not self._busy:
+            self._comment = self._loop.create_task(self._write(sse.KEEP_ALIVE, more=True))
+            silent = 0.0
+        self._timer = self._loop.call_later(self._interval - min(silent, self._interval * 0.99), self._tick)

@@ -1,0 +1,76 @@
+"""The ASGI application: finds the endpoint, answers what goes wrong, and writes one access line per request."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sealgate.api.call import Call, ClientGoneError, Receive, Scope, Send
+from sealgate.api.routes import Routes
+from sealgate.errors import Problem
+from sealgate.relay.hall import Hall
+from sealgate.telemetry import logs
+
+CLIENT_LEFT = 499
+"""Status in logs and metrics of a request whose caller left; it is never sent."""
+
+
+class Front:
+    """Answers every HTTP request."""
+
+    def __init__(self, hall: Hall, routes: Routes) -> None:
+        self._hall = hall
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(Call(scope, receive, send))
+
+    async def _answer(self, call: Call) -> None:
+        in_flight = self._hall.metrics.in_flight
+        in_flight.inc()
+        try:
+            await self._routes.find(call)(call)
+        except Problem as problem:
+            await self._tell(call, problem)
+        except ClientGoneError:
+            call.status = CLIENT_LEFT
+        except asyncio.CancelledError:
+            if call.connection_ends and not call.status:
+                await self._tell(call, Problem("gateway_shutting_down"))
+            elif not call.client_left:
+                raise
+            call.status = call.status or CLIENT_LEFT
+        except Exception as error:
+            self._hall.log.error(
+                "unexpected_error", request_id=call.request_id, error=type(error).__name__, trace=logs.where(error)
+            )
+            await self._tell(call, Problem("internal_error"))
+        finally:
+            in_flight.dec()
+            self._record(call)
+
+    async def _tell(self, call: Call, problem: Problem) -> None:
+        """Answer with an error where nothing has been sent yet; else the connection just breaks off."""
+        if call.status:
+            raise problem
+        await call.problem(problem)
+
+    def _record(self, call: Call) -> None:
+        hall, seconds = self._hall, call.seconds
+        method = call.scope["method"]
+        hall.metrics.http_request(method if call.route else "_OTHER", call.route, call.status, seconds)
+        if not hall.settings.telemetry.access_log:
+            return
+        client = call.scope.get("client")
+        hall.log.info(
+            "request",
+            request_id=call.request_id,
+            method=method,
+            route=call.route,
+            status=call.status,
+            seconds=round(seconds, 6),
+            client=client[0] if client else None,
+            customer=call.caller.customer_id if call.caller else None,
+            key=call.caller.key_id if call.caller else None,
+            **call.fields,
+        )

@@ -1,0 +1,39 @@
+"""From a credential to a caller, before anything of the body is read (``wire.md`` section 2)."""
+
+from __future__ import annotations
+
+from sealgate.api.call import Call
+from sealgate.auth.caller import ANONYMOUS, Caller
+from sealgate.auth.credential import parse_authorization
+from sealgate.auth.keys import KeyStore
+from sealgate.errors import Problem
+
+
+class Guard:
+    """Knows callers by their keys; lets everyone in where authentication is switched off."""
+
+    def __init__(self, keys: KeyStore, *, required: bool) -> None:
+        self._keys = keys
+        self._required = required
+
+    async def caller(self, call: Call) -> Caller:
+        """Raises `Problem` with 401 or 503."""
+        if not self._required:
+            call.caller = ANONYMOUS
+            return ANONYMOUS
+        credential = parse_authorization(call.headers)
+        call.caller = self._keys.cached(credential) or await self._keys.find(credential)
+        return call.caller
+
+    async def optional(self, call: Call) -> Caller | None:
+        """The caller where a credential was sent, which must then be valid."""
+        if call.header(b"authorization") is None and call.header(b"x-api-key") is None:
+            return None
+        return await self.caller(call)
+
+    async def admin(self, call: Call) -> Caller:
+        """Raises `Problem` also for a key that is no administrator's."""
+        caller = await self.caller(call)
+        if not caller.is_admin:
+            raise Problem("admin_key_required")
+        return caller

@@ -1,0 +1,117 @@
+"""``GET /v1/models`` and ``/v1/models/{id}``: what can be named, and what is known of it (``wire.md`` section 16)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+from sealgate.api.call import Call
+from sealgate.api.guard import Guard
+from sealgate.auth.caller import Caller
+from sealgate.errors import Problem
+from sealgate.providers.base import Json
+from sealgate.relay.catalog import Model, Route
+from sealgate.relay.hall import Hall
+
+
+class Models:
+    """The endpoints. ``created`` of every model is the time the process began to offer it."""
+
+    def __init__(self, hall: Hall, guard: Guard, created: int) -> None:
+        self._hall = hall
+        self._guard = guard
+        self._created = created
+
+    async def list(self, call: Call) -> None:
+        caller = await self._caller(call)
+        filters = _Filters(call)
+        data = [item for model in self._visible(caller) for item in self._items(model, filters)]
+        await call.json({"object": "list", "data": data})
+
+    async def one(self, call: Call) -> None:
+        caller = await self._caller(call)
+        filters = _Filters(call)
+        for model in self._visible(caller):
+            for item in self._items(model, filters):
+                if item["id"] == call.path_value:
+                    return await call.json(item)
+            if call.path_value in model.aliases:
+                return await call.json(self._bare(model, filters))
+        raise Problem("model_not_found", param="model")
+
+    async def _caller(self, call: Call) -> Caller | None:
+        public = self._hall.settings.server.models_public
+        return await (self._guard.optional(call) if public else self._guard.caller(call))
+
+    def _visible(self, caller: Caller | None) -> Iterator[Model]:
+        allowed = caller.models if caller else None
+        for key, model in self._hall.catalog.models.items():
+            if allowed is None or key in allowed:
+                yield model
+
+    def _items(self, model: Model, filters: _Filters) -> Iterator[Json]:
+        """The bare key, then each route by its compound id."""
+        routes = [route for route in model.routes if filters.takes(model, route)]
+        if routes:
+            yield self._bare(model, filters)
+        for route in routes:
+            yield self._item(route.id, route.provider, filters, lambda route=route: _detail(model, [route]))
+
+    def _bare(self, model: Model, filters: _Filters) -> Json:
+        routes = [route for route in model.routes if filters.takes(model, route)] or list(model.routes)
+        return self._item(model.key, routes[0].provider, filters, lambda: _detail(model, routes))
+
+    def _item(self, model_id: str, owner: str, filters: _Filters, detail: Any) -> Json:
+        item: Json = {"id": model_id, "object": "model", "created": self._created, "owned_by": owner}
+        if filters.detail:
+            item["tresor"] = detail()
+        return item
+
+
+class _Filters:
+    """The query string: ``detail``, ``region``, ``provider``, ``type``."""
+
+    def __init__(self, call: Call) -> None:
+        query = parse_qs(call.scope["query_string"].decode("latin-1"))
+        self.detail = query.get("detail", ["false"])[-1].lower() in ("true", "1")
+        self._region = query.get("region", [None])[-1]
+        self._provider = query.get("provider", [None])[-1]
+        self._type = query.get("type", [None])[-1]
+        if self._type not in (None, "chat", "embedding", "transcription"):
+            raise Problem("invalid_parameter", "type is chat, embedding or transcription.", param="type")
+
+    def takes(self, model: Model, route: Route) -> bool:
+        return (
+            self._region in (None, route.region)
+            and self._provider in (None, route.provider)
+            and self._type in (None, model.type)
+        )
+
+
+def _detail(model: Model, routes: list[Route]) -> Json:
+    first = routes[0]
+    capabilities = frozenset.union(*(route.account.kind.capabilities for route in routes))
+    single = len(routes) == 1
+    return {
+        "model_key": model.key,
+        "region": first.region if single else None,
+        "provider": first.provider if single else None,
+        "type": model.type,
+        "pricing": _pricing(first) if single else None,
+        "capabilities": sorted(capabilities),
+        "context_tokens": model.context_tokens,
+        "max_output_tokens": model.max_output_tokens,
+    }
+
+
+def _pricing(route: Route) -> Json | None:
+    if route.input_per_mtok is None and route.output_per_mtok is None:
+        return None
+    return {
+        "input_per_mtok": route.input_per_mtok,
+        "output_per_mtok": route.output_per_mtok,
+        "billing_unit": "token",
+        "unit_amount": 1_000_000,
+        "currency": route.currency,
+    }

@@ -1,0 +1,70 @@
+"""The table of endpoints. A path is matched on its raw bytes, exactly; what is not in the table is 404 (row A14)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from sealgate.api.call import Call
+from sealgate.errors import Problem
+
+Endpoint = Callable[[Call], Awaitable[None]]
+MOUNTS = ("/v1", "/api/v1")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint. ``path`` may end in ``{name}``, which takes the rest of the path, slashes included.
+
+    ``access`` is what its handler asks of a caller; it is declared so that no endpoint can be without an answer to
+    that question, and tests hold each handler to it.
+    """
+
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    access: Literal["public", "optional", "key", "admin"]
+    endpoint: Endpoint
+    mounted: bool = True
+    """Whether it answers under both mounts; else only at ``path`` itself."""
+
+
+class Routes:
+    """Looks up the endpoint of a call: one dict access for nearly all."""
+
+    def __init__(self, table: Iterable[Route]) -> None:
+        self.table = tuple(table)
+        self._exact: dict[bytes, dict[str, tuple[str, Endpoint]]] = {}
+        self._prefixes: dict[bytes, dict[str, tuple[str, Endpoint]]] = {}
+        for route in self.table:
+            for mount in MOUNTS if route.mounted else ("",):
+                self._add(mount + route.path, route)
+
+    def _add(self, path: str, route: Route) -> None:
+        methods = {route.method: (path, route.endpoint)}
+        if route.method == "GET":
+            methods["HEAD"] = (path, route.endpoint)
+        if path.endswith("}"):
+            self._prefixes.setdefault(path[: path.index("{")].encode(), {}).update(methods)
+            return
+        for form in (path, path + "/"):
+            self._exact.setdefault(form.encode(), {}).update(methods)
+
+    def find(self, call: Call) -> Endpoint:
+        """Raises `Problem` with 404 or 405. Notes the route on the call."""
+        raw: bytes = call.scope.get("raw_path") or call.scope["path"].encode()
+        methods = self._exact.get(raw) or self._by_prefix(raw, call)
+        if methods is None:
+            raise Problem("unknown_route")
+        found = methods.get(call.scope["method"])
+        if found is None:
+            raise Problem("method_not_allowed", f"Allowed here: {', '.join(sorted(methods))}.")
+        call.route, endpoint = found
+        return endpoint
+
+    def _by_prefix(self, raw: bytes, call: Call) -> dict[str, tuple[str, Endpoint]] | None:
+        for prefix, methods in self._prefixes.items():
+            if raw.startswith(prefix) and len(raw) > len(prefix):
+                call.path_value = call.scope["path"][len(prefix) :].rstrip("/")
+                return methods if call.path_value else None
+        return None

@@ -1,0 +1,146 @@
+"""The roof: builds every object once, hands it on, closes in reverse order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sealgate import config
+from sealgate.api.call import Receive, Scope, Send
+from sealgate.api.chat import Chat
+from sealgate.api.front import Front
+from sealgate.api.guard import Guard
+from sealgate.api.health import Health
+from sealgate.api.models import Models
+from sealgate.api.routes import Route, Routes
+from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
+from sealgate.auth.pepper import load_pepper
+from sealgate.config import Settings
+from sealgate.errors import ConfigError
+from sealgate.outward.http1 import Http1Client
+from sealgate.providers.discover import discover
+from sealgate.relay import catalog
+from sealgate.relay.hall import Hall
+from sealgate.relay.upstreams import Upstreams
+from sealgate.storage import open_storage
+from sealgate.telemetry import logs
+from sealgate.telemetry.metrics import Metrics
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A gateway that is ready to answer. ``first_key`` is the key that this start made, if it made one."""
+
+    front: Front
+    hall: Hall
+    keys: KeyStore
+    first_key: CreatedKey | None
+
+    def drain(self) -> None:
+        """From now on readiness is false."""
+        self.hall.draining = True
+
+    async def reload(self, load: Callable[[], Settings]) -> None:
+        """Take a new configuration, or keep the old one and say why (row I4)."""
+        hall = self.hall
+        try:
+            settings = await with_discovered(load())
+            fresh = catalog.build(settings)
+        except ConfigError as error:
+            hall.log.error("reload_refused", error=str(error))
+            return
+        hall.settings, hall.catalog, hall.upstreams = settings, fresh, Upstreams(settings.providers)
+        hall.log.info("reloaded", models=len(fresh.models))
+
+    async def aclose(self) -> None:
+        """Close everything; the storage last, because it writes what is still queued."""
+        await self.hall.upstreams.aclose()
+        await self.keys.aclose()
+        await self.hall.storage.aclose()
+
+
+async def open_gateway(settings: Settings) -> Gateway:
+    """Raises `ConfigError`; then nothing is left open."""
+    log = logs.configure(settings.telemetry.level, settings.telemetry.format)
+    settings = await with_discovered(settings)
+    fresh = catalog.build(settings)
+    storage = open_storage(settings.database_url)
+    try:
+        keys = KeyStore(storage, await load_pepper(storage, settings.data_dir, settings.auth.pepper))
+        first_key = await ensure_first_key(keys) if settings.auth.required else None
+        await keys.start()
+    except BaseException:
+        await storage.aclose()
+        raise
+    metrics = Metrics()
+    metrics.watch_ledger(lambda: storage.pending, lambda: storage.lost_appends)
+    hall = Hall(settings, fresh, Upstreams(settings.providers), storage, metrics, log)
+    if settings.auth.issuers:
+        log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
+    return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key)
+
+
+def routes(hall: Hall, keys: KeyStore) -> Routes:
+    """Every endpoint there is, with what it asks of its caller."""
+    guard = Guard(keys, required=hall.settings.auth.required)
+    chat, models, health = Chat(hall, guard), Models(hall, guard, int(time.time())), Health(hall, guard)
+    return Routes(
+        [
+            Route("POST", "/chat/completions", "key", chat),
+            Route("GET", "/models", "optional", models.list),
+            Route("GET", "/models/{model}", "optional", models.one),
+            Route("GET", "/health", "public", health.live, mounted=False),
+            Route("GET", "/health/ready", "public", health.ready, mounted=False),
+            Route("GET", "/status", "public", health.status, mounted=False),
+            Route("GET", "/metrics", "public", health.metrics, mounted=False),
+        ]
+    )
+
+
+async def with_discovered(settings: Settings) -> Settings:
+    if not settings.discovers:
+        return settings
+    client = Http1Client()
+    try:
+        return await discover(settings, client)
+    finally:
+        await client.aclose()
+
+
+class Application:
+    """The gateway as an ASGI application, opened and closed by its lifespan.
+
+    ``gateway`` is there between the two. The lifespan raises `ConfigError` where the gateway cannot be opened.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.gateway: Gateway | None = None
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif self.gateway is not None:
+            await self.gateway.front(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            self.gateway = await open_gateway(self._settings)
+        except ConfigError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.gateway.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def asgi() -> Application:
+    """For another ASGI server: ``uvicorn --factory sealgate.app:asgi``.
+
+    The receive deadlines, header rules and limits on connections of `sealgate.api.edge` are in ``sealgate serve``
+    only; behind another server they are the proxy's job.
+    """
+    return Application(config.load())

@@ -1,0 +1,37 @@
+"""The command line: ``sealgate serve | init | models | keys``."""
+
+from __future__ import annotations
+
+import typer
+
+from sealgate import __version__
+from sealgate.cli import init, keys, models, serve
+
+app = typer.Typer(
+    help="A self-hosted gateway for language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve.serve)
+app.command("init")(init.init)
+app.command("models")(models.models)
+app.add_typer(keys.app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sealgate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    """A self-hosted gateway for language models."""
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,121 @@
+"""``sealgate serve``: runs the gateway and says, once, how to use it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from sealgate import config
+from sealgate.api import server
+from sealgate.api.edge import server_config
+from sealgate.api.edge_rules import EdgeLimits
+from sealgate.app import Application, Gateway
+from sealgate.cli.refuse import refuse
+from sealgate.config import Settings
+from sealgate.errors import ConfigError
+
+
+def serve(
+    config_file: Annotated[str | None, typer.Option("--config", metavar="FILE", help="The configuration file.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """Run the gateway until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+    overrides = {"SEALGATE_SERVER__HOST": host, "SEALGATE_SERVER__PORT": None if port is None else str(port)}
+    load = partial(config.load, config_file, overrides={name: text for name, text in overrides.items() if text})
+    try:
+        settings = load()
+        _run(settings, load)
+    except ConfigError as error:
+        refuse(str(error))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            refuse(f"{error.strerror}. Is another gateway running? Take another port with --port.")
+        refuse(error.strerror or str(error))
+
+
+def _run(settings: Settings, load: Callable[[], Settings]) -> None:
+    application = Application(settings)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def gateway() -> Gateway:
+        assert application.gateway is not None
+        return application.gateway
+
+    def reload() -> None:
+        task = asyncio.get_running_loop().create_task(gateway().reload(load))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    hooks = server.Hooks(
+        on_listening=lambda addresses: _announce(gateway(), addresses[0]),
+        on_drain=lambda: gateway().drain(),
+        on_reload=reload,
+    )
+    hosts = settings.server.hosts
+    served = server_config(
+        application,
+        settings.server.host,
+        settings.server.port,
+        _limits(settings),
+        hosts=frozenset(hosts) if hosts else None,
+    )
+    server.run(served, drain_seconds=settings.timeouts.drain, hooks=hooks)
+
+
+def _limits(settings: Settings) -> EdgeLimits:
+    timeouts = settings.timeouts
+    return EdgeLimits(
+        header_seconds=timeouts.header,
+        body_seconds=timeouts.body,
+        idle_seconds=timeouts.idle,
+        write_stall_seconds=timeouts.write_stall,
+        max_connections=settings.server.max_connections,
+    )
+
+
+def _announce(gateway: Gateway, address: tuple[str, int]) -> None:
+    """What a person needs now. The key appears only in the start that made it."""
+    host, port = address
+    url = gateway.hall.settings.server.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    catalog = gateway.hall.catalog
+    names = sorted(catalog.models)
+    gateway.hall.log.info("listening", address=f"{host}:{port}", models=len(names))
+    lines = ["", "Sealgate is listening.", "", f"  API         {url}/v1", f"  reference   {url}/docs"]
+    lines.append(
+        f"  models      {', '.join(names[:6])}{' …' if len(names) > 6 else ''}" if names else "  models      none"
+    )
+    direct = sorted(name for name in catalog.providers if name != "sandbox")
+    if direct:
+        lines.append(f"  providers   {', '.join(f'{name}::MODEL' for name in direct)}")
+    key = "$SEALGATE_KEY"
+    if gateway.first_key is not None:
+        key = gateway.first_key.key
+        lines.append(f"  API key     {key}   (shown only now)")
+    elif gateway.hall.settings.auth.required:
+        lines.append(f"  API key     made at an earlier start; another: {_program()} keys create --name NAME")
+    if names:
+        model = "sandbox" if "sandbox" in catalog.models else names[0]
+        lines += ["", "Try it:", "", *_curl(url, key, model)]
+    print("\n".join(lines), flush=True)  # noqa: T201
+
+
+def _program() -> str:
+    return sys.argv[0] if sys.argv[0].endswith("sealgate") else f"{sys.executable} -m sealgate"
+
+
+def _curl(url: str, key: str, model: str) -> list[str]:
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    return [
+        f"  curl {url}/v1/chat/completions \\",
+        f'    -H "Authorization: Bearer {key}" \\',
+        "    -H 'Content-Type: application/json' \\",
+        f"    -d '{body}'",
+        "",
+    ]

@@ -1,0 +1,64 @@
+"""A commented configuration file, made from the declarations in `sealgate.config`."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from sealgate import config
+
+EXAMPLE = """\
+# A provider: the table's name is the middle part of region/provider/model.
+# [providers.acme]
+# kind = "openai"                          # or another row of the provider table
+# base_url = "https://llm.acme.example/v1"
+# api_key = "env::ACME_KEY"                # env::NAME, path::FILE, none, or a list of them
+# region = "eu"
+
+# A model and where it runs.
+# [models."gemma-4-31b"]
+# aliases = ["gemma4"]
+# routes = [{ provider = "acme", model = "google/gemma-4-31b-it" }]
+"""
+
+
+def render() -> str:
+    """TOML with every setting of the fixed tables at its default, commented out."""
+    parts = ["# Sealgate. Every setting is optional; what is shown commented out is the default.\n"]
+    for name, table in typing.get_type_hints(config.Settings).items():
+        if name not in config.FREE_TABLES:
+            parts.append("\n".join(_table(name, table)) + "\n")
+    return "\n".join([*parts, EXAMPLE])
+
+
+def _table(name: str, struct: Any) -> Iterator[str]:
+    yield f"# {struct.__doc__}"
+    yield f"[{name}]"
+    for key, description, default in settings_of(struct):
+        if default is not msgspec.NODEFAULT and not isinstance(default, dict):
+            yield f"# {description}"
+            yield f"# {key} = {_toml(default)}" if default is not None else f"# {key} ="
+
+
+def settings_of(struct: Any) -> Iterator[tuple[str, str, Any]]:
+    """Name, description and default of each setting of a table."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        yield field.name, _description(hints[field.name]), default
+
+
+def _description(hint: Any) -> str:
+    metas = [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]
+    return next((meta.description for meta in metas if meta.description), "")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)

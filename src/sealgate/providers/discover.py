@@ -1,0 +1,69 @@
+"""What is there without configuration: the sandbox, providers whose keys are in the environment, local servers.
+
+A local server counts as found when it answers ``GET /v1/models`` with OpenAI's list on the usual port of its kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from sealgate import config
+from sealgate.errors import UpstreamError
+from sealgate.outward.client import Client, Limits, Request
+from sealgate.providers.base import Kind
+from sealgate.providers.table import KINDS
+
+PROBE = Limits(connect=0.3, silence=0.7)
+MAX_LIST = 1024 * 1024
+LOCAL = "local"
+
+
+async def discover(settings: config.Settings, client: Client) -> config.Settings:
+    """The settings with what was found added; what the operator configured is never changed."""
+    providers: dict[str, config.Provider] = {"sandbox": config.Provider(kind="sandbox", region=LOCAL)}
+    models: dict[str, config.Model] = {"sandbox": _model(("sandbox", "sandbox"))}
+    for kind, secret in _keys().items():
+        providers[kind] = config.Provider(kind=kind, api_key=(secret,))
+    found = await asyncio.gather(*(_probe(kind, client) for kind in KINDS.values() if kind.port is not None))
+    for kind_name, names in found:
+        if names:
+            providers[kind_name] = config.Provider(kind=kind_name, region=LOCAL)
+        for name in names:
+            models.setdefault(name, _model((kind_name, name)))
+    return msgspec.structs.replace(settings, providers=providers | settings.providers, models=models | settings.models)
+
+
+def _keys() -> dict[str, config.Secret]:
+    """Kind to key, for kinds with a key in the environment."""
+    variables = {variable: kind.name for kind in KINDS.values() for variable in kind.key_variables}
+    return {variables[name]: secret for name, secret in config.environment_secrets(variables).items()}
+
+
+def _model(*routes: tuple[str, str]) -> config.Model:
+    return config.Model(routes=tuple(config.Route(provider=provider, model=model) for provider, model in routes))
+
+
+async def _probe(kind: Kind, client: Client) -> tuple[str, list[str]]:
+    request = Request("GET", f"{kind.base_url}/models", {"accept": "application/json"}, b"")
+    try:
+        body = await _get(client, request)
+        answer: Any = msgspec.json.decode(body)
+        return kind.name, [str(item["id"]) for item in answer["data"]]
+    except (UpstreamError, msgspec.DecodeError, KeyError, TypeError):
+        return kind.name, []
+
+
+async def _get(client: Client, request: Request) -> bytes:
+    response = await client.send(request, PROBE)
+    try:
+        pieces: list[bytes] = []
+        while response.status == 200 and (piece := await response.read()):
+            pieces.append(piece)
+            if sum(map(len, pieces)) > MAX_LIST:
+                return b""
+        return b"".join(pieces)
+    finally:
+        response.close()

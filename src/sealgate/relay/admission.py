@@ -1,0 +1,112 @@
+"""In once, out once: whatever happens to a request, exactly one row says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Self
+
+from sealgate.errors import Problem, StorageError
+from sealgate.limits.ledger import Entry, Outcome, row
+from sealgate.relay.hall import Hall
+from sealgate.relay.walk import Walk
+from sealgate.storage.tables import ledger
+
+OPERATIONS = {"chat.completions": "chat"}
+"""Ledger endpoint to OpenTelemetry's ``gen_ai.operation.name``."""
+
+
+class Admission:
+    """``async with Admission(...) as admission``: `settle` before the terminal bytes; leaving settles what was not."""
+
+    def __init__(self, hall: Hall, entry: Entry, started: float) -> None:
+        self.entry = entry
+        self.walk: Walk | None = None
+        self._hall = hall
+        self._started = started
+        self._settled = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def settle(self) -> None:
+        """Record a whole answer and wait for the commit. Raises `Problem` where it cannot be recorded (row F18)."""
+        self._settled = True
+        values = self._close(Outcome.OK, 200, None)
+        try:
+            await self._hall.storage.append(ledger, values)
+        except StorageError as error:
+            self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(error))
+            raise Problem("storage_unavailable") from error
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            # Nobody waits for this answer any more, so nothing may be awaited for it either.
+            outcome = Outcome.TRUNCATED if self._hall.draining else Outcome.CLIENT_DISCONNECTED
+            self._hall.storage.append_nowait(ledger, self._close(outcome, 499, None))
+            return
+        if isinstance(error, Problem):
+            values = self._close(self._outcome(), error.status, error.code.name)
+        else:
+            values = self._close(Outcome.ERROR, 500, "internal_error")
+        try:
+            await self._hall.storage.append(ledger, values)
+        except StorageError as lost:
+            # The caller is told of the first error; the operator of both.
+            self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(lost))
+
+    def _outcome(self) -> Outcome:
+        """How a request that ended in a `Problem` counts."""
+        if self.walk is None:
+            return Outcome.DENIED
+        if self.walk.answer is not None:
+            return Outcome.TRUNCATED
+        return Outcome.UPSTREAM_FAILED if self.walk.outcomes else Outcome.DENIED
+
+    def _close(self, outcome: Outcome, status: int, code: str | None) -> dict[str, object]:
+        """Fill in the end of the row and measure it."""
+        entry, seconds = self.entry, time.monotonic() - self._started
+        entry.outcome, entry.status, entry.code = outcome, status, code
+        entry.duration_us = int(seconds * 1e6)
+        if self.walk is not None:
+            _describe(entry, self.walk, self._started)
+        self._measure(seconds)
+        return row(entry)
+
+    def _measure(self, seconds: float) -> None:
+        entry, metrics, walk = self.entry, self._hall.metrics, self.walk
+        operation = OPERATIONS[entry.endpoint]
+        provider, model = entry.provider or "", entry.routed_model or ""
+        metrics.inference(operation, provider, model, entry.outcome.value, seconds)
+        if walk is None:
+            return
+        for outcome in walk.outcomes:
+            metrics.attempt(outcome.route.provider, outcome.failure.name.lower() if outcome.failure else "ok")
+        if walk.answer is not None and entry.first_content_us is not None:
+            metrics.first_content(operation, provider, model, entry.first_content_us / 1e6)
+            metrics.tokens(operation, provider, model, entry.prompt_tokens or 0, entry.completion_tokens or 0)
+
+
+def _describe(entry: Entry, walk: Walk, started: float) -> None:
+    """What the walk says about where the answer came from."""
+    entry.attempts = len(walk.outcomes)
+    if walk.route is None or walk.answer is None:
+        return
+    usage = walk.answer.usage
+    entry.routed_model = walk.route.id
+    entry.provider = walk.route.provider
+    entry.upstream_model = walk.route.upstream_model
+    entry.failover = walk.failed_over
+    entry.prompt_tokens = usage.prompt
+    entry.completion_tokens = usage.completion
+    entry.cached_tokens = usage.cached
+    entry.reasoning_tokens = usage.reasoning
+    entry.usage_source = "reported" if usage.source == "reported" else "estimated"
+    if walk.first_content_at is not None:
+        entry.first_content_us = int((walk.first_content_at - started) * 1e6)

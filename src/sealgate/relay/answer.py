@@ -1,0 +1,349 @@
+"""What the caller reads: an upstream's chunks or completion, relabelled as ours (``wire.md`` sections 4 and 5).
+
+One `Answer` belongs to one attempt. It is pure: `take` is given each upstream object and returns the payloads that are
+ready to go out, `end` is called when the upstream has ended properly. Whether an answer is streamed or whole differs
+only in how it is rendered; deciding whether it is complete is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from sealgate.errors import Failure, UpstreamError
+from sealgate.formats import ids
+from sealgate.providers.base import Json
+from sealgate.relay import usage as usages
+from sealgate.relay.usage import Usage
+
+_encode = msgspec.json.Encoder().encode
+
+FINISH_REASONS = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "function_call": "function_call",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "model_length": "length",
+    "max_tokens": "length",
+}
+BROKEN_REASONS = frozenset(
+    {
+        "error",
+        "network_error",
+        "abort",
+        "insufficient_system_resource",
+        "malformed_function_call",
+        "malformed_model_output",
+        "malformed_tool_use",
+    }
+)
+"""Values of ``finish_reason``, in lower case, that mean the upstream failed although it answered 200."""
+PASSED_ON = ("system_fingerprint", "service_tier")
+
+
+class Label(msgspec.Struct, frozen=True):
+    """What an answer says of itself besides its content."""
+
+    id: str
+    model: str
+    created: int
+    episode_id: str
+    tresor: Json
+
+
+class Answer:
+    """What every answer has: whether content came, what was used, and how it ended."""
+
+    def __init__(self, label: Label, choices: int, request_bytes: int) -> None:
+        self.label = label
+        self.expected = choices
+        self.has_content = False
+        self.reported: Usage | None = None
+        self.finish_reason: str | None = None
+        self.characters = 0
+        self._request_bytes = request_bytes
+        self._passed: Json = {}
+
+    @property
+    def usage(self) -> Usage:
+        return self.reported or usages.estimate(self._request_bytes, self.characters)
+
+    def take(self, upstream: Json) -> list[bytes]:
+        """Payloads made ready by one upstream object. Raises `UpstreamError` when it says that the answer failed."""
+        raise NotImplementedError
+
+    def end(self) -> list[bytes]:
+        """The last payloads. Raises `UpstreamError` when the answer is not complete."""
+        raise NotImplementedError
+
+    def _note(self, upstream: Json) -> None:
+        if (usage := upstream.get("usage")) is not None:
+            self.reported = usages.read(usage) or self.reported
+        for name in PASSED_ON:
+            if upstream.get(name) is not None:
+                self._passed[name] = upstream[name]
+
+    def _finish(self, value: Any, *, called: bool) -> str:
+        """The public finish reason; a reason that means failure raises."""
+        reason = str(value)
+        if reason.lower() in BROKEN_REASONS:
+            raise UpstreamError(Failure.SERVER_ERROR, f"the answer ended with {reason.lower()}")
+        found = FINISH_REASONS.get(reason) or FINISH_REASONS.get(reason.lower()) or "stop"
+        self.finish_reason = "tool_calls" if called and found == "stop" else found
+        return self.finish_reason
+
+    def _require_substance(self) -> None:
+        if not self.has_content and self.reported is None:
+            raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no content and no usage")
+
+
+class WholeAnswer(Answer):
+    """One ``chat.completion`` object."""
+
+    _body: bytes = b""
+
+    def take(self, upstream: Json) -> list[bytes]:
+        self._note(upstream)
+        choices = [self._choice(index, choice) for index, choice in enumerate(upstream["choices"])]
+        if not choices:
+            raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no choices")
+        self._require_substance()
+        label = self.label
+        self._body = _encode(
+            {
+                "id": label.id,
+                "object": "chat.completion",
+                "created": label.created,
+                "model": label.model,
+                "choices": choices,
+                "usage": self.usage.render(),
+                **self._passed,
+                "episode_id": label.episode_id,
+                "tresor": label.tresor,
+            }
+        )
+        return []
+
+    def end(self) -> list[bytes]:
+        if not self._body:
+            raise UpstreamError(Failure.BAD_RESPONSE, "the body is empty")
+        return [self._body]
+
+    def _choice(self, position: int, choice: Json) -> Json:
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise UpstreamError(Failure.BAD_RESPONSE, "a choice has no message")
+        message = _message(message)
+        calls = message.get("tool_calls")
+        self._weigh(message)
+        if choice.get("finish_reason") in (None, "") and not calls:
+            raise UpstreamError(Failure.TRUNCATED, "a choice has no finish reason")
+        index = choice.get("index")
+        return {
+            "index": index if isinstance(index, int) else position,
+            "message": message,
+            "logprobs": choice.get("logprobs"),
+            "finish_reason": self._finish(choice.get("finish_reason") or "stop", called=bool(calls)),
+        }
+
+    def _weigh(self, message: Json) -> None:
+        for name, value in message.items():
+            if name != "role" and value:
+                self.has_content = True
+                self.characters += len(value) if isinstance(value, str) else len(_encode(value))
+
+
+class StreamedAnswer(Answer):
+    """``chat.completion.chunk`` objects. Only the delta is encoded anew for each; the rest is prepared once."""
+
+    def __init__(
+        self, label: Label, choices: int, request_bytes: int, *, include_usage: bool, usage_on_finish: bool
+    ) -> None:
+        super().__init__(label, choices, request_bytes)
+        self._usage_chunk = include_usage and not usage_on_finish
+        self._usage_on_finish = usage_on_finish
+        self._held: list[tuple[int, str]] = []
+        self._begun: set[int] = set()
+        self._closed: set[int] = set()
+        self._calls: dict[int, ToolCalls] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        label = self.label
+        shared = {
+            "id": label.id,
+            "object": "chat.completion.chunk",
+            "created": label.created,
+            "model": label.model,
+            **self._passed,
+        }
+        self._head = _encode(shared)[:-1] + b',"choices":'
+        self._tail = b',"usage":null}' if self._usage_chunk else b"}"
+
+    def take(self, upstream: Json) -> list[bytes]:
+        known = len(self._passed)
+        self._note(upstream)
+        if len(self._passed) != known:
+            self._prepare()
+        ready: list[bytes] = []
+        choices = upstream.get("choices")
+        if choices:
+            try:
+                for choice in choices:
+                    self._choice(choice, ready)
+            except (AttributeError, TypeError) as error:
+                raise UpstreamError(Failure.BAD_STREAM, "a chunk has an unknown shape") from error
+        return ready
+
+    def end(self) -> list[bytes]:
+        if not self._closed or self._begun - self._closed:
+            failure = Failure.TRUNCATED if self.has_content else Failure.BAD_RESPONSE
+            raise UpstreamError(failure, "the stream ended without a finish reason")
+        self._require_substance()
+        ready: list[bytes] = []
+        self._release(ready, keep=0)
+        if self._usage_chunk:
+            ready.append(self._head + b'[],"usage":' + _encode(self.usage.render()) + b"}")
+        return ready
+
+    def _choice(self, choice: Json, ready: list[bytes]) -> None:
+        index = choice.get("index") or 0
+        if index in self._closed:
+            return
+        delta = choice.get("delta")
+        if delta and (delta := self._delta(index, delta)):
+            self.has_content = True
+            self._begin(index, ready)
+            ready.append(self._chunk(index, _encode(delta), choice.get("logprobs")))
+        reason = choice.get("finish_reason")
+        if reason:
+            self._closed.add(index)
+            self._held.append((index, self._finish(reason, called=index in self._calls)))
+            if self.has_content:
+                # One choice with content is over now; of several, only the end tells which finish was the last.
+                self._release(ready, keep=int(self.expected > 1 or self._usage_on_finish))
+
+    def _begin(self, index: int, ready: list[bytes]) -> None:
+        if index not in self._begun:
+            self._begun.add(index)
+            ready.append(self._chunk(index, b'{"role":"assistant"}', None))
+
+    def _release(self, ready: list[bytes], keep: int) -> None:
+        """Send the finish chunks that were held back, all but ``keep``; the very last carries what is ours."""
+        while len(self._held) > keep:
+            index, reason = self._held.pop(0)
+            self._begin(index, ready)
+            ready.append(self._finish_chunk(index, reason, last=not keep and not self._held))
+
+    def _delta(self, index: int, delta: Json) -> Json:
+        """The delta with only what carries something, under OpenAI's names."""
+        kept: Json = {}
+        for name, value in delta.items():
+            if name == "content":
+                if value:
+                    kept["content"] = value
+                    self.characters += len(value)
+            elif name == "tool_calls":
+                if value:
+                    kept["tool_calls"] = self._calls.setdefault(index, ToolCalls()).take(value)
+                    self.characters += sum(len(c["function"].get("arguments") or "") for c in kept["tool_calls"]
+                                           if "function" in c)  # fmt: skip
+            elif name in ("reasoning_content", "reasoning"):
+                if value and isinstance(value, str):
+                    kept["reasoning_content"] = value
+                    self.characters += len(value)
+            elif name != "role" and value:
+                kept[name] = value
+        return kept
+
+    def _chunk(self, index: int, delta: bytes, logprobs: Any) -> bytes:
+        extra = b"" if logprobs is None else b',"logprobs":' + _encode(logprobs)
+        return b'%b[{"index":%d,"delta":%b%b,"finish_reason":null}]%b' % (self._head, index, delta, extra, self._tail)
+
+    def _finish_chunk(self, index: int, reason: str, *, last: bool) -> bytes:
+        body = b'%b[{"index":%d,"delta":{},"finish_reason":"%b"}]' % (self._head, index, reason.encode())
+        if not last:
+            return body + self._tail
+        body += b',"episode_id":"%b","tresor":%b' % (self.label.episode_id.encode(), _encode(self.label.tresor))
+        if self._usage_on_finish:
+            return body + b',"usage":' + _encode(self.usage.render()) + b"}"
+        return body + self._tail
+
+
+class ToolCalls:
+    """Tool calls of one choice: numbered in order, with id and name on their first delta only."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+        self._ids: list[str] = []
+
+    def take(self, deltas: list[Json]) -> list[Json]:
+        return [self._one(delta) for delta in deltas]
+
+    def _one(self, delta: Json) -> Json:
+        key, given = delta.get("index"), delta.get("id")
+        known = self._numbers.get(key) if key is not None else (len(self._ids) - 1 if not given else None)
+        is_new = known is None or known < 0 or (given and self._ids[known] != given)
+        if not is_new:
+            return {"index": known, **_fragment(delta)}
+        self._numbers[key] = len(self._ids)
+        self._ids.append(given or f"call_{ids.uuid7_hex()}")
+        return {"index": len(self._ids) - 1, "id": self._ids[-1], **_opening(delta)}
+
+
+def _opening(delta: Json) -> Json:
+    if isinstance(delta.get("custom"), dict):
+        return {"type": "custom", "custom": delta["custom"]}
+    function = delta.get("function") or {}
+    return {
+        "type": "function",
+        "function": {"name": function.get("name") or "", "arguments": _arguments(function.get("arguments"))},
+    }
+
+
+def _fragment(delta: Json) -> Json:
+    if isinstance(delta.get("custom"), dict):
+        return {"custom": {"input": delta["custom"].get("input") or ""}}
+    return {"function": {"arguments": _arguments((delta.get("function") or {}).get("arguments"))}}
+
+
+def _arguments(value: Any) -> str:
+    """Arguments as JSON text; some servers send them as an object."""
+    return value if isinstance(value, str) else "" if value is None else _encode(value).decode()
+
+
+def _message(message: Json) -> Json:
+    """A message under OpenAI's names, without what is empty."""
+    found: Json = {"role": "assistant", "content": message.get("content")}
+    for name, value in message.items():
+        if name in ("role", "content") or value is None or value == []:
+            continue
+        if name == "reasoning" and isinstance(value, str):
+            found.setdefault("reasoning_content", value)
+        elif name == "tool_calls":
+            found["tool_calls"] = [_whole_call(call) for call in value]
+        else:
+            found[name] = value
+    return found
+
+
+def _whole_call(call: Any) -> Json:
+    if not isinstance(call, dict):
+        raise UpstreamError(Failure.BAD_RESPONSE, "a tool call is not an object")
+    opening = _opening(call)
+    function = opening.get("function")
+    if function is not None and not function["arguments"]:
+        function["arguments"] = "{}"
+    return {"id": call.get("id") or f"call_{ids.uuid7_hex()}", **opening}
+
+
+def now() -> int:
+    """Unix seconds, for ``created``."""
+    return int(time.time())

@@ -1,0 +1,104 @@
+"""One upstream call: written by the wire, addressed by the host, sent under limits, read event by event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from sealgate.errors import Failure, UpstreamError
+from sealgate.outward.client import Client, Limits, Request, Response
+from sealgate.providers.base import Json, Prompt
+from sealgate.relay.catalog import Route
+
+MAX_ERROR_BODY = 256 * 1024
+LINGER_SECONDS = 0.5
+
+
+class Attempt:
+    """One try at one route."""
+
+    def __init__(self, client: Client, route: Route, prompt: Prompt, background: set[asyncio.Task[None]]) -> None:
+        self._client = client
+        self._route = route
+        self._prompt = prompt
+        self._background = background
+        self._response: Response | None = None
+
+    async def events(self, limits: Limits) -> AsyncGenerator[Json]:
+        """The upstream's objects in OpenAI's shape, as they arrive. Raises `UpstreamError`.
+
+        Closing the generator, or cancelling it, closes the upstream connection at once.
+        """
+        account, model = self._route.account, self._route.upstream_model
+        kind, prompt = account.kind, self._prompt
+        request = Request(
+            "POST", kind.host.url(account, model), account.headers(prompt), kind.wire.write(kind, prompt, model)
+        )
+        response = self._response = await self._client.send(request, limits)
+        over = False
+        try:
+            if response.status != 200:
+                raise kind.wire.failure(response.status, response.headers, await _error_body(response))
+            if mismatch := _mismatch(response, stream=prompt.stream):
+                # An error may come as a plain 200 document where a stream was asked for; its class matters.
+                document = kind.wire.reader(stream=False)
+                document.feed(await _error_body(response))
+                document.end()
+                raise UpstreamError(Failure.BAD_RESPONSE, mismatch, status=response.status)
+            reader = kind.wire.reader(stream=prompt.stream)
+            while piece := await response.read():
+                for event in reader.feed(piece):
+                    yield event
+                if reader.done:
+                    over = True
+                    break
+            for event in reader.end():
+                yield event
+        finally:
+            if over:
+                # The body's end is due at once; waiting for it aside keeps the connection usable.
+                task = asyncio.get_running_loop().create_task(_read_out(response))
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
+            else:
+                response.close()
+
+    def set_silence(self, seconds: float) -> None:
+        """Allow the upstream to be silent for this long from now on."""
+        if self._response is not None:
+            self._response.set_silence(seconds)
+
+
+async def _error_body(response: Response) -> bytes:
+    """As much of an error's body as is needed to understand it; a broken body is no reason to know less."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while size < MAX_ERROR_BODY and (piece := await response.read()):
+            pieces.append(piece)
+            size += len(piece)
+    except UpstreamError:
+        pass
+    return b"".join(pieces)
+
+
+def _mismatch(response: Response, *, stream: bool) -> str | None:
+    """Why an answer is plainly not what was asked for: a page, an encoded body, a document instead of a stream."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        return "the answer is compressed although it should not be"
+    if kind == "text/html" or (kind == "text/event-stream" and not stream) or (kind == "application/json" and stream):
+        return f"the answer came as {kind}"
+    return None
+
+
+async def _read_out(response: Response) -> None:
+    response.set_silence(LINGER_SECONDS)
+    try:
+        for _ in range(4):
+            if not await response.read():
+                break
+    except UpstreamError:
+        pass
+    finally:
+        response.close()

@@ -1,0 +1,105 @@
+"""One chat request from a parsed body to its last payload: plan, walk, one settlement. Streamed and whole alike."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+
+from sealgate.auth.caller import Caller
+from sealgate.errors import Failure
+from sealgate.limits.ledger import Entry
+from sealgate.relay import plan as plans
+from sealgate.relay.admission import Admission
+from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
+from sealgate.relay.catalog import Route
+from sealgate.relay.hall import Hall
+from sealgate.relay.plan import Plan
+from sealgate.relay.request import Ask
+from sealgate.relay.walk import Walk
+
+
+class Exchange:
+    """``payloads`` gives JSON documents: each chunk of a stream as it comes, or the one whole answer.
+
+    When it ends without an error, the request's row is committed: the terminal bytes may go out. ``seconds`` is the
+    whole time a whole answer may take.
+    """
+
+    def __init__(self, hall: Hall, caller: Caller, ask: Ask, entry: Entry, *, started: float, seconds: float) -> None:
+        self.entry = entry
+        self._hall = hall
+        self._caller = caller
+        self._ask = ask
+        self._started = started
+        self._seconds = seconds
+
+    async def payloads(self) -> AsyncGenerator[bytes]:
+        """Raises `Problem`."""
+        hall, ask = self._hall, self._ask
+        upstreams = hall.upstreams
+        held: list[bytes] = []
+        async with Admission(hall, self.entry, self._started) as admission:
+            plan = plans.make(hall.catalog, ask, self._caller)
+            self.entry.requested_route = plan.requested_route
+            answers = AnswerMaker(plan, ask, self.entry, self._usage_on_finish())
+            walk = admission.walk = Walk(
+                plan, ask.prompt, answers, upstreams.client, hall.settings.timeouts, hall.background
+            )
+            try:
+                async with self._deadline(), aclosing(walk.payloads()) as payloads:
+                    async for payload in payloads:
+                        if ask.prompt.stream:
+                            yield payload
+                        else:
+                            held.append(payload)
+            except TimeoutError:
+                raise walk.abandoned(Failure.TIMEOUT) from None
+            await admission.settle()
+        for payload in held:
+            yield payload
+
+    def _deadline(self) -> AbstractAsyncContextManager[object]:
+        """Streams have no total, only limits on silence (``wire.md`` 9.3)."""
+        if self._ask.prompt.stream:
+            return nullcontext()
+        return asyncio.timeout(max(0.0, self._seconds - (time.monotonic() - self._started)))
+
+    def _usage_on_finish(self) -> bool:
+        own = self._caller.settings.usage_on_finish_chunk
+        return self._hall.settings.server.usage_on_finish_chunk if own is None else own
+
+
+class AnswerMaker:
+    """Makes the answer of one attempt, labelled with the route that will serve it."""
+
+    def __init__(self, plan: Plan, ask: Ask, entry: Entry, usage_on_finish: bool) -> None:
+        self._plan = plan
+        self._ask = ask
+        self._entry = entry
+        self._usage_on_finish = usage_on_finish
+
+    def __call__(self, route: Route, failover: bool) -> Answer:
+        ask = self._ask
+        tresor = {
+            "requested_route": self._plan.requested_route,
+            "routed_model": route.id,
+            "failover": failover,
+        }
+        if ask.adjustments:
+            tresor["adjustments"] = [adjustment._asdict() for adjustment in ask.adjustments]
+        label = Label(
+            id=f"chatcmpl-{self._entry.id}",
+            model=ask.typed.model or ask.model,
+            created=self._entry.created_at // 1_000_000,
+            episode_id=ask.episode_id,
+            tresor=tresor,
+        )
+        choices = ask.typed.n or 1
+        if not ask.prompt.stream:
+            return WholeAnswer(label, choices, ask.size)
+        return StreamedAnswer(
+            label, choices, ask.size,
+            include_usage=ask.include_usage, usage_on_finish=self._usage_on_finish and ask.include_usage,
+        )  # fmt: skip

@@ -1,0 +1,176 @@
+"""The walk: one target after the other, until one delivers its first content (``wire.md`` 9.2).
+
+After the first content nothing is switched any more. The walk follows the plan and makes no choices; it settles
+nothing either, because whoever consumes it must settle exactly once, whatever happens here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+from sealgate.config import Timeouts
+from sealgate.errors import CODES, Failure, Problem, UpstreamError
+from sealgate.outward.client import Client, Limits
+from sealgate.providers.base import Account, Prompt
+from sealgate.relay.answer import Answer
+from sealgate.relay.attempt import Attempt
+from sealgate.relay.catalog import Route
+from sealgate.relay.plan import Plan
+
+MAX_TEXT = 500
+MAX_RETRY_AFTER = 120
+
+_BROKEN_STREAM = {Failure.TRUNCATED, Failure.RESET, Failure.STALLED, Failure.BAD_STREAM}
+_TELLING = {
+    Failure.INVALID_REQUEST,
+    Failure.UNPROCESSABLE,
+    Failure.REQUEST_TOO_LARGE,
+    Failure.UNSUPPORTED,
+    Failure.MODEL_GONE,
+    Failure.CONTEXT_LENGTH,
+}
+"""Classes about the caller's own request: the provider's sentence is shown, sanitised."""
+_SECRET = re.compile(r"\b(?:sk|pk|key|tr|xai|gsk|AIza)[-_][\w.*-]{6,}|\bBearer\s+\S+|\b[A-Za-z0-9+/_-]{40,}\b")
+_PLACE = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
+
+
+class Outcome(NamedTuple):
+    """How one attempt ended, for the caller's ``error.attempts`` and for the operator."""
+
+    route: Route
+    failure: Failure | None
+    status: int | None
+    seconds: float
+
+    def render(self) -> dict[str, Any]:
+        outcome = self.failure.name.lower() if self.failure else "ok"
+        return {"route": self.route.id, "outcome": outcome, "status": self.status}
+
+
+class Walk:
+    """One request's way over its plan. ``payloads`` may be iterated once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        prompt: Prompt,
+        make_answer: Callable[[Route, bool], Answer],
+        client_of: Callable[[Account], Client],
+        timeouts: Timeouts,
+        background: set[asyncio.Task[None]],
+    ) -> None:
+        self.plan = plan
+        self.outcomes: list[Outcome] = []
+        self.answer: Answer | None = None
+        """The answer that is going out, once its first content has come."""
+        self.route: Route | None = None
+        self.first_content_at: float | None = None
+        """Monotonic seconds."""
+        self._current: tuple[Route, float] | None = None
+        self._prompt = prompt
+        self._make_answer = make_answer
+        self._client_of = client_of
+        self._timeouts = timeouts
+        self._background = background
+
+    @property
+    def failed_over(self) -> bool:
+        return self.route is not None and self.route != self.plan.targets[0]
+
+    async def payloads(self) -> AsyncGenerator[bytes]:
+        """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
+        errors: list[UpstreamError] = []
+        for position, route in enumerate(self.plan.targets):
+            started = time.monotonic()
+            self._current = (route, started)
+            is_last = position + 1 == len(self.plan.targets)
+            try:
+                async with aclosing(self._try(route, is_last=is_last)) as payloads:
+                    async for payload in payloads:
+                        yield payload
+            except UpstreamError as error:
+                self._note(route, error, started)
+                if self.answer is not None and self._prompt.stream:
+                    raise self._broken(error) from error
+                self.answer = self.route = None
+                errors.append(error)
+                if error.failure.final:
+                    break
+            else:
+                self.outcomes.append(Outcome(route, None, 200, time.monotonic() - started))
+                return
+        raise self._problem(errors)
+
+    def abandoned(self, failure: Failure) -> Problem:
+        """What to tell when the walk was ended from outside: the attempt under way counts as failed in this way."""
+        if self._current is not None:
+            self._note(self._current[0], UpstreamError(failure), self._current[1])
+        return Problem(failure.value, attempts=self._rendered())
+
+    async def _try(self, route: Route, *, is_last: bool) -> AsyncGenerator[bytes]:
+        """One target's payloads; the first one commits."""
+        timeouts, streams = self._timeouts, self._prompt.stream
+        patience = timeouts.gap if is_last or not streams else timeouts.first_content
+        attempt = Attempt(self._client_of(route.account), route, self._prompt, self._background)
+        answer = self._make_answer(route, route != self.plan.targets[0])
+        async with aclosing(attempt.events(Limits(timeouts.connect, patience))) as events:
+            async for event in events:
+                ready = answer.take(event)
+                if ready:
+                    if self.answer is None:
+                        self._commit(answer, route)
+                        attempt.set_silence(timeouts.gap)
+                    for payload in ready:
+                        yield payload
+        ready = answer.end()
+        if self.answer is None:
+            self._commit(answer, route)
+        for payload in ready:
+            yield payload
+
+    def _commit(self, answer: Answer, route: Route) -> None:
+        self.answer, self.route = answer, route
+        self.first_content_at = time.monotonic()
+
+    def _note(self, route: Route, error: UpstreamError, started: float) -> None:
+        if not self._prompt.stream and error.failure is Failure.TRUNCATED:
+            error.failure = Failure.BAD_RESPONSE
+        self.outcomes.append(Outcome(route, error.failure, error.status, time.monotonic() - started))
+
+    def _broken(self, error: UpstreamError) -> Problem:
+        code = error.failure.value if error.failure in _BROKEN_STREAM else "upstream_error"
+        return Problem(code, attempts=self._rendered())
+
+    def _problem(self, errors: list[UpstreamError]) -> Problem:
+        """One answer for all failures: that of their class where they agree, else ``upstream_error`` (9.4)."""
+        last = errors[-1]
+        if not last.failure.final and any(error.failure is not last.failure for error in errors):
+            return Problem("upstream_error", "Every route failed.", attempts=self._rendered())
+        code = last.failure.value
+        told = last.failure in _TELLING and last.text
+        waits = [error.retry_after for error in errors if error.retry_after is not None]
+        return Problem(
+            code,
+            sanitise(last.text) if told else None,
+            param=last.param if told else None,
+            retry_after=min(MAX_RETRY_AFTER, max(1, math.ceil(min(waits))))
+            if waits and CODES[code].retry_after is not None
+            else None,
+            attempts=self._rendered(),
+        )
+
+    def _rendered(self) -> list[dict[str, Any]]:
+        return [outcome.render() for outcome in self.outcomes]
+
+
+def sanitise(text: str) -> str:
+    """A provider's sentence without what could be a key, an address or a path, and not too long."""
+    text = "".join(character if character.isprintable() else " " for character in text[: MAX_TEXT * 4])
+    text = _SECRET.sub("[redacted]", _PLACE.sub("[redacted]", text))
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

@@ -1,0 +1,112 @@
+"""Every metric and every log field, declared once.
+
+Three things read this module, which is the point of its existing: the code that measures (a name that is not here
+cannot be used), the reference documentation, and a test that compares what is emitted with what is declared.
+Names follow OpenTelemetry's semantic conventions for HTTP and generative AI where those have one. No field or label
+ever holds content, a key, a header or a query string; model labels hold configured routes only, so a caller cannot
+make new series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family as Prometheus exposes it."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+HTTP_DURATION = Metric(
+    "http_server_request_duration_seconds",
+    "histogram",
+    "Time from a request's head to the end of its answer.",
+    ("http_request_method", "http_route", "http_response_status_code"),
+    SECONDS,
+)
+IN_FLIGHT = Metric("sealgate_requests_in_flight", "gauge", "Requests being answered now.")
+GENAI_DURATION = Metric(
+    "gen_ai_server_request_duration_seconds",
+    "histogram",
+    "Time from a model request to the end of its answer, by the provider that served it.",
+    ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_response_model", "outcome"),
+    SECONDS,
+)
+FIRST_CONTENT = Metric(
+    "gen_ai_server_time_to_first_token_seconds",
+    "histogram",
+    "Time from a request to the first content of its answer.",
+    ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_response_model"),
+    SECONDS,
+)
+TOKEN_USAGE = Metric(
+    "gen_ai_client_token_usage",
+    "histogram",
+    "Tokens per answer, as the provider reported them.",
+    ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_response_model", "gen_ai_token_type"),
+    TOKENS,
+)
+ATTEMPTS = Metric(
+    "sealgate_upstream_attempts_total",
+    "counter",
+    "Calls to providers by how they ended.",
+    ("gen_ai_provider_name", "outcome"),
+)
+LEDGER_PENDING = Metric("sealgate_ledger_pending", "gauge", "Rows waiting for their commit.")
+LEDGER_LOST = Metric("sealgate_ledger_lost_total", "counter", "Rows that could not be written.")
+BUILD_INFO = Metric("sealgate_build_info", "gauge", "Always 1; the version is a label.", ("version",))
+
+METRICS = (
+    HTTP_DURATION,
+    IN_FLIGHT,
+    GENAI_DURATION,
+    FIRST_CONTENT,
+    TOKEN_USAGE,
+    ATTEMPTS,
+    LEDGER_PENDING,
+    LEDGER_LOST,
+    BUILD_INFO,
+)
+
+LOG_FIELDS: dict[str, str] = {
+    "timestamp": "When, in ISO 8601, UTC.",
+    "level": "debug, info, warning or error.",
+    "event": "What happened, as a short fixed name.",
+    "request_id": "The request, as in X-Request-ID.",
+    "method": "HTTP method.",
+    "route": "The endpoint as declared, never the raw path.",
+    "status": "HTTP status; 499 where the caller left.",
+    "code": "Public error code.",
+    "seconds": "Duration.",
+    "first_content_seconds": "Time to the first content.",
+    "client": "The peer's address.",
+    "customer": "The customer's id.",
+    "key": "The key's id, never the key.",
+    "model": "The catalog's name of the model.",
+    "routed_model": "The route that served.",
+    "outcome": "How the answer ended, as in the ledger.",
+    "attempts": "Upstream calls made.",
+    "prompt_tokens": "Tokens of the prompt.",
+    "completion_tokens": "Tokens of the answer.",
+    "stream": "Whether it was streamed.",
+    "provider": "A provider's name.",
+    "failure": "Failure class of an upstream call.",
+    "upstream_status": "HTTP status of an upstream call.",
+    "error": "An operator's error: configuration, storage, or an exception's type.",
+    "trace": "Where an unexpected exception came from: files, lines and functions, no values.",
+    "version": "The program's version.",
+    "address": "Where the server listens.",
+    "models": "How many models are offered.",
+    "reason": "Why something was done.",
+}
+"""Field name to description; anything else is dropped before a line is written."""
