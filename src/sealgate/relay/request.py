@@ -30,7 +30,7 @@ from sealgate.relay.shapes import (
 )
 
 MAX_DEPTH = 64
-MAX_ITEMS = 200_000
+MAX_ITEMS = 100_000
 EPISODE_SLACK_MS = 60_000
 """An episode id may be this far ahead of our clock: hosts disagree a little."""
 
@@ -206,7 +206,7 @@ def _detail(value: Any, kind: Any, at: tuple[str | int, ...]) -> Iterator[Detail
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         text, place = _PLACE.fullmatch(str(error)).groups()  # type: ignore[union-attr]
-        steps = tuple(int(i) if i.isdigit() else i or name for name, i in _STEP.findall(place or ""))
+        steps = tuple(int(i) if i.isdigit() else name for name, i in _STEP.findall(place or "") if i != "...")
         yield _plain_detail(text, (*at, *steps))
 
 

@@ -1,0 +1,139 @@
+"""Configuration: what is accepted, what is refused and how it says so, and that secrets stay secret."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from sealgate.config import Secret, load
+from sealgate.config_template import render
+from sealgate.errors import ConfigError
+
+CONTRACT = """
+[server]
+host = "127.0.0.1"
+port = 3000
+[storage]
+url = "sqlite:///.sealgate/sealgate.db"
+[providers.acme]
+kind = "openai"
+base_url = "https://llm.acme.example/v1"
+api_key = "env::ACME_KEY"
+region = "eu"
+[models."gemma-4-31b"]
+type = "chat"
+aliases = ["gemma4"]
+routes = [ { provider = "acme", model = "google/gemma-4-31b-it", weight = 2, input_per_mtok = 0.2 } ]
+[auth.issuers.corp]
+issuer = "https://id.corp.example/"
+audience = ["sealgate"]
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):  # noqa: ANN201
+    def write(text: str) -> Path:
+        file = tmp_path / "sealgate.toml"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def test_the_documented_example_loads(write) -> None:
+    settings = load(write(CONTRACT), {"ACME_KEY": "k-123"})
+    assert settings.providers["acme"].api_key == (Secret("k-123"),)
+    assert settings.providers["acme"].region == "eu"
+    route = settings.models["gemma-4-31b"].routes[0]
+    assert (route.weight, route.input_per_mtok) == (2, Decimal("0.2"))
+    assert settings.auth.issuers["corp"].audience == ("sealgate",)
+
+
+def test_everything_is_optional() -> None:
+    settings = load(None, {})
+    assert (settings.server.host, settings.server.port) == ("127.0.0.1", 3000)
+    assert settings.database_url == "sqlite:///.sealgate/sealgate.db"
+    assert settings.discovers
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nprot = 1", "unknown key 'prot' in [server]; did you mean 'port'?"),
+        ("[sever]", "unknown key 'sever' in the top level; did you mean 'server'?"),
+        ('[providers.a]\nkind="openai"\nbase_ur="x"', "in [providers.a]; did you mean 'base_url'?"),
+        ('[models.m]\nroutes=[{provider="a",model="m",wieght=1}]', "did you mean 'weight'?"),
+        ('[models.m]\nroutes=[{provider="acm",model="m"}]\n[providers.acme]\nkind="openai"', "did you mean 'acme'?"),
+        ('[server]\nport = "3000"', "server.port: Expected `int`, got `str`"),
+        ("[server]\nport = true", "server.port"),
+        ("[timeouts]\nconnect = 0", "timeouts.connect"),
+        ("server = 1", "server: Expected `object`"),
+        ("[server\n", "is not valid TOML"),
+        ('[providers.a]\nkind="openai"\napi_key="env::NOPE"', "the environment variable NOPE, which is not set"),
+        ('[providers.a]\nkind="openai"\napi_key="path::/nowhere/key"', "cannot be read"),
+        ('[providers.a]\nkind="openai"\napi_key=""', "write none where there is no key"),
+        ('[providers."a/b"]\nkind="openai"', "providers"),
+        ('[server]\nhost="0.0.0.0"\n[auth]\nrequired=false', "allowed only on a loopback address"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_place_and_the_mend(write, text: str, said: str) -> None:
+    file = write(text)
+    with pytest.raises(ConfigError) as error:
+        load(file, {})
+    assert said in str(error.value)
+    assert "NODEFAULT" not in str(error.value)
+
+
+def test_the_environment_overrides_every_fixed_key(write) -> None:
+    file = write("[server]\nport = 1")
+    environ = {"SEALGATE_SERVER__PORT": "8080", "SEALGATE_SERVER__HOSTS": '["a.example"]',
+               "SEALGATE_AUTH__REQUIRED": "false", "SEALGATE_TIMEOUTS__GAP": "7.5"}  # fmt: skip
+    settings = load(file, environ)
+    assert settings.server.port == 8080
+    assert settings.server.hosts == ("a.example",)
+    assert settings.auth.required is False
+    assert settings.timeouts.gap == 7.5
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SEALGATE_SERVER__PROT", "1", "did you mean 'SEALGATE_SERVER__PORT'?"),
+        ("SEALGATE_SERVER__PORT", "many", "SEALGATE_SERVER__PORT"),
+        ("SEALGATE_NOWHERE__X", "1", "sets nothing"),
+    ],
+)
+def test_a_wrong_variable_is_refused(variable: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
+        load(None, {variable: value})
+
+
+def test_the_file_named_by_the_environment_is_read(write) -> None:
+    assert load(None, {"SEALGATE_CONFIG": str(write("[server]\nport = 77"))}).server.port == 77
+
+
+def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no configuration file"):
+        load(tmp_path / "missing.toml", {})
+
+
+def test_keys_come_from_environment_files_lists_or_not_at_all(write, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-file\n")
+    text = f'[providers.a]\nkind="openai"\napi_key=["env::K","path::{tmp_path}/key","plain"]\n'
+    text += '[providers.b]\nkind="openai"\napi_key="none"'
+    settings = load(write(text), {"K": "from-env"})
+    assert [key.reveal() for key in settings.providers["a"].api_key] == ["from-env", "from-file", "plain"]
+    assert settings.providers["b"].api_key == ()
+
+
+def test_a_secret_is_never_shown(write) -> None:
+    settings = load(
+        write('[providers.a]\nkind="openai"\napi_key="canary-secret"'),
+        {"SEALGATE_AUTH__PEPPER": "canary-pepper-canary-pepper-canary"},
+    )
+    assert "canary" not in repr(settings)
+    assert "canary" not in str(settings.providers["a"].api_key[0])
+
+
+def test_the_written_template_loads_and_changes_nothing(write) -> None:
+    assert load(write(render()), {}) == load(None, {})
