@@ -1,0 +1,1 @@
+"""Who is asking: credentials, API keys, and the pepper under their digests."""

@@ -1,0 +1,34 @@
+"""The one who asks: what the rest of the house may know about a caller."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one key wants to be answered. Settings stored by a newer version and unknown here are ignored."""
+
+    strict: bool = False
+    """Refuse a request instead of adjusting a parameter that its route cannot honour (``wire.md`` 10)."""
+    usage_on_finish_chunk: bool | None = None
+    """Streamed usage rides on the finish chunk; None follows ``server.usage_on_finish_chunk``."""
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """An authenticated caller. A customer owns keys, receipts, sessions and usage; a key is one way in."""
+
+    customer_id: str
+    key_id: str | None
+    """None where no key was used."""
+    is_admin: bool = False
+    models: frozenset[str] | None = None
+    """Model names this key may use; None means all."""
+    settings: KeySettings = KeySettings()
+    expires_at: int | None = None
+    """Unix microseconds from which the key is refused; None means never."""
+
+
+DEFAULT_CUSTOMER = "default"
+
+ANONYMOUS = Caller(customer_id=DEFAULT_CUSTOMER, key_id=None)
+"""The caller where authentication is switched off. Not an administrator: only a key can be."""

@@ -1,0 +1,266 @@
+"""The rows behind API keys: the only SQL of this room. Every value a caller sent is a bound parameter.
+
+Each function takes a connection inside a transaction that `Storage.read` or `Storage.write` opened, and runs in one of
+the storage's threads. Times are Unix microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, func, insert, literal, or_, select, text, update
+
+from sealgate.auth.caller import KeySettings
+from sealgate.auth.keyform import candidates
+from sealgate.errors import Problem, StorageError
+from sealgate.storage import bump, revision
+from sealgate.storage.tables import customers, keys, meta
+
+KeyRow: TypeAlias = Row[Any]
+"""A row of the table `keys`."""
+
+REVISION = "keys"
+SALTS = "key_import_prefixes"
+"""Name of the `meta` row that holds the prefixes by which imported hashes were salted, as a JSON list."""
+MAX_SALTS = 4
+"""Each one costs a hash on every request with an unknown key."""
+
+_NOTE = text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
+_CUSTOMER = text("INSERT INTO customers (id, name, created_at) VALUES (:id, :id, :now) ON CONFLICT (id) DO NOTHING")
+
+_LOOKUPS = 2 + MAX_SALTS
+_ASKED = select(literal(1).label("one")).subquery("asked")
+_LOOK_UP = select(keys).select_from(
+    _ASKED.outerjoin(keys, keys.c.lookup.in_([bindparam(f"lookup{number}") for number in range(_LOOKUPS)]))
+)
+"""Built once: SQLAlchemy takes longer to build a statement than SQLite takes to answer this one."""
+
+
+class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as its owner may see it: everything but the key."""
+
+    id: str
+    key_prefix: str
+    name: str
+    customer_id: str
+    is_admin: bool
+    is_default: bool
+    is_active: bool
+    """Neither revoked nor expired at the time of asking."""
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    models: tuple[str, ...] | None
+    settings: KeySettings
+
+
+class NewRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A key to be stored."""
+
+    id: str
+    customer_id: str
+    lookup: str
+    digest: bytes
+    key_prefix: str
+    name: str
+    is_admin: bool
+    models: tuple[str, ...] | None
+    settings: KeySettings
+    created_at: int
+    expires_at: int | None
+
+
+class State(msgspec.Struct, frozen=True):
+    """What every process must know about all keys: the revision that counts revocations, and the import prefixes."""
+
+    revision: int
+    salts: tuple[bytes, ...]
+
+
+def state(connection: Connection) -> State:
+    return State(revision(connection, REVISION), tuple(salt.encode() for salt in _salts(connection)))
+
+
+def look_up(connection: Connection, lookups: Sequence[str]) -> Sequence[KeyRow]:
+    """The rows under these look-up ids (at most ``2 + MAX_SALTS``), revoked and expired ones included.
+
+    Where there is none, the result is one row of NULLs: the answer takes as long whether a look-up id is known or not.
+    """
+    padded = [*lookups, *[""] * (_LOOKUPS - len(lookups))]
+    return connection.execute(_LOOK_UP, {f"lookup{number}": lookup for number, lookup in enumerate(padded)}).all()
+
+
+def add(
+    connection: Connection,
+    row: NewRow,
+    digests: Sequence[bytes],
+    most_active: int | None = None,
+    salt: str | None = None,
+) -> KeyInfo:
+    """Store a key, and its customer and the prefix its hash was salted by, where those are new.
+
+    Raises `Problem` where a key with one of the digests is stored already, or where the customer has
+    ``most_active`` active keys (None: no limit).
+    """
+    if salt is not None:
+        add_salt(connection, salt)
+    _add_customer(connection, row.customer_id, row.created_at)
+    _refuse_known(connection, row.lookup, digests)
+    if most_active is not None and _count_active(connection, row.customer_id, row.created_at) >= most_active:
+        raise Problem("invalid_parameter", f"There are {most_active} active keys, the most allowed. Revoke one first.")
+    values = msgspec.structs.asdict(row)
+    values["models"] = None if row.models is None else _to_json(row.models)
+    values["settings"] = None if row.settings == KeySettings() else _to_json(row.settings)
+    connection.execute(insert(keys).values(**values, is_default=False))
+    return info(connection.execute(select(keys).where(keys.c.id == row.id)).one(), row.created_at)
+
+
+def add_salt(connection: Connection, salt: str) -> None:
+    """Remember a prefix by which imported hashes were salted, and tell all processes."""
+    if salt in _salts(connection):
+        return
+    bump(connection, REVISION)  # Locks its row until the commit: what is read after it stays as it is.
+    known = _salts(connection)
+    if len(known) >= MAX_SALTS:
+        raise Problem(
+            "invalid_parameter", f"There are {MAX_SALTS} import prefixes already, the most allowed.", param="prefix"
+        )
+    connection.execute(_NOTE, {"name": SALTS, "value": "[]"})
+    connection.execute(update(meta).where(meta.c.name == SALTS).values(value=_to_json([*known, salt])))
+
+
+def listed(connection: Connection, customer_id: str | None, now: int) -> list[KeyInfo]:
+    """All keys, or those of one customer, oldest first."""
+    query = select(keys).order_by(keys.c.created_at, keys.c.id)
+    if customer_id is not None:
+        query = query.where(keys.c.customer_id == customer_id)
+    return [info(row, now) for row in connection.execute(query)]
+
+
+def revoke(connection: Connection, which: str, customer_id: str | None, now: int) -> KeyInfo:
+    """End a key for good, given its id, its shown prefix, its name, or the key itself.
+
+    A key that is revoked already stays as it was. Raises `Problem` ``not_found`` where there is none (or none of this
+    customer), and ``invalid_parameter`` where a name means several.
+    """
+    row = _the_one(connection, which, customer_id, now) if which.isprintable() else None
+    if row is None:
+        raise Problem("not_found", "There is no such key.")
+    if row.revoked_at is None:
+        ended = update(keys).where(keys.c.id == row.id).values(revoked_at=now, is_default=False)
+        connection.execute(ended)
+        bump(connection, REVISION)
+        row = connection.execute(select(keys).where(keys.c.id == row.id)).one()
+    return info(row, now)
+
+
+def add_first(connection: Connection, row: NewRow) -> KeyInfo | None:
+    """Store a key if there never was one, even where several processes try at once."""
+    bump(connection, REVISION)  # Locks its row until the commit, on PostgreSQL too; a SELECT would not.
+    return None if any_key(connection) else add(connection, row, [row.digest])
+
+
+def any_key(connection: Connection) -> bool:
+    """Whether a key was ever made; revoked keys stay in the table."""
+    return connection.execute(select(keys.c.id).limit(1)).first() is not None
+
+
+def noted(connection: Connection, name: str) -> str | None:
+    """The value of a `meta` row."""
+    return connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar_one_or_none()
+
+
+def note_once(connection: Connection, name: str, value: str) -> str:
+    """Set a `meta` row where there is none; its value then, which is not ours if another process was faster."""
+    connection.execute(_NOTE, {"name": name, "value": value})
+    return noted(connection, name) or value
+
+
+def info(row: KeyRow, now: int) -> KeyInfo:
+    return KeyInfo(
+        id=row.id,
+        key_prefix=row.key_prefix,
+        name=row.name,
+        customer_id=row.customer_id,
+        is_admin=bool(row.is_admin),
+        is_default=bool(row.is_default),
+        is_active=is_active(row, now),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        models=stored_models(row),
+        settings=stored_settings(row),
+    )
+
+
+def is_active(row: KeyRow, now: int) -> bool:
+    return row.revoked_at is None and (row.expires_at is None or row.expires_at > now)
+
+
+def stored_models(row: KeyRow) -> tuple[str, ...] | None:
+    """The allow list, None for all models. What cannot be read is an error, never "all"."""
+    return None if row.models is None else _from_json(row.models, tuple[str, ...], row)
+
+
+def stored_settings(row: KeyRow) -> KeySettings:
+    return KeySettings() if row.settings is None else _from_json(row.settings, KeySettings, row)
+
+
+def _the_one(connection: Connection, which: str, customer_id: str | None, now: int) -> KeyRow | None:
+    salts = [salt.encode() for salt in _salts(connection)]
+    lookups = [candidate.lookup for candidate in candidates(which.encode(), salts)]
+    exact = or_(keys.c.id == which, keys.c.key_prefix == which, keys.c.lookup.in_(lookups))
+    for condition in (exact, keys.c.name == which):
+        query = select(keys).where(condition).order_by(keys.c.created_at)
+        if customer_id is not None:
+            query = query.where(keys.c.customer_id == customer_id)
+        rows = connection.execute(query).all()
+        # A name is often given again after its key was revoked: it then means the key that is alive.
+        alive = [row for row in rows if is_active(row, now)] or rows
+        if len(alive) == 1:
+            return alive[0]
+        if alive:
+            several = ", ".join(f"{row.key_prefix} ({row.id})" for row in alive[:5])
+            raise Problem("invalid_parameter", f"'{which}' means {len(alive)} keys: {several}. Give the id of one.")
+    return None
+
+
+def _add_customer(connection: Connection, customer_id: str, now: int) -> None:
+    connection.execute(_CUSTOMER, {"id": customer_id, "now": now})
+    # Held until the commit, so that two processes cannot both make the last key that the customer may have.
+    connection.execute(select(customers.c.id).where(customers.c.id == customer_id).with_for_update())
+
+
+def _refuse_known(connection: Connection, lookup: str, digests: Sequence[bytes]) -> None:
+    """A key stored twice could be revoked once and still be good."""
+    same = or_(keys.c.lookup == lookup, keys.c.digest.in_(digests))
+    found = connection.execute(select(keys).where(same).limit(1)).first()
+    if found is not None:
+        state = "and revoked; a revoked key cannot come back" if found.revoked_at is not None else "already"
+        raise Problem(
+            "invalid_parameter", f"This key is known as '{found.name}' ({found.key_prefix}) {state}.", param="key"
+        )
+
+
+def _count_active(connection: Connection, customer_id: str, now: int) -> int:
+    alive = keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
+    query = select(func.count()).select_from(keys).where(keys.c.customer_id == customer_id, alive)
+    return connection.execute(query).scalar_one()
+
+
+def _salts(connection: Connection) -> list[str]:
+    value = noted(connection, SALTS)
+    return [] if value is None else msgspec.json.decode(value, type=list[str])
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _from_json(text: str, kind: Any, row: KeyRow) -> Any:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:  # ValidationError is one of these.
+        raise StorageError(f"what is stored of key {row.key_prefix} cannot be read: {error}") from None

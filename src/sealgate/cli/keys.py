@@ -1,0 +1,275 @@
+"""``sealgate keys``: make, list, end and import API keys, also while a server runs on the same database.
+
+Results go to stdout and remarks to stderr, so ``KEY=$(sealgate keys create --name ci)`` holds the key and nothing
+else. An operator may go beyond the number of keys that a customer can make for itself, and is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sealgate.auth import records
+from sealgate.auth.caller import DEFAULT_CUSTOMER
+from sealgate.auth.keys import MAX_ACTIVE_KEYS, CreatedKey, KeyStore
+from sealgate.auth.pepper import load_pepper
+from sealgate.auth.records import KeyInfo
+from sealgate.cli.refuse import refuse
+from sealgate.config import Settings, load
+from sealgate.errors import ConfigError, Problem, StorageError
+from sealgate.storage import Storage, open_storage
+
+app = typer.Typer(name="keys", help="Make, list, end and import API keys.", no_args_is_help=True)
+
+T = TypeVar("T")
+
+Name = Annotated[str, typer.Option("--name", help="What the key is for.")]
+Customer = Annotated[str, typer.Option("--customer", help="Whose key it is; made if new.")]
+OfCustomer = Annotated[str | None, typer.Option("--customer", help="Only keys of this customer.")]
+Expires = Annotated[
+    str | None, typer.Option("--expires", help="When it ends: 2030-01-31, 2030-01-31T12:00Z, or 90d, 12h, 30m.")
+]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="A model it may use; repeat for more. Without: all models.")
+]
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="The configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+@app.command()
+def create(
+    name: Name,
+    customer: Customer = DEFAULT_CUSTOMER,
+    admin: Annotated[bool, typer.Option("--admin", help="An administrator's key.")] = False,
+    expires: Expires = None,
+    model: Models = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it, this once."""
+
+    async def act(store: KeyStore) -> tuple[CreatedKey, list[KeyInfo]]:
+        made = await store.create(
+            name=name,
+            customer=customer,
+            admin=admin,
+            expires_at=_moment(expires),
+            models=model,
+            beyond_limit=True,
+        )
+        return made, await store.list(customer)
+
+    made, all_keys = _with_store(config, act)
+    if as_json:
+        return _print_json({"key": made.key, **_shape(made)})
+    _remark_on(made, all_keys)
+    _say("The key is shown only now. Send it as 'Authorization: Bearer <key>'.")
+    typer.echo(made.key)
+    return None
+
+
+@app.command("list")
+def list_keys(customer: OfCustomer = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Show the keys, oldest first, revoked and expired ones included."""
+    found = _with_storage(
+        config, lambda storage, _: storage.read(partial(records.listed, customer_id=customer, now=_now()))
+    )
+    if as_json:
+        return _print_json([_shape(info) for info in found])
+    if not found:
+        return _say("There are no keys." if customer is None else f"The customer {customer} has no keys.")
+    # Where nobody looks, long lines are better than folded ones: they can be searched.
+    Console(width=None if sys.stdout.isatty() else 250).print(_table(found))
+    return None
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="Its id, its prefix as listed, its name, or the key itself.")],
+    customer: OfCustomer = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a key for good. Running servers refuse it within a second."""
+    now = _now()
+    ended = _with_storage(
+        config,
+        lambda storage, _: storage.write(partial(records.revoke, which=key, customer_id=customer, now=now)),
+    )
+    if as_json:
+        return _print_json(_shape(ended))
+    was = "was revoked already" if ended.revoked_at != now else "is revoked"
+    return _say(f"Key '{ended.name}' ({ended.key_prefix}) of customer {ended.customer_id} {was}.")
+
+
+@app.command("import")
+def import_key(
+    name: Name,
+    customer: Customer = DEFAULT_CUSTOMER,
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", metavar="HEX", help="The key's SHA-256; without it the key is read from stdin."),
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option("--prefix", help="With --sha256: what the source put before the key when it hashed it."),
+    ] = None,
+    expires: Expires = None,
+    model: Models = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take over a key of another system, by its SHA-256 or in plain on stdin, so that its callers need no new one."""
+
+    async def act(store: KeyStore) -> tuple[KeyInfo, list[KeyInfo]]:
+        about: dict[str, Any] = {"name": name, "customer": customer, "expires_at": _moment(expires), "models": model}
+        if sha256 is None:
+            made = await store.import_plain(plain, **about)
+        else:
+            made = await store.import_hash(sha256, prefix=prefix, **about)
+        return made, await store.list(customer)
+
+    if sha256 is None and prefix is not None:
+        refuse("--prefix says how a hash was made, so it needs --sha256; a plain key needs none.")
+    plain = _read_key() if sha256 is None else ""
+    made, all_keys = _with_store(config, act)
+    if as_json:
+        return _print_json(_shape(made))
+    return _remark_on(made, all_keys)
+
+
+def _with_store(config: str | None, act: Callable[[KeyStore], Awaitable[T]]) -> T:
+    """Run ``act`` on the configured database's keys."""
+
+    async def with_pepper(storage: Storage, settings: Settings) -> T:
+        return await act(KeyStore(storage, await load_pepper(storage, settings.data_dir, settings.auth.pepper)))
+
+    return _with_storage(config, with_pepper)
+
+
+def _with_storage(config: str | None, act: Callable[[Storage, Settings], Awaitable[T]]) -> T:
+    """Run ``act`` on the configured database. What goes wrong is one sentence on stderr and exit code 1.
+
+    Listing and revoking need no pepper: a leaked key must be ended even where the pepper is not at hand.
+    """
+
+    async def run(settings: Settings) -> T:
+        storage = open_storage(settings.database_url)
+        try:
+            return await act(storage, settings)
+        finally:
+            await storage.aclose()
+
+    try:
+        return asyncio.run(run(load(config)))
+    except Problem as error:
+        refuse(error.message)
+    except (ConfigError, StorageError) as error:
+        refuse(str(error))
+
+
+def _moment(text: str | None) -> int | None:
+    """``--expires`` as Unix microseconds. Raises `ConfigError`."""
+    if text is None:
+        return None
+    if found := re.fullmatch(r"([0-9]{1,6})([mhdw])", text):
+        unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
+        return _now() + int(timedelta(**{unit: int(found[1])}) / timedelta(microseconds=1))
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"--expires {text}: write a date (2030-01-31), a time (2030-01-31T12:00Z) or 90d, 12h, 30m"
+        ) from None
+
+
+def _now() -> int:
+    return int(datetime.now(UTC).timestamp() * 1_000_000)
+
+
+def _iso(microseconds: int | None) -> str | None:
+    """ISO 8601 in UTC, to the second."""
+    if microseconds is None:
+        return None
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _read_key() -> str:
+    """The key on stdin, asked for without echo on a terminal."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Key", hide_input=True, err=True))
+    return sys.stdin.read(4096).removesuffix("\n").removesuffix("\r")
+
+
+def _shape(info: KeyInfo) -> dict[str, Any]:
+    """A key as JSON (``wire.md`` 2.1, and what only an operator may see)."""
+    return {
+        "id": info.id,
+        "key_prefix": info.key_prefix,
+        "name": info.name,
+        "customer": info.customer_id,
+        "is_admin": info.is_admin,
+        "is_active": info.is_active,
+        "is_default": info.is_default,
+        "models": info.models,
+        "created_at": _iso(info.created_at),
+        "expires_at": _iso(info.expires_at),
+        "revoked_at": _iso(info.revoked_at),
+    }
+
+
+def _table(found: list[KeyInfo]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("key", "name", "customer", "created", "expires", "state"):
+        table.add_column(heading, overflow="fold")
+    for info in found:
+        cells = (
+            info.key_prefix,
+            info.name,
+            info.customer_id,
+            (_iso(info.created_at) or "")[:10],
+            _iso(info.expires_at) or "never",
+            _state(info),
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _state(info: KeyInfo) -> str:
+    if info.revoked_at is not None:
+        return "revoked"
+    if not info.is_active:
+        return "expired"
+    return "admin" if info.is_admin else "active"
+
+
+def _remark_on(made: KeyInfo, all_keys: list[KeyInfo]) -> None:
+    kind = "Administrator's key" if made.is_admin else "Key"
+    whose = f"{'the new customer' if len(all_keys) == 1 else 'customer'} {made.customer_id}"
+    end = f"expires {_iso(made.expires_at)}" if made.expires_at else "never expires"
+    _say(f"{kind} '{made.name}' ({made.key_prefix}) for {whose} is ready; it {end}.")
+    active = sum(info.is_active for info in all_keys)
+    if active > MAX_ACTIVE_KEYS:
+        _say(f"This customer now has {active} active keys; without an operator it can have {MAX_ACTIVE_KEYS}.")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)
