@@ -63,7 +63,7 @@ def _line(module: str, job: str) -> str:
 def _first_sentence(path: Path) -> str:
     first, *_ = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")
     sentence = re.split(r"\.(?:\s|$)", " ".join(first.split()))[0]
-    return sentence.replace("|", "or").replace("``", "`")
+    return sentence.replace("|", "/").replace("``", "`")
 
 
 def floors(root: Path) -> list[str]:

@@ -14,14 +14,18 @@ def _test_files(root: Path) -> list[Path]:
     return [path.relative_to(root / "tests") for path in sorted((root / "tests").rglob("test_*.py"))]
 
 
+def _subjects(path: Path) -> list[Path]:
+    """What tests/x/test_y.py may be the test of: a module, a package, or what `python -m x` runs."""
+    name = path.stem.removeprefix("test_")
+    return [path.parent / f"{name}.py", path.parent / name / "__init__.py", path.parent / f"__{name}__.py"]
+
+
 def test_every_test_file_names_a_module(root: Path) -> None:
     house = root / "src" / "sealgate"
     strays = [
-        f"tests/{path} has no src/sealgate/{path.parent / path.name.removeprefix('test_')}"
+        f"tests/{path} has no src/sealgate/{_subjects(path)[0]}"
         for path in _test_files(root)
-        if path.parts[0] not in ELSEWHERE
-        and not (house / path.parent / path.name.removeprefix("test_")).is_file()
-        and not (house / path.parent / path.stem.removeprefix("test_") / "__init__.py").is_file()
+        if path.parts[0] not in ELSEWHERE and not any((house / subject).is_file() for subject in _subjects(path))
     ]
 
     assert not strays, strays
