@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sealgate import config
+from sealgate.api import chat, health, models, reference
 from sealgate.api.call import Receive, Scope, Send
-from sealgate.api.chat import Chat
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
-from sealgate.api.health import Health
-from sealgate.api.models import Models
-from sealgate.api.routes import Route, Routes
+from sealgate.api.routes import Routes
 from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
 from sealgate.auth.pepper import load_pepper
 from sealgate.config import Settings
@@ -82,20 +80,10 @@ async def open_gateway(settings: Settings) -> Gateway:
 
 
 def routes(hall: Hall, keys: KeyStore) -> Routes:
-    """Every endpoint there is, with what it asks of its caller."""
+    """Every endpoint there is."""
     guard = Guard(keys, required=hall.settings.auth.required)
-    chat, models, health = Chat(hall, guard), Models(hall, guard, int(time.time())), Health(hall, guard)
-    return Routes(
-        [
-            Route("POST", "/chat/completions", "key", chat),
-            Route("GET", "/models", "optional", models.list),
-            Route("GET", "/models/{model}", "optional", models.one),
-            Route("GET", "/health", "public", health.live, mounted=False),
-            Route("GET", "/health/ready", "public", health.ready, mounted=False),
-            Route("GET", "/status", "public", health.status, mounted=False),
-            Route("GET", "/metrics", "public", health.metrics, mounted=False),
-        ]
-    )
+    table = [*chat.routes(hall, guard), *models.routes(hall, guard, int(time.time())), *health.routes(hall, guard)]
+    return Routes([*table, *reference.routes(table)])
 
 
 async def with_discovered(settings: Settings) -> Settings:

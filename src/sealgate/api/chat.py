@@ -13,17 +13,45 @@ from sealgate.api.call import JSON, Call
 from sealgate.api.controls import Controls
 from sealgate.api.events import EventStream
 from sealgate.api.guard import Guard
+from sealgate.api.routes import Route
+from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk
 from sealgate.errors import Detail, Problem
 from sealgate.formats import sse
 from sealgate.limits.ledger import Entry
 from sealgate.relay.exchange import Exchange
 from sealgate.relay.hall import Hall
 from sealgate.relay.request import Ask, read_chat
+from sealgate.relay.shapes import ChatRequest
 
 SYNTAX_CODES = frozenset({"invalid_json", "invalid_encoding"})
 """Errors about bytes rather than form: 400 under both mounts."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+HEADERS = (
+    ("X-Request-ID", "An id of the caller's own, echoed; otherwise one is made."),
+    ("X-Tresor-Timeout-Seconds", "Whole answers: seconds the request may take, 1 to 600."),
+    ("X-Tresor-Nonce", "1 to 128 printable ASCII characters."),
+    ("X-Tresor-Receipt", "`true` or `false`."),
+    ("X-Sealgate-Strict", "`true`: refuse the request instead of dropping a parameter."),
+)
+
+
+def routes(hall: Hall, guard: Guard) -> list[Route]:
+    return [
+        Route(
+            "POST",
+            "/chat/completions",
+            "key",
+            Chat(hall, guard),
+            "Answer a conversation, whole or as server-sent events.",
+            body=ChatRequest,
+            answer=ChatCompletion,
+            events=ChatCompletionChunk,
+            header=HEADERS,
+        )
+    ]
 
 
 class Chat:

@@ -5,9 +5,22 @@ from __future__ import annotations
 from sealgate import __version__
 from sealgate.api.call import Call
 from sealgate.api.guard import Guard
+from sealgate.api.routes import Route
+from sealgate.api.shapes import Health as State
 from sealgate.errors import Problem, StorageError
 from sealgate.relay.hall import Hall
 from sealgate.telemetry.metrics import CONTENT_TYPE
+
+
+def routes(hall: Hall, guard: Guard) -> list[Route]:
+    health = Health(hall, guard)
+    return [
+        Route("GET", "/health", "public", health.live, "Whether the process answers.", mounted=False, answer=State),
+        Route("GET", "/health/ready", "public", health.ready, "Whether to send requests here; 503 with the reasons.",
+              mounted=False, answer=State),
+        Route("GET", "/status", "public", health.status, "Status and version.", mounted=False, answer=State),
+        Route("GET", "/metrics", "public", health.metrics, "Metrics as Prometheus text.", mounted=False),
+    ]  # fmt: skip
 
 
 class Health:

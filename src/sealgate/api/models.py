@@ -8,11 +8,32 @@ from urllib.parse import parse_qs
 
 from sealgate.api.call import Call
 from sealgate.api.guard import Guard
+from sealgate.api.routes import Route as Declared
+from sealgate.api.shapes import ModelEntry, ModelList
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.providers.base import Json
 from sealgate.relay.catalog import Model, Route
 from sealgate.relay.hall import Hall
+
+FILTERS = (
+    ("detail", "`true`: also region, provider, prices and capabilities."),
+    ("region", "Only routes of this region."),
+    ("provider", "Only routes at this provider."),
+    ("type", "`chat`, `embedding` or `transcription`."),
+)
+
+
+def routes(hall: Hall, guard: Guard, created: int) -> list[Declared]:
+    models = Models(hall, guard, created)
+    return [
+        Declared(
+            "GET", "/models", "optional", models.list, "List what can be asked for.", answer=ModelList, query=FILTERS
+        ),
+        Declared(
+            "GET", "/models/{model}", "optional", models.one, "One of them.", answer=ModelEntry, query=FILTERS[:1]
+        ),
+    ]
 
 
 class Models:

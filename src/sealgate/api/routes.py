@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sealgate.api.call import Call
 from sealgate.errors import Problem
@@ -15,18 +15,30 @@ MOUNTS = ("/v1", "/api/v1")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint. ``path`` may end in ``{name}``, which takes the rest of the path, slashes included.
+    """One endpoint, and what the reference says of it.
 
-    ``access`` is what its handler asks of a caller; it is declared so that no endpoint can be without an answer to
-    that question, and tests hold each handler to it.
+    ``path`` may end in ``{name}``, which takes the rest of the path, slashes included. ``access`` is what its handler
+    asks of a caller; no endpoint can be without an answer to that, and tests hold each handler to it. ``body``,
+    ``answer`` and ``events`` are the types of the request, the whole answer and a stream's events; ``query`` names the
+    parameters in the query string, ``header`` those in the head.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     access: Literal["public", "optional", "key", "admin"]
     endpoint: Endpoint
+    summary: str
     mounted: bool = True
-    """Whether it answers under both mounts; else only at ``path`` itself."""
+    body: Any = None
+    answer: Any = None
+    events: Any = None
+    query: tuple[tuple[str, str], ...] = ()
+    header: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where it answers: under both mounts, or only at ``path`` itself."""
+        return tuple(mount + self.path for mount in MOUNTS) if self.mounted else (self.path,)
 
 
 class Routes:
@@ -37,11 +49,11 @@ class Routes:
         self._exact: dict[bytes, dict[str, tuple[str, Endpoint]]] = {}
         self._prefixes: dict[bytes, dict[str, tuple[str, Endpoint]]] = {}
         for route in self.table:
-            for mount in MOUNTS if route.mounted else ("",):
-                self._add(mount + route.path, route)
+            for path in route.paths:
+                self._add(path, route)
 
     def _add(self, path: str, route: Route) -> None:
-        methods = {route.method: (path, route.endpoint)}
+        methods: dict[str, tuple[str, Endpoint]] = {route.method: (path, route.endpoint)}
         if route.method == "GET":
             methods["HEAD"] = (path, route.endpoint)
         if path.endswith("}"):

@@ -1,0 +1,225 @@
+"""What the API answers, as types (``wire.md`` sections 4, 5, 11 and 16).
+
+They make the OpenAPI document, and tests hold real answers against them; the answers themselves are built as plain
+objects where they come from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+class CalledFunction(Struct):
+    """The function to call and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Struct):
+    """A call the model wants made."""
+
+    id: str
+    type: Literal["function", "custom"]
+    function: CalledFunction | UnsetType = UNSET
+    custom: dict[str, Any] | UnsetType = UNSET
+
+
+class Message(Struct):
+    """The model's message."""
+
+    role: Literal["assistant"]
+    content: str | None
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    reasoning_content: Annotated[str | UnsetType, Meta(description="The model's reasoning, where it shows it.")] = UNSET
+    reasoning_details: list[Any] | UnsetType = UNSET
+    annotations: list[dict[str, Any]] | UnsetType = UNSET
+    refusal: str | UnsetType = UNSET
+
+
+class Choice(Struct):
+    """One of the answers that were asked for."""
+
+    index: int
+    message: Message
+    logprobs: dict[str, Any] | None
+    finish_reason: FinishReason
+
+
+class TokenDetails(Struct):
+    """Parts of a token count."""
+
+    cached_tokens: int | UnsetType = UNSET
+    reasoning_tokens: int | UnsetType = UNSET
+
+
+class Usage(Struct):
+    """Tokens of an answer, as the provider reported them; estimated where it reported none."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: TokenDetails | UnsetType = UNSET
+    completion_tokens_details: TokenDetails | UnsetType = UNSET
+
+
+class AdjustmentNote(Struct):
+    """A parameter that did not reach the provider as it was sent."""
+
+    param: str
+    action: Literal["renamed", "emulated", "dropped", "repaired"]
+    detail: str
+
+
+class Tresor(Struct):
+    """What the gateway did."""
+
+    requested_route: Annotated[str, Meta(description="The normalised route that was asked for.")]
+    routed_model: Annotated[str, Meta(description="The route that served.")]
+    failover: Annotated[bool, Meta(description="Whether a preferred route had to be left.")]
+    adjustments: list[AdjustmentNote] | UnsetType = UNSET
+
+
+class ChatCompletion(Struct):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: Annotated[int, Meta(description="Unix seconds.")]
+    model: Annotated[str, Meta(description="Exactly what the caller sent.")]
+    choices: list[Choice]
+    usage: Usage
+    episode_id: str
+    tresor: Tresor
+    system_fingerprint: str | UnsetType = UNSET
+    service_tier: str | UnsetType = UNSET
+
+
+class ToolCallDelta(Struct):
+    """A piece of a tool call; id and name come with the first."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    function: dict[str, Any] | UnsetType = UNSET
+    custom: dict[str, Any] | UnsetType = UNSET
+
+
+class Delta(Struct):
+    """What one chunk adds."""
+
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    refusal: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+
+
+class ChunkChoice(Struct):
+    """One choice's part of a chunk."""
+
+    index: int
+    delta: Delta
+    finish_reason: FinishReason | None
+    logprobs: dict[str, Any] | UnsetType = UNSET
+
+
+class ChatCompletionChunk(Struct):
+    """One event of a streamed answer. The finish chunk carries ``tresor`` and ``episode_id``."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | UnsetType | None = UNSET
+    episode_id: str | UnsetType = UNSET
+    tresor: Tresor | UnsetType = UNSET
+    system_fingerprint: str | UnsetType = UNSET
+    service_tier: str | UnsetType = UNSET
+
+
+class Attempted(Struct):
+    """One upstream call of a request that failed."""
+
+    route: str
+    outcome: str
+    status: int | None
+
+
+class Error(Struct):
+    """What went wrong. ``code`` is stable."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+    status: int
+    attempts: list[Attempted] | UnsetType = UNSET
+
+
+class Place(Struct):
+    """One wrong place in a request body."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ErrorEnvelope(Struct):
+    """Every error. ``detail`` comes with 422 under ``/api/v1``."""
+
+    error: Error
+    detail: list[Place] | UnsetType = UNSET
+
+
+class Pricing(Struct):
+    """Prices of a route, as decimal strings."""
+
+    input_per_mtok: str | None
+    output_per_mtok: str | None
+    billing_unit: str
+    unit_amount: int
+    currency: str
+
+
+class ModelDetail(Struct):
+    """What is known of a model; region, provider and prices only for a single route."""
+
+    model_key: str
+    region: str | None
+    provider: str | None
+    type: Literal["chat", "embedding", "transcription"]
+    pricing: Pricing | None
+    capabilities: list[str]
+    context_tokens: int | None
+    max_output_tokens: int | None
+
+
+class ModelEntry(Struct):
+    """A name that can be used as ``model``."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    tresor: ModelDetail | UnsetType = UNSET
+
+
+class ModelList(Struct):
+    """All names that can be used."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+class Health(Struct):
+    """How the gateway is."""
+
+    status: Literal["ok", "unavailable"]
+    reasons: list[str] | UnsetType = UNSET
+    version: str | UnsetType = UNSET
