@@ -1,0 +1,166 @@
+"""The reference pages, written from the declarations in the code: ``python -m sealgate.cli.docs [--check]``.
+
+Run in the root of the source tree. ``--check`` writes nothing and fails where a page is not what would be written.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sealgate import config
+from sealgate.config_template import settings_of
+from sealgate.errors import CODES, Failure
+from sealgate.providers.sandbox import MODELS
+from sealgate.providers.table import KINDS
+from sealgate.relay.shapes import ChatRequest
+from sealgate.telemetry.registry import LOG_FIELDS, METRICS
+
+FOLDER = Path("docs/reference")
+NOTE = "<!-- Written by `make docs` from the code; edits here are lost. -->\n\n"
+MARK, END = "<!-- generated:{} -->", "<!-- /generated -->"
+ROWS_OF_PROVIDERS = "[providers.NAME]", config.Provider
+ROWS_OF_MODELS = '[models."NAME"]', config.Model
+ROWS_OF_ROUTES = "routes of a model", config.Route
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page by its path."""
+    return {
+        FOLDER / "errors.md": _errors(),
+        FOLDER / "configuration.md": _configuration(),
+        FOLDER / "providers.md": _providers(),
+        FOLDER / "chat-request.md": _chat_request(),
+        FOLDER / "telemetry.md": _telemetry(),
+        Path("docs/sandbox.md"): _within(Path("docs/sandbox.md"), "sandbox-models", _sandbox()),
+    }
+
+
+def _table(*head: str, rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def _errors() -> str:
+    rows = [
+        (f"`{code.name}`", str(code.status), f"`{code.type}`", code.message, _advice(code)) for code in CODES.values()
+    ]
+    classes = [(failure.name.lower(), f"`{failure.value}`", "no" if failure.final else "yes") for failure in Failure]
+    return (
+        f'# Errors\n\n{NOTE}Every error is `{{"error": {{"message", "type", "param", "code", "status"}}}}`. '
+        "`code` is stable; the message may be more exact than the one shown here.\n\n"
+        + _table("code", "status", "type", "message", "to clients", rows=rows)
+        + "\n## What an attempt at a provider can say\n\nA failed attempt has one of these classes. "
+        "Unless the class ends the request, the next route is asked; the code is used when no route is left.\n\n"
+        + _table("class", "code", "next route is asked", rows=classes)
+    )
+
+
+def _advice(code: Any) -> str:
+    said = []
+    if code.retry_after is not None:
+        said.append(f"`Retry-After: {code.retry_after}`")
+    if code.should_retry is not None:
+        said.append(f"`x-should-retry: {str(code.should_retry).lower()}`")
+    return ", ".join(said)
+
+
+def _configuration() -> str:
+    parts = [
+        f"# Configuration\n\n{NOTE}TOML, by default `sealgate.toml` in the working folder; `sealgate init` writes a "
+        "commented file. Every key is optional. Keys of the fixed tables can be set in the environment: "
+        "`SEALGATE_SERVER__PORT=8080`.\n"
+    ]
+    fixed = [(f"[{name}]", table) for name, table in typing.get_type_hints(config.Settings).items()
+             if name not in config.FREE_TABLES]  # fmt: skip
+    issuers = ("[auth.issuers.NAME]", config.Issuer)
+    for title, table in [*fixed, issuers, ROWS_OF_PROVIDERS, ROWS_OF_MODELS, ROWS_OF_ROUTES]:
+        rows = [(f"`{name}`", _default(default), description) for name, description, default in settings_of(table)]
+        parts.append(f"\n## `{title}`\n\n{table.__doc__}\n\n" + _table("key", "default", "what it does", rows=rows))
+    return "".join(parts)
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ({}, ()):
+        return ""
+    if type(value).__name__ == "NoDefaultType":
+        return "required"
+    return f"`{str(value).lower() if isinstance(value, bool) else f'{value:g}' if isinstance(value, float) else value}`"
+
+
+def _providers() -> str:
+    rows = [
+        (
+            f"`{kind.name}`",
+            kind.title,
+            f"`{kind.base_url}`" if kind.base_url else "set `base_url`",
+            ", ".join(f"`{name}`" for name in kind.key_variables),
+            "https or data" if kind.media_by_url else "data only",
+            ", ".join(sorted(kind.capabilities)),
+        )
+        for kind in KINDS.values()
+    ]
+    head = ("kind", "provider", "base_url", "key found in", "images", "declared capabilities")
+    return (
+        f"# Providers\n\n{NOTE}One row for each `kind`. Any other server that speaks OpenAI's API is kind `openai` "
+        "with its own `base_url`.\n\n" + _table(*head, rows=rows)
+    )
+
+
+def _chat_request() -> str:
+    rows = [(f"`{field}`", text) for field, text, _ in _encoded(ChatRequest)]
+    return (
+        f"# The chat request\n\n{NOTE}Fields of `POST /v1/chat/completions`. Fields that are not listed are passed on "
+        "to the provider as they are.\n\n" + _table("field", "meaning", rows=rows)
+    )
+
+
+def _encoded(struct: Any) -> Iterator[tuple[str, str, Any]]:
+    names = dict(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
+    for name, description, default in settings_of(struct):
+        yield names[name], description, default
+
+
+def _telemetry() -> str:
+    metrics = [(f"`{m.name}`", m.kind, ", ".join(f"`{label}`" for label in m.labels), m.help) for m in METRICS]
+    fields = [(f"`{name}`", text) for name, text in LOG_FIELDS.items()]
+    return (
+        f"# Metrics and logs\n\n{NOTE}`GET /metrics` gives Prometheus text. Names follow OpenTelemetry's conventions "
+        "where those have one.\n\n"
+        + _table("metric", "kind", "labels", "meaning", rows=metrics)
+        + "\n## Log fields\n\nOne JSON line per event on standard error. Nothing but these fields is ever written.\n\n"
+        + _table("field", "meaning", rows=fields)
+    )
+
+
+def _sandbox() -> str:
+    return _table("model", "what it does", rows=[(f"`{name}`", text) for name, text in MODELS.items()])
+
+
+def _within(file: Path, name: str, text: str) -> str:
+    """The page with the part between its marks replaced."""
+    page = file.read_text(encoding="utf-8")
+    before, mark, rest = page.partition(MARK.format(name))
+    _, end, after = rest.partition(END)
+    assert end, f"{file} has no part {name}"
+    return f"{before}{mark}\n{text}{end}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or say which are stale."""
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" in arguments:
+        for path in stale:
+            sys.stderr.write(f"{path} is not what the code says; run: make docs\n")
+        return 1 if stale else 0
+    for path, text in pages().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

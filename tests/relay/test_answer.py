@@ -1,0 +1,241 @@
+"""Answers: an upstream's chunks and completions under our own label, complete or refused (``wire.md`` 4 and 5)."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk
+from sealgate.errors import Failure, UpstreamError
+from sealgate.relay.answer import Label, StreamedAnswer, WholeAnswer
+
+LABEL = Label(
+    "chatcmpl-1", "asked-for", 1700000000, "01977ed9-7492-7b70-8347-955764f97b3d",
+    {"requested_route": "auto/auto/m", "routed_model": "eu/acme/m", "failover": False},
+)  # fmt: skip
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, index: int = 0, **top: Any) -> dict[str, Any]:
+    return {
+        "id": "up",
+        "model": "up",
+        "choices": [{"index": index, "delta": delta or {}, "finish_reason": finish}],
+        **top,
+    }
+
+
+def streamed(*chunks: dict[str, Any], n: int = 1, include_usage: bool = False, on_finish: bool = False) -> list[Any]:
+    answer = StreamedAnswer(LABEL, n, 40, include_usage=include_usage, usage_on_finish=on_finish)
+    payloads = [payload for each in chunks for payload in answer.take(each)] + answer.end()
+    for payload in payloads:
+        msgspec.json.decode(payload, type=ChatCompletionChunk, strict=True)
+    return [json.loads(payload) for payload in payloads]
+
+
+def deltas(found: list[Any]) -> list[Any]:
+    return [each["choices"][0]["delta"] for each in found if each["choices"]]
+
+
+def whole(**message: Any) -> Any:
+    choice = {"index": 0, "message": {"role": "assistant", "content": None, **message}, "finish_reason": "stop"}
+    answer = WholeAnswer(LABEL, 1, 40)
+    answer.take({"id": "up", "model": "up", "choices": [choice], "usage": USAGE})
+    [payload] = answer.end()
+    msgspec.json.decode(payload, type=ChatCompletion, strict=True)
+    return json.loads(payload)
+
+
+def test_a_stream_begins_with_the_role_and_ends_with_what_is_ours() -> None:
+    found = streamed(chunk({"role": "assistant", "content": ""}), chunk({"content": "Hi"}), chunk(finish="stop"))
+    assert deltas(found) == [{"role": "assistant"}, {"content": "Hi"}, {}]
+    assert {(c["id"], c["object"], c["created"], c["model"]) for c in found} == {
+        ("chatcmpl-1", "chat.completion.chunk", 1700000000, "asked-for")
+    }
+    assert found[-1]["choices"][0]["finish_reason"] == "stop"
+    assert found[-1]["tresor"] == LABEL.tresor
+    assert found[-1]["episode_id"] == LABEL.episode_id
+    assert all("tresor" not in each and "usage" not in each for each in found[:-1])
+
+
+def test_every_chunk_has_choices_unless_usage_was_asked_for() -> None:
+    upstream = (chunk({"content": "Hi"}), chunk(finish="stop"), {"choices": [], "usage": USAGE})
+    assert all(each["choices"] for each in streamed(*upstream))
+    asked = streamed(*upstream, include_usage=True)
+    assert [each["usage"] for each in asked] == [None, None, None, USAGE]
+    assert asked[-1]["choices"] == []
+
+
+def test_usage_can_ride_on_the_finish_chunk() -> None:
+    found = streamed(
+        chunk({"content": "Hi"}),
+        chunk(finish="stop"),
+        {"choices": [], "usage": USAGE},
+        include_usage=True,
+        on_finish=True,
+    )
+    assert all(each["choices"] for each in found)
+    assert found[-1]["usage"] == USAGE
+    assert found[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_content_and_finish_in_one_chunk_are_told_apart() -> None:
+    found = streamed(chunk({"content": "Hi"}, finish="length", usage=USAGE))
+    assert deltas(found) == [{"role": "assistant"}, {"content": "Hi"}, {}]
+
+
+def test_reasoning_goes_by_one_name() -> None:
+    found = streamed(chunk({"reasoning": "hm"}), chunk({"reasoning_content": "so"}), chunk({"content": "x"}, "stop"))
+    assert deltas(found)[1:3] == [{"reasoning_content": "hm"}, {"reasoning_content": "so"}]
+
+
+def call(index: int | None, **fields: Any) -> dict[str, Any]:
+    found = {"function": {key: value for key, value in fields.items() if key != "id"}}
+    return {**({} if index is None else {"index": index}), **({"id": fields["id"]} if "id" in fields else {}), **found}
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        # OpenAI's own way; ids and names repeated; no indices; one index for all; indices that start at 1.
+        [[call(0, id="a", name="f", arguments="")], [call(0, arguments="{}")], [call(1, id="b", name="g", arguments="[]")]],
+        [[call(0, id="a", name="f", arguments="")], [call(0, id="a", name="f", arguments="{}")],
+         [call(1, id="b", name="g", arguments="[]")]],
+        [[call(None, id="a", name="f", arguments="")], [call(None, arguments="{}")],
+         [call(None, id="b", name="g", arguments="[]")]],
+        [[call(0, id="a", name="f", arguments="")], [call(0, arguments="{}")], [call(0, id="b", name="g", arguments="[]")]],
+        [[call(1, id="a", name="f", arguments="")], [call(1, arguments="{}")], [call(2, id="b", name="g", arguments="[]")]],
+    ],
+)  # fmt: skip
+def test_tool_calls_are_numbered_and_named_once(upstream: list[Any]) -> None:
+    found = deltas(streamed(*(chunk({"tool_calls": calls}) for calls in upstream), chunk(finish="tool_calls")))
+    assert [each["tool_calls"][0] for each in found if "tool_calls" in each] == [
+        {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}},
+        {"index": 0, "function": {"arguments": "{}"}},
+        {"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "[]"}},
+    ]
+
+
+def test_a_call_without_an_id_gets_one_and_object_arguments_become_text() -> None:
+    calls = [{"function": {"name": "f", "arguments": {"a": 1}}}]
+    found = deltas(streamed(chunk({"tool_calls": calls}), chunk(finish="stop")))[1]["tool_calls"][0]
+    assert found["id"].startswith("call_")
+    assert json.loads(found["function"]["arguments"]) == {"a": 1}
+
+
+def test_stop_after_a_tool_call_is_tool_calls() -> None:
+    found = streamed(chunk({"tool_calls": [call(0, id="a", name="f", arguments="{}")]}), chunk(finish="stop"))
+    assert found[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_several_choices_each_begin_and_the_last_finish_carries_what_is_ours() -> None:
+    found = streamed(
+        chunk({"content": "a"}, index=0), chunk({"content": "b"}, index=1), chunk(finish="stop", index=1),
+        chunk({"content": "c"}, index=0), chunk(finish="length", index=0), n=2,
+    )  # fmt: skip
+    assert [(each["choices"][0]["index"], each["choices"][0]["delta"]) for each in found] == [
+        (0, {"role": "assistant"}), (0, {"content": "a"}), (1, {"role": "assistant"}), (1, {"content": "b"}),
+        (0, {"content": "c"}), (1, {}), (0, {}),
+    ]  # fmt: skip
+    assert ["tresor" in each for each in found] == [False] * 6 + [True]
+
+
+def test_fewer_choices_than_asked_for_still_end_properly() -> None:
+    found = streamed(chunk({"content": "a"}), chunk(finish="stop"), n=3)
+    assert "tresor" in found[-1]
+
+
+def test_what_is_passed_on_and_what_is_not() -> None:
+    found = streamed(
+        chunk({"content": "x"}, system_fingerprint="fp", service_tier=None, x_internal={"a": 1}), chunk(finish="stop")
+    )
+    assert all(each["system_fingerprint"] == "fp" for each in found)
+    assert all("x_internal" not in each and "service_tier" not in each for each in found)
+
+
+def test_logprobs_ride_along() -> None:
+    first = chunk({"content": "x"})
+    first["choices"][0]["logprobs"] = {"content": [{"token": "x", "logprob": -0.1, "bytes": [120], "top_logprobs": []}]}
+    assert streamed(first, chunk(finish="stop"))[1]["choices"][0]["logprobs"] == first["choices"][0]["logprobs"]
+
+
+def test_an_empty_answer_with_usage_is_an_answer() -> None:
+    found = streamed(chunk({"role": "assistant"}), chunk(finish="stop"), {"choices": [], "usage": USAGE})
+    assert deltas(found) == [{"role": "assistant"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "failure"),
+    [
+        ([], Failure.BAD_RESPONSE),
+        ([chunk({"role": "assistant"})], Failure.BAD_RESPONSE),
+        ([chunk({"content": "Hi"})], Failure.TRUNCATED),
+        ([chunk({"content": "Hi"}), {"choices": [], "usage": USAGE}], Failure.TRUNCATED),
+        ([chunk({"content": "a"}), chunk({"content": "b"}, index=1), chunk(finish="stop", index=1)], Failure.TRUNCATED),
+        ([chunk({"role": "assistant"}), chunk(finish="stop")], Failure.BAD_RESPONSE),
+        ([chunk({"content": "Hi"}), chunk(finish="error")], Failure.SERVER_ERROR),
+        ([chunk({"content": "Hi"}), chunk(finish="MALFORMED_FUNCTION_CALL")], Failure.SERVER_ERROR),
+        ([{"choices": ["x"]}], Failure.BAD_STREAM),
+    ],
+)
+def test_what_is_no_complete_answer(chunks: list[Any], failure: Failure) -> None:
+    """Rows F1 and E13: truncation never looks like success."""
+    with pytest.raises(UpstreamError) as caught:
+        streamed(*chunks)
+    assert caught.value.failure is failure
+
+
+@pytest.mark.parametrize(
+    ("reported", "source"),
+    [(USAGE, "reported"), (None, "estimated"), ({"prompt_tokens": -1}, "estimated"), ("x", "estimated"),
+     ({"prompt_tokens": 10**18, "completion_tokens": 1}, "estimated")],
+)  # fmt: skip
+def test_rows_f12_f13_missing_or_absurd_usage_is_estimated(reported: Any, source: str) -> None:
+    answer = StreamedAnswer(LABEL, 1, 40, include_usage=False, usage_on_finish=False)
+    answer.take(chunk({"content": "x" * 8}, usage=reported))
+    answer.take(chunk(finish="stop"))
+    answer.end()
+    assert answer.usage.source == source
+    if source == "estimated":
+        assert (answer.usage.prompt, answer.usage.completion) == (10, 2)
+
+
+def test_a_whole_answer_has_every_field_and_nothing_of_the_upstreams_label() -> None:
+    found = whole(content="Hi", refusal=None, tool_calls=[], annotations=[])
+    assert found == {
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1700000000, "model": "asked-for",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "logprobs": None,
+                     "finish_reason": "stop"}],
+        "usage": USAGE, "episode_id": LABEL.episode_id, "tresor": LABEL.tresor,
+    }  # fmt: skip
+
+
+def test_whole_tool_calls_reasoning_and_details() -> None:
+    found = whole(
+        reasoning="hm",
+        tool_calls=[{"id": "a", "function": {"name": "f", "arguments": ""}}],
+        reasoning_details=[{"x": 1}],
+    )["choices"][0]
+    assert found["finish_reason"] == "tool_calls"
+    assert found["message"]["reasoning_content"] == "hm"
+    assert found["message"]["reasoning_details"] == [{"x": 1}]
+    assert found["message"]["tool_calls"] == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": []},
+        {"choices": [{"index": 0, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": "x"}, "finish_reason": None}]},
+        {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": "x"}, "finish_reason": "network_error"}]},
+    ],
+)
+def test_what_is_no_whole_answer(answer: Any) -> None:
+    found = WholeAnswer(LABEL, 1, 40)
+    with pytest.raises(UpstreamError):
+        found.take(answer)
