@@ -2,16 +2,15 @@
 
 import asyncio
 import shutil
-import tempfile
 import time
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection
+from tests.postgres import PostgresServer
 
 from sealgate.auth.keys import KeyStore
 from sealgate.errors import StorageError
@@ -73,18 +72,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """The address of a migrated database on a server of its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # It remarks on a missing XDG_RUNTIME_DIR.
-        import pgserver
-
-    folder = tempfile.mkdtemp()
-    server = pgserver.get_server(folder, cleanup_mode="delete")
-    open_storage(server.get_uri()).close()
-    yield server.get_uri()
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+def postgres_url(postgres: PostgresServer) -> str:
+    """The address of a database with all tables."""
+    url = postgres.create()
+    open_storage(url).close()
+    return url
 
 
 def emptied(url: str) -> str:

@@ -120,6 +120,8 @@ async def test_a_key_is_not_shown_by_its_repr(store: KeyStore) -> None:
         ({"models": []}, "models"),
         ({"models": [""]}, "model"),
         ({"expires_at": 1}, "expires_at"),
+        ({"expires_at": 253_402_300_800_000_000}, "expires_at"),
+        ({"expires_at": 2**64}, "expires_at"),
     ],
 )
 async def test_what_cannot_be_is_refused_by_name(store: KeyStore, wrong: dict[str, Any], param: str) -> None:

@@ -31,6 +31,8 @@ ASK_SECONDS = 5.0
 ASKING_AT_ONCE = 16
 """Look-ups in the storage's queue at a time, so that a flood of unknown keys cannot delay the poll for revocations."""
 MAX_ACTIVE_KEYS = 10
+YEAR_10000 = 253_402_300_800_000_000
+"""In Unix microseconds: the first moment that ISO 8601 cannot write with four digits."""
 
 _log = structlog.get_logger("sealgate.auth")
 
@@ -302,8 +304,9 @@ class KeyStore:
         admin: bool = False,
     ) -> NewRow:
         now = self._now()
-        if expires_at is not None and expires_at <= now:
-            raise Problem("invalid_parameter", "The expiry is in the past.", param="expires_at")
+        if expires_at is not None and not now < expires_at < YEAR_10000:
+            when = "in the past" if expires_at <= now else "too far in the future"
+            raise Problem("invalid_parameter", f"The expiry is {when}.", param="expires_at")
         return NewRow(
             id=uuid7_hex(now * 1000),
             customer_id=_check_text(customer, "customer", 128),

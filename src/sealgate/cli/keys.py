@@ -233,19 +233,14 @@ def _shape(info: KeyInfo) -> dict[str, Any]:
 
 
 def _table(found: list[KeyInfo]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False)
     for heading in ("key", "name", "customer", "created", "expires", "state"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading not in ("name", "customer"))
     for info in found:
-        cells = (
-            info.key_prefix,
-            info.name,
-            info.customer_id,
-            (_iso(info.created_at) or "")[:10],
-            _iso(info.expires_at) or "never",
-            _state(info),
-        )
-        table.add_row(*map(Text, cells))
+        expires = (_iso(info.expires_at) or "never")[:16].replace("T", " ")
+        created = (_iso(info.created_at) or "")[:10]
+        # Text: a name with brackets in it is no markup.
+        table.add_row(*map(Text, (info.key_prefix, info.name, info.customer_id, created, expires, _state(info))))
     return table
 
 
