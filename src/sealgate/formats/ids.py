@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections import deque
 
 POOL = 256
 """Ids whose noise is fetched from the system at once: the call costs more than all the rest."""
@@ -13,21 +13,26 @@ POOL = 256
 _SHAPE = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?7[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 
-def _noise() -> Iterator[str]:
-    """Ends of ids: version 7, 12 random bits, variant 10, 62 random bits."""
-    while True:
-        pool = os.urandom(10 * POOL)
-        for start in range(0, len(pool), 10):
-            bits = int.from_bytes(pool[start : start + 10])
-            yield f"{0x7 << 76 | (bits >> 68) << 64 | 0x2 << 62 | (bits & 0x3FFF_FFFF_FFFF_FFFF):020x}"
+_pool: deque[str] = deque()
+"""Ends of ids that wait for their time. Taking and adding are atomic, so any thread may make ids."""
 
 
-_next_noise = _noise().__next__
+def _fill() -> str:
+    """Fetch noise for many ids; return the end of one: version 7, 12 random bits, variant 10, 62 random bits."""
+    noise = os.urandom(10 * POOL)
+    for start in range(0, len(noise), 10):
+        bits = int.from_bytes(noise[start : start + 10])
+        _pool.append(f"{0x7 << 76 | (bits >> 68) << 64 | 0x2 << 62 | (bits & 0x3FFF_FFFF_FFFF_FFFF):020x}")
+    return _pool.pop()
 
 
 def uuid7_hex(now_ns: int | None = None) -> str:
     """A new id as 32 hex digits; the first 12 are Unix milliseconds."""
-    return f"{(now_ns or time.time_ns()) // 1_000_000:012x}{_next_noise()}"
+    try:
+        end = _pool.pop()
+    except IndexError:
+        end = _fill()
+    return f"{(now_ns or time.time_ns()) // 1_000_000:012x}{end}"
 
 
 def dashed(hex_id: str) -> str:
