@@ -60,7 +60,7 @@ class Gateway:
 
 async def open_gateway(settings: Settings) -> Gateway:
     """Raises `ConfigError`; then nothing is left open."""
-    log = logs.configure(settings.telemetry.level, settings.telemetry.format)
+    log, access = logs.configure(settings.telemetry.level, settings.telemetry.format)
     settings = await with_discovered(settings)
     fresh = catalog.build(settings)
     storage = open_storage(settings.database_url)
@@ -73,7 +73,7 @@ async def open_gateway(settings: Settings) -> Gateway:
         raise
     metrics = Metrics()
     metrics.watch_ledger(lambda: storage.pending, lambda: storage.lost_appends)
-    hall = Hall(settings, fresh, Upstreams(settings.providers), storage, metrics, log)
+    hall = Hall(settings, fresh, Upstreams(settings.providers), storage, metrics, log, access)
     if settings.auth.issuers:
         log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
     return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key)

@@ -26,8 +26,8 @@ class Front:
             await self._answer(Call(scope, receive, send))
 
     async def _answer(self, call: Call) -> None:
-        in_flight = self._hall.metrics.in_flight
-        in_flight.inc()
+        metrics = self._hall.metrics
+        metrics.in_flight += 1
         try:
             await self._routes.find(call)(call)
         except Problem as problem:
@@ -46,7 +46,7 @@ class Front:
             )
             await self._tell(call, Problem("internal_error"))
         finally:
-            in_flight.dec()
+            metrics.in_flight -= 1
             self._record(call)
 
     async def _tell(self, call: Call, problem: Problem) -> None:
@@ -62,15 +62,16 @@ class Front:
         if not hall.settings.telemetry.access_log:
             return
         client = call.scope.get("client")
-        hall.log.info(
-            "request",
-            request_id=call.request_id,
-            method=method,
-            route=call.route,
-            status=call.status,
-            seconds=round(seconds, 6),
-            client=client[0] if client else None,
-            customer=call.caller.customer_id if call.caller else None,
-            key=call.caller.key_id if call.caller else None,
-            **call.fields,
+        hall.access(
+            {
+                "request_id": call.request_id,
+                "method": method,
+                "route": call.route,
+                "status": call.status,
+                "seconds": round(seconds, 6),
+                "client": client[0] if client else None,
+                "customer": call.caller.customer_id if call.caller else None,
+                "key": call.caller.key_id if call.caller else None,
+                **call.fields,
+            }
         )

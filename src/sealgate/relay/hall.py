@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sealgate.config import Settings
 from sealgate.relay.catalog import Catalog
@@ -23,5 +25,7 @@ class Hall:
     storage: Storage
     metrics: Metrics
     log: Logger
+    access: Callable[[dict[str, Any]], None]
+    """Writes a request's line into the log."""
     draining: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import traceback
-from collections.abc import MutableMapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import structlog
@@ -16,13 +19,23 @@ from sealgate.telemetry.registry import LOG_FIELDS
 Logger = Any
 """A structlog bound logger: ``log.info("event_name", field=value)``."""
 
+FLUSH_SECONDS = 0.1
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _encode = msgspec.json.Encoder().encode
 
 
-def configure(level: str = "info", form: str = "auto", out: BinaryIO | None = None) -> Logger:
+class Logs(NamedTuple):
+    """``log`` is for everything; ``access`` writes the one line that each request has, past structlog's machinery."""
+
+    log: Logger
+    access: Callable[[dict[str, Any]], None]
+
+
+def configure(level: str = "info", form: str = "auto", out: BinaryIO | None = None) -> Logs:
     """Send every structlog logger of the process to ``out`` (standard error): JSON lines, or text on a terminal."""
     stream = out or sys.stderr.buffer
+    sink = Sink(stream)
     console = form == "console" or (form == "auto" and stream.isatty())
     structlog.configure(
         processors=[
@@ -31,12 +44,55 @@ def configure(level: str = "info", form: str = "auto", out: BinaryIO | None = No
             only_declared,
             *([structlog.dev.ConsoleRenderer(), _to_bytes] if console else [_render_json]),
         ],
-        logger_factory=structlog.BytesLoggerFactory(stream),
+        logger_factory=lambda *_: sink,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         context_class=dict,
         cache_logger_on_first_use=False,
     )
-    return structlog.get_logger().bind()
+    log = structlog.get_logger().bind()
+
+    def as_json(fields: dict[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        sink.info(_encode({**fields, "event": "request", "level": "info", "timestamp": now}))
+
+    def as_event(fields: dict[str, Any]) -> None:
+        log.info("request", **fields)
+
+    return Logs(log, as_event if console or _LEVELS[level] > logging.INFO else as_json)
+
+
+class Sink:
+    """Lines on their way out. What is routine is written a few times a second, what is wrong at once."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._lines: list[bytes] = []
+
+    def info(self, line: bytes) -> None:
+        """Write soon, or now where no event loop runs."""
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+            except RuntimeError:
+                self.flush()
+
+    debug = info
+
+    def warning(self, line: bytes) -> None:
+        """Write now, after what waits."""
+        self._lines.append(line)
+        self.flush()
+
+    error = critical = warning
+
+    def flush(self) -> None:
+        """Write what waits. A log that cannot be written must not stop the gateway."""
+        lines, self._lines = self._lines, []
+        if lines:
+            with suppress(OSError, ValueError):
+                self._out.write(b"\n".join(lines) + b"\n")
+                self._out.flush()
 
 
 def only_declared(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

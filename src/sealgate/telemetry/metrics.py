@@ -1,11 +1,18 @@
-"""Metrics, kept with the Prometheus client in a registry of their own."""
+"""Metrics: counted in plain numbers on the event loop, turned into Prometheus families when somebody asks.
+
+Requests are many and scrapes are few. The client library's own counters lock and walk their buckets at each call, which
+costs a tenth of a request's time; it does what it is best at, the exposition.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
 
 from sealgate import __version__
 from sealgate.telemetry import registry
@@ -13,62 +20,99 @@ from sealgate.telemetry.registry import Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+Labels = tuple[str, ...]
 
-class Metrics:
-    """All declared metrics. Children are looked up once per label set: the client's own look-up costs more."""
+
+class _Histogram:
+    """Observations of one metric by labels: the count in each bucket, and their sum last."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self._buckets = metric.buckets
+        self._series: dict[Labels, list[float]] = {}
+
+    def observe(self, value: float, *labels: str) -> None:
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = [0.0] * (len(self._buckets) + 2)
+        series[bisect_left(self._buckets, value)] += 1
+        series[-1] += value
+
+    def family(self) -> Family:
+        found = HistogramMetricFamily(self.metric.name, self.metric.help, labels=self.metric.labels)
+        names = [*map(str, self._buckets), "+Inf"]
+        for labels, series in self._series.items():
+            total, counts = 0.0, []
+            for count in series[:-1]:
+                total += count
+                counts.append(total)
+            found.add_metric(labels, list(zip(names, counts, strict=True)), sum_value=series[-1])
+        return found
+
+
+class Metrics(Collector):
+    """All declared metrics. Every method but `render` belongs to the event loop's thread."""
 
     def __init__(self) -> None:
+        self.in_flight = 0
+        self._http = _Histogram(registry.HTTP_DURATION)
+        self._inference = _Histogram(registry.GENAI_DURATION)
+        self._first_content = _Histogram(registry.FIRST_CONTENT)
+        self._tokens = _Histogram(registry.TOKEN_USAGE)
+        self._attempts: dict[Labels, int] = {}
+        self._pending: Callable[[], int] = int
+        self._lost: Callable[[], int] = int
         self._registry = CollectorRegistry()
-        self._families: dict[str, Any] = {metric.name: self._make(metric) for metric in registry.METRICS}
-        self._children: dict[tuple[str, ...], Any] = {}
-        self._child(registry.BUILD_INFO, __version__).set(1)
-        self.in_flight: Gauge = self._families[registry.IN_FLIGHT.name]
-
-    def _make(self, metric: Metric) -> Any:
-        if metric.kind == "histogram":
-            return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self._registry)
-        kind = Counter if metric.kind == "counter" else Gauge
-        return kind(metric.name.removesuffix("_total"), metric.help, metric.labels, registry=self._registry)
-
-    def _child(self, metric: Metric, *labels: str) -> Any:
-        key = (metric.name, *labels)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._families[metric.name].labels(*labels)
-        return child
+        self._registry.register(self)
 
     def http_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One answered HTTP request."""
-        self._child(registry.HTTP_DURATION, method, route, str(status)).observe(seconds)
+        self._http.observe(seconds, method, route, str(status))
 
     def inference(self, operation: str, provider: str, model: str, outcome: str, seconds: float) -> None:
         """One model request that came to an end; ``provider`` and ``model`` are empty where none served it."""
-        self._child(registry.GENAI_DURATION, operation, provider, model, outcome).observe(seconds)
+        self._inference.observe(seconds, operation, provider, model, outcome)
 
     def first_content(self, operation: str, provider: str, model: str, seconds: float) -> None:
         """The time to the first content."""
-        self._child(registry.FIRST_CONTENT, operation, provider, model).observe(seconds)
+        self._first_content.observe(seconds, operation, provider, model)
 
     def tokens(self, operation: str, provider: str, model: str, prompt: int, completion: int) -> None:
         """Usage of one answer."""
-        self._child(registry.TOKEN_USAGE, operation, provider, model, "input").observe(prompt)
-        self._child(registry.TOKEN_USAGE, operation, provider, model, "output").observe(completion)
+        self._tokens.observe(prompt, operation, provider, model, "input")
+        self._tokens.observe(completion, operation, provider, model, "output")
 
     def attempt(self, provider: str, outcome: str) -> None:
         """One upstream call."""
-        self._child(registry.ATTEMPTS, provider, outcome).inc()
+        self._attempts[provider, outcome] = self._attempts.get((provider, outcome), 0) + 1
 
     def watch_ledger(self, pending: Callable[[], int], lost: Callable[[], int]) -> None:
         """Read these at each scrape."""
-        counter, seen = self._families[registry.LEDGER_LOST.name], [0]
+        self._pending, self._lost = pending, lost
 
-        def collect() -> float:
-            counter.inc(max(0, lost() - seen[0]))
-            seen[0] = lost()
-            return float(pending())
-
-        self._families[registry.LEDGER_PENDING.name].set_function(collect)
+    def collect(self) -> Iterator[Family]:
+        """The families, for the client library."""
+        for histogram in (self._http, self._inference, self._first_content, self._tokens):
+            yield histogram.family()
+        yield _counter(registry.ATTEMPTS, self._attempts)
+        yield _counter(registry.LEDGER_LOST, {(): self._lost()})
+        yield _gauge(registry.IN_FLIGHT, self.in_flight)
+        yield _gauge(registry.LEDGER_PENDING, self._pending())
+        yield _gauge(registry.BUILD_INFO, 1, __version__)
 
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self._registry)
+
+
+def _counter(metric: Metric, values: dict[Labels, int]) -> Family:
+    found = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in values.items():
+        found.add_metric(labels, value)
+    return found
+
+
+def _gauge(metric: Metric, value: float, *labels: str) -> Family:
+    found = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    found.add_metric(labels, value)
+    return found
