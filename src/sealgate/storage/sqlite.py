@@ -119,7 +119,7 @@ class SqliteBackend:
             if self._path.stat().st_size <= CHECKED_BYTES:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if verdict != "ok":
-                    raise self._damaged(verdict)
+                    raise self._damaged(verdict.splitlines()[-1])
 
     def _switch_to_wal(self) -> None:
         with closing(self._connect("rw")) as connection:

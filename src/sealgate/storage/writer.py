@@ -81,6 +81,8 @@ class Link:
     def close(self) -> None:
         """Let go of the connection, whatever state it is in."""
         try:
+            # SQLite keeps a connection, and its locks, for as long as a statement lives: in an error's traceback, say.
+            self.cursor.close()
             self.connection.invalidate()
         except Exception as error:
             _log.debug("storage_close_failed", error=reason(error))

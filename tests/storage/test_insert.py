@@ -1,0 +1,73 @@
+"""The compiled INSERT of the hot path."""
+
+import pytest
+from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sealgate.storage.insert import Insert
+from sealgate.storage.tables import meta
+
+
+class Cursor:
+    """Remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, object]] = []
+
+    def execute(self, statement: str, values: object) -> None:
+        self.calls.append(("execute", statement, values))
+
+    def executemany(self, statement: str, rows: object) -> None:
+        self.calls.append(("executemany", statement, rows))
+
+
+def test_values_are_in_the_order_of_the_columns_whatever_the_order_of_the_row() -> None:
+    assert Insert(meta, sqlite.dialect()).values({"value": "b", "name": "a"}) == ("a", "b")
+
+
+def test_a_column_not_given_is_null() -> None:
+    assert Insert(meta, sqlite.dialect()).values({"name": "a"}) == ("a", None)
+
+
+def test_an_unknown_column_is_named() -> None:
+    with pytest.raises(ValueError, match="the table meta has no column colour, size"):
+        Insert(meta, sqlite.dialect()).values({"name": "a", "size": 1, "colour": 2})
+
+
+def test_each_driver_gets_its_own_marks_and_values_are_never_in_the_text() -> None:
+    cursor = Cursor()
+
+    Insert(meta, sqlite.dialect()).run(cursor, [("a", "b")])
+    Insert(meta, postgresql.dialect()).run(cursor, [("a", "b")])
+
+    assert cursor.calls == [
+        ("execute", "INSERT INTO meta (name, value) VALUES (?, ?)", ("a", "b")),
+        ("execute", "INSERT INTO meta (name, value) VALUES (%s, %s)", ("a", "b")),
+    ]
+
+
+def test_many_rows_are_one_call_of_the_driver() -> None:
+    cursor = Cursor()
+
+    Insert(meta, sqlite.dialect()).run(cursor, [("a", "b"), ("c", "d")])
+
+    assert [call[0] for call in cursor.calls] == ["executemany"]
+
+
+def test_a_name_that_is_a_word_of_sql_is_quoted() -> None:
+    cursor = Cursor()
+    table = Table("order", MetaData(), Column("select", Integer), Column("plain", Text))
+
+    Insert(table, sqlite.dialect()).run(cursor, [(1, "x")])
+
+    assert cursor.calls[0][1] == 'INSERT INTO "order" ("select", plain) VALUES (?, ?)'
+
+
+def test_a_type_that_needs_converting_is_converted() -> None:
+    import datetime
+
+    table = Table("t", MetaData(), Column("at", DateTime), Column("n", Integer))
+
+    values = Insert(table, sqlite.dialect()).values({"at": datetime.datetime(2026, 1, 2), "n": 3})
+
+    assert values == ("2026-01-02 00:00:00.000000", 3)
