@@ -1,0 +1,55 @@
+"""Where the gateway's CPU time goes: it runs under `bench.sampled` and gets each load once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from bench.loadgen import streams, whole
+from bench.measures import CONNECTIONS
+from bench.shape import request_body
+from bench.subjects import Stage, start_sealgate
+
+LINES = 35
+WHOLE = 20_000
+STREAMS = 256
+
+
+async def profile(stage: Stage, folder: Path) -> str:
+    """Two tables, for whole answers and for streams; the stacks themselves go to ``folder``."""
+    loads = {"whole": _whole, "stream": _streams}
+    return "\n".join([await _one(stage, folder, name, load) for name, load in loads.items()])
+
+
+async def _one(stage: Stage, folder: Path, name: str, load: object) -> str:
+    file = folder / f"profile-{name}.txt"
+    launcher = (str(Path(__file__).with_name("sampled.py")), str(file))
+    gateway = await start_sealgate(stage, launcher=launcher)
+    await load(stage, gateway.target)  # type: ignore[operator]
+    gateway.child.end(10)
+    if not file.exists():
+        raise RuntimeError(f"the profiled gateway left no profile:\n{gateway.child.tail()}")
+    return f"\n{name} (stacks in {file})\n{table(file.read_text())}"
+
+
+async def _whole(_: Stage, target: object) -> None:
+    await whole(target, request_body(), connections=CONNECTIONS, count=WHOLE)  # type: ignore[arg-type]
+
+
+async def _streams(stage: Stage, target: object) -> None:
+    body = request_body(stream=True)
+    await streams(target, stage.canned, body, connections=CONNECTIONS, count=STREAMS, spread=0.5)  # type: ignore[arg-type]
+
+
+def table(text: str) -> str:
+    """Functions by the share of samples in which they ran themselves, and in which they were on the stack."""
+    own: Counter[str] = Counter()
+    within: Counter[str] = Counter()
+    for line in text.splitlines():
+        stack, _, count = line.rpartition(" ")
+        names = stack.split(";")
+        own[names[-1]] += int(count)
+        within.update(dict.fromkeys(names, int(count)))
+    total = own.total() or 1
+    rows = [f"{count / total:6.1%} {within[name] / total:6.1%}  {name}" for name, count in own.most_common(LINES)]
+    return "\n".join([f"{total} samples", "   own within  function", *rows])

@@ -1,0 +1,184 @@
+"""Results as Markdown tables: what the run prints and what the documentation shows are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bench.targets import aims
+
+Results = dict[str, Any]
+Row = tuple[str, ...]
+
+
+def everything(results: Results) -> str:
+    measures = results["measures"]
+    makers = {
+        "whole": _whole,
+        "stream": _stream,
+        "latency": _latency,
+        "delay": _delay,
+        "memory": _memory,
+        "start": _start,
+        "growth": _growth,
+    }
+    parts = [make(measures[name]) for name, make in makers.items() if name in measures]
+    return "\n\n".join([*parts, *_aims(measures), *_absent(results)])
+
+
+def machine(results: Results) -> str:
+    """Two or three lines on what was measured where."""
+    facts = results["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    return (
+        f"{results['date']}, commit {facts['commit']}, {results['seconds']:.0f} s. "
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['kernel']}, {facts['python']}; {facts['pinning']}. "
+        f"Load average at the start {facts['load_average']}.\n{packages}."
+    )
+
+
+def _table(title: str, head: Row, rows: Iterable[Row]) -> str:
+    lines = [f"**{title}**", "", _line(head), _line(("---",) * len(head)), *map(_line, rows)]
+    return "\n".join(lines)
+
+
+def _line(cells: Row) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _ratio(figures: Results) -> str:
+    found = figures.get("ratio")
+    return f"**{found['median']:.2f}** ({found['min']:.2f} to {found['max']:.2f})" if found else "1"
+
+
+def _others(figures: Results) -> str:
+    return f"{figures['others']:.0%}"
+
+
+def _circumstances(measure: Results, name: str, figures: Results) -> Row:
+    load = f"{figures['load']:.0%}" if name != "direct" else ""
+    return load, f"{figures['used']} of {measure['rounds']}", _others(figures)
+
+
+def _whole(measure: Results) -> str:
+    head = ("program", "CPU µs", "times the bare relay", "rounds, spread", "answers/s", "others")
+    rows = (
+        (
+            name,
+            f"{f['cpu_us']:.1f}",
+            _ratio(f),
+            f"{len(f['values'])} of {measure['rounds']}, {f['spread']:.0%}",
+            str(f["per_second"]),
+            _others(f),
+        )
+        for name, f in measure["subjects"].items()
+    )
+    return _table("Whole answers, 64 connections", head, rows)
+
+
+def _stream(measure: Results) -> str:
+    head = ("program", "CPU ms", "times the bare relay", "rounds, spread", "others")
+    rows = (
+        (
+            name,
+            f"{f['cpu_ms']:.2f}",
+            _ratio(f),
+            f"{len(f['values'])} of {measure['rounds']}, {f['spread']:.0%}",
+            _others(f),
+        )
+        for name, f in measure["subjects"].items()
+    )
+    return _table("Streams of 202 events, 64 at a time", head, rows)
+
+
+def _latency(measure: Results) -> str:
+    head = ("program", "p50 ms", "p99 ms", "max ms", "added p50", "added p99", "load", "rounds", "others")
+    rows = (
+        (
+            name,
+            *(f"{f[key]:.2f}" for key in ("p50_ms", "p99_ms", "max_ms")),
+            *(f"{f[key]:.2f}" if key in f else "" for key in ("added_p50_ms", "added_p99_ms")),
+            *_circumstances(measure, name, f),
+        )
+        for name, f in measure["subjects"].items()
+    )
+    return _table(f"Latency at {measure['per_second']} requests/s, from due to answered", head, rows)
+
+
+def _delay(measure: Results) -> str:
+    head = (
+        "streams",
+        "program",
+        "events",
+        "p50 / p99 / max ms",
+        "over 5 ms",
+        "role p50",
+        "finish p50",
+        "[DONE] p50",
+        "load",
+        "rounds",
+        "others",
+    )
+    rows = (
+        (
+            str(part["streams"]),
+            name,
+            str(f["content"]["events"]),
+            " / ".join(f"{f['content'][key]:.2f}" for key in ("p50_ms", "p99_ms", "max_ms")),
+            str(f["content"]["late"]),
+            *(f"{f[kind]['p50_ms']:.2f}" for kind in ("role", "finish", "end")),
+            *_circumstances(part, name, f),
+        )
+        for part in measure.values()
+        for name, f in part["subjects"].items()
+    )
+    return _table("Delay of each content event", head, rows)
+
+
+def _memory(measure: Results) -> str:
+    head = ("program", "RSS MB", "PSS MB", "RSS MB at the end", "PSS MB at the end")
+    keys = ("rss_mb", "pss_mb", "rss_mb_after", "pss_mb_after")
+    rows = ((name, *(f"{f[key]:.1f}" for key in keys)) for name, f in measure["subjects"].items())
+    return _table("Memory after the start", head, rows)
+
+
+def _start(measure: Results) -> str:
+    rows = ((name, f"{f['seconds']:.2f}", str(len(f["rounds"]))) for name, f in measure["subjects"].items())
+    return _table("Start to first answer", ("program", "s", "starts"), rows)
+
+
+def _growth(measure: Results) -> str:
+    sizes = [size for size in next(iter(measure["prompts"].values())) if size != "ms_per_mb"]
+    prompts = (
+        (name, *(f"{f[size]:.2f}" for size in sizes), f"{f['ms_per_mb']:.2f}") for name, f in measure["prompts"].items()
+    )
+    many = (
+        (
+            f"{measure[kind]['count']} {kind}",
+            f"{f['small_us']:.1f}",
+            f"{f['large_us']:.1f}",
+            _ratio(f),
+            f"{f['start_seconds']:.2f}",
+        )
+        for kind in ("keys", "models")
+        for f in (measure[kind],)
+    )
+    return "\n\n".join(
+        [
+            _table("Growth with the prompt, CPU ms per answer", ("program", *sizes, "per MB"), prompts),
+            _table("Growth of Sealgate, CPU µs per answer", ("", "with one", "with all", "times", "start s"), many),
+        ]
+    )
+
+
+def _aims(measures: Results) -> list[str]:
+    rows = [
+        (aim.name, f"{found:.2f} {aim.unit}", f"{aim.most:g} {aim.unit}", verdict)
+        for aim, found, verdict in aims(measures)
+    ]
+    return [_table("Aims", ("figure", "measured", "at most", "reached"), rows)] if rows else []
+
+
+def _absent(results: Results) -> list[str]:
+    absent = results.get("absent", {})
+    return ["Peers: " + "; ".join(f"{name} {why}" for name, why in absent.items()) + "."] if absent else []
