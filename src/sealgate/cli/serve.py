@@ -18,7 +18,7 @@ from sealgate.api.edge_rules import EdgeLimits
 from sealgate.app import Application, Gateway
 from sealgate.cli.refuse import refuse
 from sealgate.config import Settings
-from sealgate.errors import ConfigError
+from sealgate.errors import ConfigError, StorageError
 
 
 def serve(
@@ -32,7 +32,7 @@ def serve(
     try:
         settings = load()
         _run(settings, load)
-    except ConfigError as error:
+    except (ConfigError, StorageError) as error:
         refuse(str(error))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
