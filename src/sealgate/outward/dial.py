@@ -1,0 +1,80 @@
+"""Opening one verified connection in time: name, address race (RFC 8305), TCP, TLS.
+
+The steps are taken one by one because each has its own failure class, and because uvloop, unlike asyncio, has no
+address race in ``create_connection``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+
+import aiohappyeyeballs
+
+from sealgate.errors import Failure, UpstreamError
+from sealgate.outward.head import Origin
+
+_RACE_DELAY = 0.25
+"""Seconds before the next address is tried beside the first one (RFC 8305 section 5)."""
+
+
+def verifying_context(given: ssl.SSLContext | None) -> ssl.SSLContext:
+    """The context to use: the system's trust, or the given one, which must verify chain and name."""
+    if given is None:
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+    if given.verify_mode is not ssl.CERT_REQUIRED or not given.check_hostname:
+        raise ValueError("an upstream's certificate and name are always verified")
+    return given
+
+
+async def dial(
+    origin: Origin, factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext, seconds: float
+) -> None:
+    """Connect, shake hands and hand the transport to the protocol, all within ``seconds``.
+
+    Raises `UpstreamError` with UNREACHABLE, CONNECT_TIMEOUT or TLS. When cancelled, nothing stays open.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            sock = await _connect(origin)
+            await _hand_over(sock, origin, factory, context)
+    except TimeoutError as error:
+        raise UpstreamError(Failure.CONNECT_TIMEOUT, f"no connection within {seconds:g} s") from error
+
+
+async def _connect(origin: Origin) -> socket.socket:
+    try:
+        addresses = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_RACE_DELAY)
+    except TimeoutError:
+        raise
+    except (OSError, RuntimeError, UnicodeError) as error:
+        raise UpstreamError(Failure.UNREACHABLE, _sentence(error)) from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+async def _hand_over(
+    sock: socket.socket, origin: Origin, factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext
+) -> None:
+    loop = asyncio.get_running_loop()
+    secure = origin.scheme == "https"
+    try:
+        await loop.create_connection(
+            factory, sock=sock, ssl=context if secure else None, server_hostname=origin.host if secure else None
+        )
+    except TimeoutError:
+        raise
+    except OSError as error:
+        # An address was already connected: whatever breaks now broke the handshake.
+        raise UpstreamError(Failure.TLS if secure else Failure.UNREACHABLE, _sentence(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {error.verify_message}"
+    return getattr(error, "strerror", None) or type(error).__name__

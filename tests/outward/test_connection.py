@@ -1,0 +1,271 @@
+"""One connection without a network: bytes in at any split, and the order of events that no socket gives at will."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sealgate.errors import Failure, UpstreamError
+from sealgate.outward.connection import Connection, Exchange
+from sealgate.outward.head import HeadLimits
+from sealgate.outward.pool import Pool, PoolLimits
+
+pytestmark = pytest.mark.anyio
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+class FakeTransport:
+    """Keeps what is written; calls nothing back."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.aborted = self.paused = False
+        self.pauses = 0
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def writelines(self, parts: Any) -> None:
+        self.written += b"".join(parts)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        self.paused = True
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+class Wire:
+    """A connection on a fake transport, with its pool."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.pool: Pool[Connection] = Pool(PoolLimits(keep_seconds=5), loop)
+        self.pool.extra()
+        self.transport = FakeTransport()
+        self.connection = Connection(self.pool, HeadLimits())
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+
+    def begin(self, silence: float = 5.0) -> asyncio.Task[Exchange]:
+        return asyncio.create_task(self.connection.exchange(b"HEAD", b"BODY", silence))
+
+    async def answer(self, *pieces: bytes, silence: float = 5.0) -> Exchange:
+        task = self.begin(silence)
+        await asyncio.sleep(0)
+        for piece in pieces:
+            self.connection.data_received(piece)
+        return await task
+
+    def done(self) -> None:
+        self.connection.close()
+        self.pool.close()
+
+
+async def whole(exchange: Exchange) -> bytes:
+    parts = []
+    while part := await exchange.read():
+        parts.append(part)
+    return b"".join(parts)
+
+
+def splits(raw: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted({cut % (len(raw) + 1) for cut in cuts}), len(raw)]
+    return [raw[a:b] for a, b in itertools.pairwise(edges) if a < b]
+
+
+@given(
+    bodies=st.lists(st.binary(min_size=1, max_size=80), max_size=6),
+    chunked=st.booleans(),
+    interim=st.integers(0, 3),
+    cuts=st.lists(st.integers(0, 2000), max_size=20),
+)
+@settings(max_examples=200, deadline=None)
+async def test_any_split_gives_the_body_and_the_connection_back(
+    bodies: list[bytes], chunked: bool, interim: int, cuts: list[int]
+) -> None:
+    """However the bytes of a good answer arrive, the body is exact and the connection is kept, twice in a row."""
+    body = b"".join(bodies)
+    if chunked:
+        raw = CHUNKED + b"".join(b"%X\r\n%s\r\n" % (len(part), part) for part in bodies) + b"0\r\nT: 1\r\n\r\n"
+    else:
+        raw = OK + b"content-length: %d\r\n\r\n" % len(body) + body
+    raw = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * interim + raw
+    wire = Wire()
+    for _ in range(2):
+        exchange = await wire.answer(*splits(raw, cuts))
+        assert await whole(exchange) == body
+        assert wire.pool.warm() is wire.connection
+    wire.done()
+
+
+@given(
+    raw=st.one_of(
+        st.binary(max_size=300),
+        st.binary(max_size=200).map(lambda tail: OK + tail),
+        st.binary(max_size=200).map(lambda tail: CHUNKED + tail),
+        st.lists(
+            st.sampled_from(
+                [OK, CHUNKED, b"\r\n", b"0\r\n\r\n", b"5\r\nabcde\r\n", b"Content-Length: 5\r\n", b": ", b"\0"]
+            )
+        ).map(b"".join),
+    ),
+    cuts=st.lists(st.integers(0, 300), max_size=8),
+    end=st.sampled_from([None, ConnectionResetError()]),
+)
+@settings(max_examples=500, deadline=None)
+async def test_whatever_comes_ends_well_or_in_our_error(raw: bytes, cuts: list[int], end: Exception | None) -> None:
+    """Random bytes, cut anywhere, then the end: an answer or an `UpstreamError`; the place is always given back."""
+    wire = Wire()
+    task = wire.begin()
+    await asyncio.sleep(0)
+    for piece in splits(raw, cuts):
+        wire.connection.data_received(piece)
+    wire.connection.eof_received() if end is None else None
+    wire.connection.connection_lost(end)
+    try:
+        await whole(await task)
+    except UpstreamError as error:
+        failure: Failure | None = error.failure
+    else:
+        failure = None
+    assert failure in (None, Failure.RESET, Failure.TRUNCATED, Failure.BAD_RESPONSE)
+    assert wire.transport.aborted
+    assert wire.pool.places == 0
+    wire.done()
+
+
+@pytest.mark.parametrize("tail", [b"0\r\n\r\n", b"3\r\nabc\r\n0\r\n\r\n"], ids=["empty", "last"])
+async def test_a_late_cancel_does_not_touch_the_next_owner(tail: bytes) -> None:
+    """The reader is woken by the end, the connection goes to somebody else, and only then the reader is cancelled."""
+    wire = Wire()
+    first = await wire.answer(CHUNKED)
+    reading = asyncio.create_task(first.read())
+    await asyncio.sleep(0)
+    wire.connection.data_received(tail)
+    if tail == b"0\r\n\r\n":
+        assert wire.pool.warm() is wire.connection
+        second = wire.begin()
+        reading.cancel()
+        await asyncio.sleep(0)
+        wire.connection.data_received(OK + b"Content-Length: 2\r\n\r\nok")
+        assert await whole(await second) == b"ok"
+        assert not wire.transport.aborted
+    else:
+        reading.cancel()
+        await asyncio.sleep(0)
+        assert wire.pool.warm() is None
+        assert wire.transport.aborted
+    assert reading.cancelled()
+    wire.done()
+
+
+async def test_what_came_before_the_error_is_read_first() -> None:
+    """Pieces that arrived stay readable; then the error comes, each time."""
+    wire = Wire()
+    exchange = await wire.answer(CHUNKED + b"3\r\nabc\r\n")
+    wire.connection.connection_lost(ConnectionResetError())
+    assert await exchange.read() == b"abc"
+    for _ in range(2):
+        with pytest.raises(UpstreamError) as caught:
+            await exchange.read()
+        assert caught.value.failure is Failure.RESET
+    wire.done()
+
+
+async def test_waiting_pieces_are_read_in_one() -> None:
+    """A reader that comes late gets everything that is there at once."""
+    wire = Wire()
+    exchange = await wire.answer(CHUNKED, b"1\r\na\r\n1\r\nb\r\n", b"1\r\nc\r\n")
+    assert await exchange.read() == b"abc"
+    wire.done()
+
+
+async def test_reading_pauses_above_the_mark_and_goes_on_when_read() -> None:
+    """More than 64 KiB unread stops the socket once; reading starts it again."""
+    wire = Wire()
+    exchange = await wire.answer(OK + b"Content-Length: 1000000\r\n\r\n")
+    for _ in range(8):
+        wire.connection.data_received(bytes(10_000))
+    assert (wire.transport.paused, wire.transport.pauses) == (True, 1)
+    assert len(await exchange.read()) == 80_000
+    assert not wire.transport.paused
+    wire.done()
+
+
+async def test_one_silence_timer_serves_many_waits() -> None:
+    """The timer is armed once and moved only when it rings: no timer work per piece."""
+    wire = Wire()
+    armed = 0
+    arm = wire.connection._arm
+
+    def counted(when: float) -> None:
+        nonlocal armed
+        armed += 1
+        arm(when)
+
+    wire.connection._arm = counted  # type: ignore[method-assign]
+    exchange = await wire.answer(CHUNKED, silence=30)
+    for _ in range(50):
+        asyncio.get_running_loop().call_soon(wire.connection.data_received, b"1\r\nx\r\n")
+        assert await exchange.read() == b"x"
+    assert armed == 1
+    exchange.set_silence(0.01)
+    with pytest.raises(UpstreamError) as caught:
+        await exchange.read()
+    assert caught.value.failure is Failure.STALLED
+    assert armed == 2
+    wire.done()
+
+
+async def test_an_unread_whole_answer_is_not_given_back() -> None:
+    """Complete but not read: closing it closes the connection."""
+    wire = Wire()
+    exchange = await wire.answer(OK + b"Content-Length: 2\r\n\r\nok")
+    assert wire.pool.warm() is None
+    exchange.close()
+    assert wire.transport.aborted
+    with pytest.raises(UpstreamError):
+        await exchange.read()
+    wire.done()
+
+
+async def test_two_readers_are_a_programming_error() -> None:
+    """An answer has one reader at a time."""
+    wire = Wire()
+    exchange = await wire.answer(CHUNKED)
+    first = asyncio.create_task(exchange.read())
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError):
+        await exchange.read()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    wire.done()
+
+
+async def test_a_large_body_is_not_copied_into_the_head() -> None:
+    """Small bodies go out in one buffer with the head, large ones beside it; the bytes are the same."""
+    for body in (b"x" * 100, b"x" * 100_000):
+        wire = Wire()
+        task = asyncio.create_task(wire.connection.exchange(b"HEAD", body, 5))
+        await asyncio.sleep(0)
+        assert wire.transport.written == b"HEAD" + body
+        wire.connection.data_received(OK + b"Content-Length: 0\r\n\r\n")
+        await task
+        wire.done()
