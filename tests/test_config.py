@@ -31,7 +31,7 @@ audience = ["sealgate"]
 
 
 @pytest.fixture
-def write(tmp_path: Path):  # noqa: ANN201
+def write(tmp_path: Path):
     def write(text: str) -> Path:
         file = tmp_path / "sealgate.toml"
         file.write_text(text, encoding="utf-8")

@@ -99,13 +99,16 @@ def call(index: int | None, **fields: Any) -> dict[str, Any]:
     "upstream",
     [
         # OpenAI's own way; ids and names repeated; no indices; one index for all; indices that start at 1.
-        [[call(0, id="a", name="f", arguments="")], [call(0, arguments="{}")], [call(1, id="b", name="g", arguments="[]")]],
+        [[call(0, id="a", name="f", arguments="")], [call(0, arguments="{}")],
+         [call(1, id="b", name="g", arguments="[]")]],
         [[call(0, id="a", name="f", arguments="")], [call(0, id="a", name="f", arguments="{}")],
          [call(1, id="b", name="g", arguments="[]")]],
         [[call(None, id="a", name="f", arguments="")], [call(None, arguments="{}")],
          [call(None, id="b", name="g", arguments="[]")]],
-        [[call(0, id="a", name="f", arguments="")], [call(0, arguments="{}")], [call(0, id="b", name="g", arguments="[]")]],
-        [[call(1, id="a", name="f", arguments="")], [call(1, arguments="{}")], [call(2, id="b", name="g", arguments="[]")]],
+        [[call(0, id="a", name="f", arguments="")], [call(0, arguments="{}")],
+         [call(0, id="b", name="g", arguments="[]")]],
+        [[call(1, id="a", name="f", arguments="")], [call(1, arguments="{}")],
+         [call(2, id="b", name="g", arguments="[]")]],
     ],
 )  # fmt: skip
 def test_tool_calls_are_numbered_and_named_once(upstream: list[Any]) -> None:

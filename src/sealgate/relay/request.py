@@ -34,6 +34,15 @@ MAX_ITEMS = 100_000
 EPISODE_SLACK_MS = 60_000
 """An episode id may be this far ahead of our clock: hosts disagree a little."""
 
+FIELD_CODES = {
+    "model": "invalid_model",
+    "messages": "invalid_messages",
+    "failover": "invalid_failover",
+    "episode_id": "invalid_episode_id",
+    "tensorzero::episode_id": "invalid_episode_id",
+}
+"""Codes of fields whose errors have one of their own."""
+
 _decode = msgspec.json.Decoder().decode
 _FIELDS = {field.encode_name: field.type for field in msgspec.structs.fields(ChatRequest)}
 _OWN = GATEWAY_FIELDS | (WALLED_FIELDS - _FIELDS.keys())
@@ -172,20 +181,12 @@ def _first_problem(fields: Json) -> Problem:
     details = list(_details(fields))
     first = details[0]
     name, param = str(first.loc[0]), _dotted(first.loc)
-    code = _code(name)
+    code = FIELD_CODES.get(name, "invalid_parameter")
     if first.kind == "too_long" and name in ("messages", "tools"):
         code = "too_many_items"
     elif _is_huge(fields, first.loc):
         code = "invalid_number"
     return Problem(code, f"{param}: {first.msg}.", param=param, details=details)
-
-
-def _code(name: str) -> str:
-    if name in ("model", "messages", "failover"):
-        return f"invalid_{name}"
-    if name in ("episode_id", "tensorzero::episode_id"):
-        return "invalid_episode_id"
-    return "invalid_parameter"
 
 
 def _details(fields: Json) -> Iterator[Detail]:

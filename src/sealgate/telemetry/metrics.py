@@ -40,7 +40,7 @@ class _Histogram:
 
     def family(self) -> Family:
         found = HistogramMetricFamily(self.metric.name, self.metric.help, labels=self.metric.labels)
-        names = [*map(str, self._buckets), "+Inf"]
+        names = [*(str(float(bound)) for bound in self._buckets), "+Inf"]
         for labels, series in self._series.items():
             total, counts = 0.0, []
             for count in series[:-1]:
@@ -67,7 +67,7 @@ class Metrics(Collector):
 
     def http_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One answered HTTP request."""
-        self._http.observe(seconds, method, route, str(status))
+        self._http.observe(seconds, method, str(status), route)
 
     def inference(self, operation: str, provider: str, model: str, outcome: str, seconds: float) -> None:
         """One model request that came to an end; ``provider`` and ``model`` are empty where none served it."""

@@ -31,7 +31,7 @@ HTTP_DURATION = Metric(
     "http_server_request_duration_seconds",
     "histogram",
     "Time from a request's head to the end of its answer.",
-    ("http_request_method", "http_route", "http_response_status_code"),
+    ("http_request_method", "http_response_status_code", "http_route"),
     SECONDS,
 )
 IN_FLIGHT = Metric("sealgate_requests_in_flight", "gauge", "Requests being answered now.")
