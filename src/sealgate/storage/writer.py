@@ -101,6 +101,7 @@ class Writer:
         self._lock = threading.Lock()
         self._closed = False
         self._last = False
+        self._failing = False
         self._logged = -LOG_SECONDS
         self.commits = 0
         self.lost = 0
@@ -230,7 +231,8 @@ class Writer:
         assert self._link is not None
         self._link.commit()
         self.commits += 1
-        if self.wrote_at is None and self.commits > 1:
+        if self._failing:
+            self._failing = False
             _log.info("storage_works_again")
         self.wrote_at = time.monotonic()
 
@@ -242,6 +244,7 @@ class Writer:
         for job in batch:
             job.error = job.error or _failed(error)
         self.wrote_at = None
+        self._failing = True
         if self._link is not None:
             self._link.close()
             self._link = None
