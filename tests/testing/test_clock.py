@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import socket
+import sys
+import threading
 import time
 from typing import Any
 
@@ -143,6 +145,28 @@ def test_another_thread_can_wake_the_loop():
     assert run(scene()) == "woken"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what threads do")
+def test_time_stands_still_while_another_thread_computes():
+    async def scene() -> float:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def compute() -> None:
+            end = time.thread_time() + 0.04
+            while time.thread_time() < end:
+                pass
+            loop.call_soon_threadsafe(done.set)
+
+        started = now()
+        worker = threading.Thread(target=compute)
+        worker.start()
+        async with asyncio.timeout(100):
+            await done.wait()
+        worker.join()
+        return now() - started
+
+    assert run(scene(), grace=0.008) == 0
+
+
 def test_a_scene_that_never_ends_is_ended():
     async def scene() -> None:
         upstream = ScriptedUpstream(default=endless(base=answer(delay=100)))
@@ -151,7 +175,7 @@ def test_a_scene_that_never_ends_is_ended():
             await (await client.response()).read()
 
     with pytest.raises(TimeoutError):
-        run(scene())
+        run(scene(), limit=500)
     with pytest.raises(TimeoutError):
         run(asyncio.sleep(61), limit=60)
     assert run(asyncio.sleep(59, "in time"), limit=60) == "in time"

@@ -1,23 +1,29 @@
-"""The official SDK as a black box against the kit: what it makes of good answers, and of each way to fail.
+"""The kit as a whole: judged by the official SDK, by its page, and by the names it exports.
 
-This is the client contract the gateway is built on, kept as tests so that a new version of the SDK that changes its
-mind is noticed. Each is asked of the synchronous client (upstream in a thread, real time) and of the asynchronous one
-(same loop, jumping time).
+What the SDK makes of good answers and of each way to fail is the client contract the gateway is built on, kept as
+tests so that a new version that changes its mind is noticed. Each is asked of the synchronous client (upstream in a
+thread, real time) and of the asynchronous one (same loop, jumping time).
 """
 
 import asyncio
 import json
+import re
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from email.utils import formatdate
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+import sealgate.testing
+from sealgate.config import load
 from sealgate.testing import (
     LAST_CHUNK,
     Behaviour,
@@ -32,6 +38,7 @@ from sealgate.testing import (
     error,
     error_first,
     error_mid,
+    faults,
     no_done,
     not_json,
     odd_indexes,
@@ -421,3 +428,65 @@ def test_bytes_after_done_are_never_seen(ask: Callable[..., Seen]):
     seen = ask(script, stream=True)
     assert (seen.text, seen.error) == ("Hi", None)
     assert all("receipt_id" not in (item.model_extra or {}) for item in seen.chunks)
+
+
+# --- The kit's page and its names ---------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+
+
+def test_the_examples_of_the_page_pass_as_a_test_module(pytester_run: Callable[[str], int]):
+    source = "\n\n".join(blocks("python"))
+    assert pytester_run(source) == source.count("def test_") == 7
+
+
+@pytest.fixture
+def pytester_run(tmp_path: Path) -> Callable[[str], int]:
+    """Run a test module in a pytest of its own; the answer is how many tests passed, and all must."""
+
+    def run_module(source: str) -> int:
+        (tmp_path / "test_page.py").write_text(source, encoding="utf-8")
+        options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+        command = [sys.executable, "-m", "pytest", *options, str(tmp_path / "test_page.py")]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        passed = re.search(r"(\d+) passed", done.stdout)
+        assert passed is not None
+        return int(passed[1])
+
+    return run_module
+
+
+def test_the_pages_configuration_is_one_the_gateway_takes(tmp_path: Path):
+    (tmp_path / "sealgate.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    settings = load(tmp_path / "sealgate.toml", {})
+    assert settings.providers["scripted"].base_url == "http://127.0.0.1:9100/v1"
+    assert [route.model for route in settings.models["shaky"].routes] == ["fail-503", "anything"]
+
+
+def test_every_name_on_the_page_exists():
+    said = re.search(r"## What can go wrong\n(.*?)\n## ", PAGE, re.S)
+    assert said is not None
+    names = {re.split(r"\W", name)[0] for name in re.findall(r"`([a-z_0-9]+)[^`]*`", said[1])}
+    assert names <= set(sealgate.testing.__all__)
+    assert {name for name in re.findall(r"`([a-z0-9-]+)`", PAGE.rpartition("## Behind")[2]) if "-" in name} <= {
+        "fail-503",
+        *sealgate.testing.CATALOGUE,
+    }
+
+
+def test_every_fault_is_on_the_page():
+    names = [name for name in vars(faults) if not name.startswith("_") and _is_fault(name)]
+    assert [name for name in names if f"`{name}" not in PAGE] == []
+
+
+def _is_fault(name: str) -> bool:
+    return getattr(getattr(faults, name), "__module__", "") == faults.__name__
+
+
+def test_everything_promised_is_exported():
+    assert all(hasattr(sealgate.testing, name) for name in sealgate.testing.__all__)

@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._log: list[Received] = []
+        self._ended = False
         self._transport: asyncio.Transport
 
     # What the event loop calls
@@ -108,9 +109,11 @@ class Connection(asyncio.Protocol):
         await self._writable.wait()
 
     def fin(self) -> None:
+        self._ended = True
         self._transport.close()
 
     def rst(self) -> None:
+        self._ended = True
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
         self._transport.abort()
 
@@ -141,10 +144,11 @@ class Connection(asyncio.Protocol):
         try:
             while await self._next_arrives():
                 received, request = self._waiting.popleft()
-                await self._play(self._host.script_for(received))
+                if not await self._play(self._host.script_for(received)):
+                    break
                 received.answered_at = self._loop.time()
                 self._host.changed()
-                if not request.keeps_alive or self._transport.is_closing():
+                if self._ended or not request.keeps_alive:
                     break
         except Exception as error:  # a handler's or a script's own mistake must reach the test that wrote it
             self._host.failed(error)
@@ -162,11 +166,15 @@ class Connection(asyncio.Protocol):
                 return False
         return True
 
-    async def _play(self, script: Script) -> None:
+    async def _play(self, script: Script) -> bool:
+        """Play to the end of the script, or of the connection; False if it was the peer that ended that."""
         for step in script:
             await step.play(self)
-            if self._transport.is_closing():
-                return
+            if self._ended:
+                return True
+            if self._transport.is_closing():  # a write has found the peer gone; connection_lost comes next
+                return False
+        return True
 
     def _leave_bad_request(self, reason: str) -> None:
         body = {"error": {"message": reason, "type": "invalid_request_error", "param": None, "code": "invalid_http"}}
