@@ -1,7 +1,19 @@
-"""What every test stands on: one asyncio backend, and nothing else by default."""
+"""What every test stands on: one asyncio backend, and nothing else by default.
+
+A whole gateway is the fixture ``serve``: see `tests.gateway`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.postgres import postgres
+
+if TYPE_CHECKING:
+    from tests.gateway import Serve, Template
 
 __all__ = ["anyio_backend", "postgres"]
 
@@ -9,3 +21,19 @@ __all__ = ["anyio_backend", "postgres"]
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def gateway_template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """The database that every gateway of the session begins with."""
+    from tests.gateway import make_template  # the tests of a small room need not wait for the whole house
+
+    return asyncio.run(make_template(tmp_path_factory.mktemp("template")))
+
+
+@pytest.fixture
+def serve(gateway_template: Template, tmp_path: Path) -> Serve:
+    """Starts gateways: ``async with serve({"acme": upstream}) as gateway``."""
+    from tests.gateway import Serve
+
+    return Serve(gateway_template, tmp_path)
