@@ -108,16 +108,24 @@ class Account:
     api_version: str | None = None
     allowed_headers: frozenset[str] = frozenset()
 
-    def headers(self, prompt: Prompt) -> dict[str, str]:
-        """All headers of one request: fixed ones, the credential, the trace, and what the operator lets callers add."""
-        found = dict(self.kind.host.credential(self.secrets[0])) if self.secrets else {}
-        found["content-type"] = "application/json"
-        found["accept"] = "text/event-stream" if prompt.stream else "application/json"
-        found["accept-encoding"] = "identity"
-        found["user-agent"] = "sealgate"
-        if prompt.trace:
-            found.update(prompt.trace)
-        for name, value in prompt.extra_headers.items():
-            if name in self.allowed_headers:
-                found[name] = value
-        return found
+    fixed_headers: Mapping[bool, Mapping[str, str]] = field(init=False, repr=False, compare=False)
+    """Headers that are the same for every request, by whether it streams."""
+
+    def __post_init__(self) -> None:
+        credential = self.kind.host.credential(self.secrets[0]) if self.secrets else {}
+        common = {
+            **credential,
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "sealgate",
+        }
+        fixed = {True: {**common, "accept": "text/event-stream"}, False: {**common, "accept": "application/json"}}
+        object.__setattr__(self, "fixed_headers", fixed)
+
+    def headers(self, prompt: Prompt) -> Mapping[str, str]:
+        """All headers of one request: fixed ones with the credential, the trace, what the operator lets callers add."""
+        fixed = self.fixed_headers[prompt.stream]
+        if not prompt.trace and not prompt.extra_headers:
+            return fixed
+        allowed = {name: value for name, value in prompt.extra_headers.items() if name in self.allowed_headers}
+        return {**allowed, **fixed, **prompt.trace}

@@ -13,6 +13,8 @@ from sealgate.providers.base import Account, Kind
 from sealgate.providers.table import KINDS
 
 AUTO = "auto"
+MAX_FOUND = 10_000
+"""Names whose routes are remembered."""
 COMPAT = "tensorzero::"
 COMPAT_PREFIXES = (COMPAT + "function_name::", COMPAT + "model_name::", COMPAT)
 OPTIONAL_SETTINGS = (
@@ -74,6 +76,8 @@ class Selection:
     requested_route: str
     key: str
     routes: tuple[Route, ...]
+    targets: tuple[Route, ...] = ()
+    """The routes as a plan asks them: each as often as its retries allow."""
 
 
 @dataclass(slots=True)
@@ -87,6 +91,8 @@ class Catalog:
     """Names with dots, dashes and letter case made alike; None where that is not unique."""
     regions: frozenset[str] = frozenset()
     providers: Mapping[str, tuple[Account, ...]] = field(default_factory=dict)
+    _found: dict[tuple[str, str | None, str | None], Selection] = field(default_factory=dict)
+    """What names came to before; a catalog never changes."""
 
     def __post_init__(self) -> None:
         by_name: dict[str, list[Account]] = {}
@@ -116,6 +122,16 @@ class Catalog:
 
     def resolve(self, name: str, region: str | None = None, provider: str | None = None) -> Selection:
         """The routes a name and the hints allow, by the parse order of ``wire.md`` 8. Raises `Problem`."""
+        asked = (name, region, provider)
+        found = self._found.get(asked)
+        if found is None:
+            found = self._resolve(*asked)
+            if len(self._found) >= MAX_FOUND:
+                self._found.clear()
+            self._found[asked] = found
+        return found
+
+    def _resolve(self, name: str, region: str | None, provider: str | None) -> Selection:
         name = _without_compat(name)
         if model := self.names.get(name):
             return _narrow(model.key, model.routes, region or AUTO, provider or AUTO)
@@ -200,7 +216,8 @@ def _narrow(key: str, routes: tuple[Route, ...], region: str, provider: str) -> 
     kept = tuple(route for route in routes if region in (AUTO, route.region) and provider in (AUTO, route.provider))
     if not kept:
         raise Problem("no_matching_route", f"The model {key!r} has no route {region}/{provider}.", param="model")
-    return Selection(f"{region}/{provider}/{key}", key, kept)
+    targets = tuple(route for route in kept for _ in range(1 + route.account.retries))
+    return Selection(f"{region}/{provider}/{key}", key, kept, targets)
 
 
 def build(settings: config.Settings) -> Catalog:

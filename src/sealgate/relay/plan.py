@@ -37,6 +37,9 @@ def make(catalog: Catalog, ask: Ask, caller: Caller) -> Plan:
     typed = ask.typed
     primary = catalog.resolve(ask.model, typed.region, typed.provider)
     _require_allowed(primary, caller)
+    if typed.failover is None and ask.media_param is None and len(primary.targets) <= MAX_TARGETS:
+        # Nothing to weigh: what nearly every request is.
+        return Plan(primary.requested_route, primary.key, primary.targets, ())
     selections = [primary, *_failover(catalog, ask, caller)]
     routes = list(dict.fromkeys(route for selection in selections for route in selection.routes))
     skipped = [Skipped(route, "takes media as data URLs only") for route in routes if not _takes_media(route, ask)]
