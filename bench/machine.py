@@ -14,7 +14,7 @@ import sealgate
 
 ROOT = Path(__file__).resolve().parents[1]
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PACKAGES = ("uvicorn", "uvloop", "httptools", "aiohttp", "msgspec", "sqlalchemy", "starlette")
+_PACKAGES = ("uvicorn", "uvloop", "httptools", "aiohttp", "msgspec", "sqlalchemy")
 
 
 class Cores(NamedTuple):

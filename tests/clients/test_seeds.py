@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from .served import ROOT, Served, served
+from tests.clients.served import ROOT, Served, served
 
 SEEDS = ROOT.parent / "shared" / "seeds"
 pytestmark = [

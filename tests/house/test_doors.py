@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 DOORS: dict[str, tuple[str, ...]] = {
-    "starlette": ("api/", "app.py"),
     "uvicorn": ("api/", "cli/"),
     "httptools": ("api/", "outward/"),
     "aiohttp": ("outward/aiohttp_client.py",),

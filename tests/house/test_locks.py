@@ -18,7 +18,6 @@ SAFE_SINCE = {
     "orjson": "3.11.5",
     "pyjwt": "2.13",
     "python-multipart": "0.0.27",
-    "starlette": "1.3.1",
 }
 """Least version without a published hole that matters here, kept by hand; for the day a package comes in, too."""
 
