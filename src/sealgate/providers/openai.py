@@ -13,6 +13,7 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.formats import sse
 from sealgate.providers.base import Account, Json, Kind, Prompt
+from sealgate.providers.params import adjust
 
 MAX_ANSWER = 64 * 1024 * 1024
 
@@ -28,9 +29,8 @@ class OpenAIWire:
     """Requests and answers pass nearly as they are."""
 
     def write(self, kind: Kind, prompt: Prompt, model: str) -> bytes:
-        body = {**prompt.fields, "model": model}
-        if kind.max_tokens:
-            _rename_max_tokens(body, kind.max_tokens)
+        fields, _ = adjust(kind, prompt.fields)
+        body = {**fields, "model": model}
         if prompt.stream:
             body["stream"] = True
             if kind.asks_usage:
@@ -122,12 +122,6 @@ class BearerHost:
 
     def credential(self, secret: str) -> dict[str, str]:
         return {"authorization": f"Bearer {secret}"}
-
-
-def _rename_max_tokens(body: Json, name: str) -> None:
-    for other in ("max_tokens", "max_completion_tokens"):
-        if other != name and other in body:
-            body[name] = body.pop(other)
 
 
 def _error_of(body: bytes) -> Any:

@@ -164,6 +164,7 @@ KINDS: dict[str, Kind] = {
             source="github.com/ggml-org/llama.cpp/tree/master/tools/server",
             base_url="http://127.0.0.1:8080/v1",
             port=8080,
+            schema_in_json_object=True,
             media_by_url=False,
             capabilities=TOOLS | {"json_object", "json_schema", "logprobs"},
         ),

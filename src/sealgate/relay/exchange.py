@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from sealgate.auth.caller import Caller
 from sealgate.errors import Failure
 from sealgate.limits.ledger import Entry
+from sealgate.providers.params import adjust
 from sealgate.relay import plan as plans
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
@@ -87,8 +88,8 @@ class AnswerMaker:
             "routed_model": route.id,
             "failover": failover,
         }
-        if ask.adjustments:
-            tresor["adjustments"] = [adjustment._asdict() for adjustment in ask.adjustments]
+        if adjustments := [*ask.adjustments, *adjust(route.account.kind, ask.prompt.fields)[1]]:
+            tresor["adjustments"] = [adjustment._asdict() for adjustment in adjustments]
         label = Label(
             id=f"chatcmpl-{self._entry.id}",
             model=ask.typed.model or ask.model,

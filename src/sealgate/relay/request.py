@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from sealgate.errors import Detail, Problem
 from sealgate.formats import ids
 from sealgate.providers.base import Json, Prompt
+from sealgate.providers.params import Adjustment
 from sealgate.relay import pointer
 from sealgate.relay.shapes import (
     CONSTRAINTS,
@@ -56,14 +57,6 @@ _LONE_SURROGATE = re.compile(
 )
 _HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII)
-
-
-class Adjustment(NamedTuple):
-    """One parameter that does not reach the upstream as the caller sent it."""
-
-    param: str
-    action: str
-    detail: str
 
 
 class Ask(msgspec.Struct):
