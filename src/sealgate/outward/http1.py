@@ -85,13 +85,16 @@ class Http1Client:
         """Fill a place of the pool with a new connection; the place is given back if that fails."""
         connection = Connection(pool, self._head_limits)
         try:
+            self._refuse_if_closed()
             await dial(origin, lambda: connection, self._context, seconds)
+            self._refuse_if_closed()
         except BaseException:
             connection.close()
             raise
-        if self._closed:
-            connection.close()
-            raise UpstreamError(Failure.UNREACHABLE, "the client is closed")
         self._live.add(connection)
         connection.lost.add_done_callback(lambda _: self._live.discard(connection))
         return connection
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise UpstreamError(Failure.UNREACHABLE, "the client is closed")
