@@ -68,10 +68,10 @@ class Kind:
 
     ``base_url`` may hold a trailing path. ``key_variables`` are the environment variables under which its key is
     found without configuration. ``port`` is the usual port of a self-hosted server. ``asks_usage`` False is for
-    providers that refuse ``stream_options`` and send usage anyway. ``max_tokens`` names the one field it understands. ``schema_in_json_object`` is for
-    servers that take a JSON Schema beside ``json_object``.
-    ``media_by_url`` is the default of the ``media`` setting. ``reads`` lists the settings beyond the common ones
-    that mean something for it. ``source`` is the page these facts come from.
+    providers that refuse ``stream_options`` and send usage anyway. ``max_tokens`` names the one field it understands.
+    ``schema_in_json_object`` is for servers that take a JSON Schema beside ``json_object``. ``media_by_url`` is the
+    default of the ``media`` setting. ``reads`` lists the settings beyond the common ones that mean something for it.
+    ``source`` is the page these facts come from.
     """
 
     name: str
