@@ -68,7 +68,7 @@ class Models:
     def _visible(self, caller: Caller | None) -> Iterator[Model]:
         allowed = caller.models if caller else None
         for key, model in self._hall.catalog.models.items():
-            if allowed is None or key in allowed:
+            if allowed is None or key in allowed or not allowed.isdisjoint(model.aliases):
                 yield model
 
     def _items(self, model: Model, filters: _Filters) -> Iterator[Json]:

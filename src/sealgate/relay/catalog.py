@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from sealgate import config
@@ -71,7 +71,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a name came to: the normalised primary route and the routes it allows."""
+    """What a name came to: the normalised primary route and the routes it allows.
+
+    ``key`` is what a key's list of allowed models is held against: the catalog's name, or ``provider::model``.
+    """
 
     requested_route: str
     key: str
@@ -182,7 +185,9 @@ class Catalog:
             return None
         _agree(table, provider, "provider")
         routes = tuple(Route(account, upstream, upstream) for account in accounts)
-        return _narrow(upstream, routes, region or AUTO, table)
+        selection = _narrow(upstream, routes, region or AUTO, table)
+        # An allow list means it only where it says so: the same name elsewhere may be another model at another price.
+        return replace(selection, key=f"{table}::{upstream}")
 
     def _unknown(self, name: str) -> Problem:
         close = difflib.get_close_matches(name, list(self.names), n=3, cutoff=0.5)

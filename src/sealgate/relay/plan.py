@@ -36,7 +36,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller) -> Plan:
     """Raises `Problem` where no route is left."""
     typed = ask.typed
     primary = catalog.resolve(ask.model, typed.region, typed.provider)
-    _require_allowed(primary, caller)
+    _require_allowed(catalog, primary, caller)
     if typed.failover is None and ask.media_param is None and len(primary.targets) <= MAX_TARGETS:
         # Nothing to weigh: what nearly every request is.
         return Plan(primary.requested_route, primary.key, primary.targets, ())
@@ -55,14 +55,17 @@ def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]
     for name in ask.typed.failover or ():
         try:
             selection = catalog.resolve(name)
-            _require_allowed(selection, caller)
+            _require_allowed(catalog, selection, caller)
         except Problem as problem:
             raise Problem("invalid_failover", problem.message, param="failover") from None
         yield selection
 
 
-def _require_allowed(selection: Selection, caller: Caller) -> None:
-    if caller.models is not None and selection.key not in caller.models:
+def _require_allowed(catalog: Catalog, selection: Selection, caller: Caller) -> None:
+    if caller.models is None or selection.key in caller.models:
+        return
+    model = catalog.models.get(selection.key)
+    if model is None or caller.models.isdisjoint(model.aliases):
         raise Problem("model_not_allowed", f"This API key may not use the model {selection.key!r}.", param="model")
 
 
