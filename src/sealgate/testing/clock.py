@@ -37,6 +37,10 @@ GRACE = 0.02
 """Real seconds for which all sockets must be silent before time jumps."""
 
 
+SLICE = 0.005
+"""Real seconds between two looks at what the threads do, while a job runs."""
+
+
 class JumpingClock(asyncio.SelectorEventLoop):
     """An event loop whose ``time()`` jumps to the next timer when nothing else is ready.
 
@@ -45,10 +49,10 @@ class JumpingClock(asyncio.SelectorEventLoop):
     20 ms are plenty as long as both ends live in this loop.
 
     *When it does not.* While a job runs in one of the loop's executors (`asyncio.to_thread`, `run_in_executor`, name
-    look-ups) time passes at its real pace, so that the job may take as long as it takes. While any other thread of
-    this process computes or waits for the disk (Linux says so) time stands still. What it cannot see is a thread that
-    waits for something else, and other processes: a server in one of them that answers later than ``grace`` finds
-    that its client's timeouts have gone off. Keep both ends in one loop, or raise ``grace``.
+    look-ups) time passes at its real pace, so that the job may take as long as it takes. While any thread of this
+    process computes or waits for the disk (Linux says so) time stands still: work takes no time. What it cannot see
+    is a thread that waits for something else, and other processes: a server in one of them that answers later than
+    ``grace`` finds that its client's timeouts have gone off. Keep both ends in one loop, or raise ``grace``.
 
     *What stands still.* Only the loop's own time (``loop.time()``, `asyncio.sleep`, `asyncio.timeout`, ``call_later``,
     anyio's deadlines) jumps. `time.monotonic` and `time.time` know nothing of it. As time stands still while there is
@@ -110,10 +114,15 @@ class _Selector(selectors.DefaultSelector):
         return []
 
     def _wait_really(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
-        started = time.monotonic()
-        ready = super().select(timeout)
-        self._loop._now += min(time.monotonic() - started, timeout)
-        return ready
+        """What is ready within ``timeout``, of which only the time counts in which all threads were waiting."""
+        end = self._loop._now + timeout
+        while (left := end - self._loop._now) > 0:
+            started = time.monotonic()
+            if ready := super().select(min(left, SLICE)):
+                return ready
+            if not other_threads_work():
+                self._loop._now = min(end, self._loop._now + time.monotonic() - started)
+        return []
 
 
 def other_threads_work() -> bool:
