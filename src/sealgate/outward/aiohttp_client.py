@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -57,7 +57,7 @@ class AiohttpResponse:
         self, inner: aiohttp.ClientResponse, headers: dict[str, str], silence: float, leave: Callable[[], None]
     ) -> None:
         self.status = inner.status
-        self.headers = headers
+        self.headers: Mapping[str, str] = headers
         self._inner = inner
         self._protocol = inner.connection.protocol if inner.connection is not None else None
         self._silence = silence
