@@ -44,20 +44,23 @@ def _run(settings: Settings, load: Callable[[], Settings]) -> None:
     application = Application(settings)
     reloads: set[asyncio.Task[None]] = set()
 
-    def gateway() -> Gateway:
-        assert application.gateway is not None
-        return application.gateway
+    # A signal may come before the gateway is open; then there is nothing to drain or to reload.
+
+    def listening(addresses: list[tuple[str, int]]) -> None:
+        if application.gateway is not None:
+            _announce(application.gateway, addresses[0])
+
+    def drain() -> None:
+        if application.gateway is not None:
+            application.gateway.drain()
 
     def reload() -> None:
-        task = asyncio.get_running_loop().create_task(gateway().reload(load))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
+        if application.gateway is not None:
+            task = asyncio.get_running_loop().create_task(application.gateway.reload(load))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
 
-    hooks = server.Hooks(
-        on_listening=lambda addresses: _announce(gateway(), addresses[0]),
-        on_drain=lambda: gateway().drain(),
-        on_reload=reload,
-    )
+    hooks = server.Hooks(on_listening=listening, on_drain=drain, on_reload=reload)
     hosts = settings.server.hosts
     served = server_config(
         application,

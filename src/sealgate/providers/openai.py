@@ -5,7 +5,7 @@ Source: the official Python SDK's types (``openai/types/chat``) and the API refe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -20,9 +20,32 @@ MAX_ANSWER = 64 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"})
+QUOTA_CODES = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "quota_exceeded",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+    }
+)
 """Values of ``error.code`` or ``error.type`` that say the money is gone, so that waiting does not help."""
-CONTEXT_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
+
+BY_CODE = {
+    **dict.fromkeys(QUOTA_CODES, Failure.QUOTA),
+    "context_length_exceeded": Failure.CONTEXT_LENGTH,
+    "string_above_max_length": Failure.CONTEXT_LENGTH,
+    "unsupported_schema": Failure.UNSUPPORTED,
+    "server_is_overloaded": Failure.OVERLOADED,
+    "overloaded_error": Failure.OVERLOADED,
+    "rate_limit_exceeded": Failure.RATE_LIMITED,
+    "rate_limit_error": Failure.RATE_LIMITED,
+    "invalid_api_key": Failure.CREDENTIAL,
+}
+"""What a code says, whatever the status: some providers answer 200, 400 or 500 for all of these."""
 
 
 class OpenAIWire:
@@ -64,16 +87,18 @@ class StreamReader:
             events = self._events.feed(piece)
         except sse.LineTooLongError as error:
             raise UpstreamError(Failure.BAD_STREAM, str(error)) from None
-        return [self._chunk(event) for event in events if not self._ends(event)] if events else ()
+        return self._chunks(events) if events else ()
 
     def end(self) -> Iterable[Json]:
         return ()
 
-    def _ends(self, event: sse.Event) -> bool:
-        """Whether the answer is over; what an upstream sends after its ``[DONE]`` is not part of it."""
-        if event.data.startswith(b"[DONE]"):
-            self.done = True
-        return self.done
+    def _chunks(self, events: Iterable[sse.Event]) -> Iterator[Json]:
+        """One by one, so that what came before an error in the same piece is not lost."""
+        for event in events:
+            if event.data.startswith(b"[DONE]"):
+                self.done = True  # what an upstream sends after it is not part of the answer
+                return
+            yield self._chunk(event)
 
     def _chunk(self, event: sse.Event) -> Json:
         try:
@@ -170,13 +195,9 @@ _BY_STATUS = {
 
 
 def _class_of(status: int, code: str) -> Failure:
-    """Status first, the error's code where it is more exact; the text never decides."""
-    if code in QUOTA_CODES:
-        return Failure.QUOTA
-    if code in CONTEXT_CODES:
-        return Failure.CONTEXT_LENGTH
-    if code == "unsupported_schema":
-        return Failure.UNSUPPORTED
+    """The error's code where it is a known one, else the status; the text never decides."""
+    if code in BY_CODE:
+        return BY_CODE[code]
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status >= 500 or status in (405, 409, 412, 424, 425):
@@ -202,9 +223,9 @@ def _raise_if_error(answer: Json) -> None:
             return
         error = answer
     text, code, param = _words(error)
-    status = error.get("code") if isinstance(error, dict) else None
-    status = status if isinstance(status, int) and 400 <= status < 600 else 500
-    raise UpstreamError(_class_of(status, code), text, status=status, param=param)
+    given = error.get("code") if isinstance(error, dict) else None
+    status = given if isinstance(given, int) and 400 <= given < 600 else None
+    raise UpstreamError(_class_of(status or 500, code), text, status=status, param=param)
 
 
 WIRE = OpenAIWire()
