@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,6 +12,14 @@ from sealgate.errors import Problem
 Headers = list[tuple[bytes, bytes]]
 
 _encode = msgspec.json.Encoder().encode
+
+
+class MethodProblem(Problem):
+    """405, which has to name the methods that there are (RFC 9110, 15.5.6)."""
+
+    def __init__(self, methods: Iterable[str]) -> None:
+        self.allowed = ", ".join(sorted(methods))
+        super().__init__("method_not_allowed", f"Allowed here: {self.allowed}.")
 
 
 def envelope(problem: Problem, *, with_detail: bool = False) -> bytes:
@@ -30,4 +39,6 @@ def headers(problem: Problem, body: bytes) -> Headers:
         found.append((b"x-should-retry", b"true" if problem.code.should_retry else b"false"))
     if problem.status == 401:
         found.append((b"www-authenticate", b"Bearer"))
+    if isinstance(problem, MethodProblem):
+        found.append((b"allow", problem.allowed.encode()))
     return found

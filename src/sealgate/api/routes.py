@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sealgate.api.call import Call
+from sealgate.api.problems import MethodProblem
 from sealgate.errors import Problem
 
 Endpoint = Callable[[Call], Awaitable[None]]
@@ -70,7 +71,7 @@ class Routes:
             raise Problem("unknown_route")
         found = methods.get(call.scope["method"])
         if found is None:
-            raise Problem("method_not_allowed", f"Allowed here: {', '.join(sorted(methods))}.")
+            raise MethodProblem(methods)
         call.route, endpoint = found
         return endpoint
 
