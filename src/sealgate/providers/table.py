@@ -6,6 +6,8 @@ start, and the reference documentation.
 
 from __future__ import annotations
 
+from functools import partial
+
 from sealgate.providers.azure import AZURE
 from sealgate.providers.base import Kind
 from sealgate.providers.openai import BEARER, WIRE
@@ -16,14 +18,14 @@ HOSTED = TOOLS | {"n", "json_object", "json_schema", "logprobs", "images"}
 GUIDED = frozenset({"guided_json", "guided_regex", "guided_choice", "guided_grammar"})
 """What the kinds declare of ``wire.md`` section 10's contract parameters, shown by ``/v1/models?detail=true``."""
 
+clone = partial(Kind, wire=WIRE, host=BEARER)
+
 KINDS: dict[str, Kind] = {
     row.name: row
     for row in (
-        Kind(
+        clone(
             name="openai",
             title="OpenAI, and any server that speaks its API",
-            wire=WIRE,
-            host=BEARER,
             source="developers.openai.com/api/reference",
             base_url="https://api.openai.com/v1",
             key_variables=("OPENAI_API_KEY",),
@@ -38,43 +40,35 @@ KINDS: dict[str, Kind] = {
             capabilities=HOSTED,
             reads=frozenset({"deployment", "api_version"}),
         ),
-        Kind(
+        clone(
             name="together",
             title="Together AI",
-            wire=WIRE,
-            host=BEARER,
             source="docs.together.ai/reference/chat-completions",
             base_url="https://api.together.ai/v1",
             key_variables=("TOGETHER_API_KEY",),
             max_tokens="max_tokens",
             capabilities=HOSTED,
         ),
-        Kind(
+        clone(
             name="deepseek",
             title="DeepSeek",
-            wire=WIRE,
-            host=BEARER,
             source="api-docs.deepseek.com",
             base_url="https://api.deepseek.com",
             key_variables=("DEEPSEEK_API_KEY",),
             max_tokens="max_tokens",
             capabilities=TOOLS | {"json_object", "logprobs"},
         ),
-        Kind(
+        clone(
             name="fireworks",
             title="Fireworks AI",
-            wire=WIRE,
-            host=BEARER,
             source="docs.fireworks.ai/api-reference/post-chatcompletions",
             base_url="https://api.fireworks.ai/inference/v1",
             key_variables=("FIREWORKS_API_KEY",),
             capabilities=HOSTED,
         ),
-        Kind(
+        clone(
             name="mistral",
             title="Mistral AI",
-            wire=WIRE,
-            host=BEARER,
             source="docs.mistral.ai/api",
             base_url="https://api.mistral.ai/v1",
             key_variables=("MISTRAL_API_KEY",),
@@ -83,84 +77,68 @@ KINDS: dict[str, Kind] = {
             max_tokens="max_tokens",
             capabilities=TOOLS | {"n", "json_object", "json_schema", "images"},
         ),
-        Kind(
+        clone(
             name="hyperbolic",
             title="Hyperbolic",
-            wire=WIRE,
-            host=BEARER,
             source="docs.hyperbolic.xyz/reference",
             base_url="https://api.hyperbolic.xyz/v1",
             key_variables=("HYPERBOLIC_API_KEY",),
             max_tokens="max_tokens",
             capabilities=TEXT | {"n"},
         ),
-        Kind(
+        clone(
             name="xai",
             title="xAI",
-            wire=WIRE,
-            host=BEARER,
             source="docs.x.ai/docs/api-reference",
             base_url="https://api.x.ai/v1",
             key_variables=("XAI_API_KEY",),
             capabilities=HOSTED,
         ),
-        Kind(
+        clone(
             name="groq",
             title="Groq",
-            wire=WIRE,
-            host=BEARER,
             source="console.groq.com/docs/api-reference",
             base_url="https://api.groq.com/openai/v1",
             key_variables=("GROQ_API_KEY",),
             capabilities=TOOLS | {"json_object", "json_schema", "images"},
         ),
-        Kind(
+        clone(
             name="openrouter",
             title="OpenRouter",
-            wire=WIRE,
-            host=BEARER,
             source="openrouter.ai/docs/api-reference",
             base_url="https://openrouter.ai/api/v1",
             key_variables=("OPENROUTER_API_KEY",),
             capabilities=HOSTED | {"files"},
         ),
-        Kind(
+        clone(
             name="vllm",
             title="vLLM",
-            wire=WIRE,
-            host=BEARER,
             source="docs.vllm.ai/en/latest/serving/openai_compatible_server",
             base_url="http://127.0.0.1:8000/v1",
             port=8000,
             media_by_url=False,
             capabilities=HOSTED | GUIDED,
         ),
-        Kind(
+        clone(
             name="sglang",
             title="SGLang",
-            wire=WIRE,
-            host=BEARER,
             source="docs.sglang.ai/backend/openai_api_completions",
             base_url="http://127.0.0.1:30000/v1",
             port=30000,
             media_by_url=False,
             capabilities=HOSTED,
         ),
-        Kind(
+        clone(
             name="tgi",
             title="Text Generation Inference",
-            wire=WIRE,
-            host=BEARER,
             source="huggingface.co/docs/text-generation-inference/messages_api",
             base_url="http://127.0.0.1:8080/v1",
             media_by_url=False,
             capabilities=TOOLS | {"logprobs", "images"},
         ),
-        Kind(
+        clone(
             name="llamacpp",
             title="llama.cpp server",
-            wire=WIRE,
-            host=BEARER,
             source="github.com/ggml-org/llama.cpp/tree/master/tools/server",
             base_url="http://127.0.0.1:8080/v1",
             port=8080,
@@ -168,33 +146,27 @@ KINDS: dict[str, Kind] = {
             media_by_url=False,
             capabilities=TOOLS | {"json_object", "json_schema", "logprobs"},
         ),
-        Kind(
+        clone(
             name="ollama",
             title="Ollama",
-            wire=WIRE,
-            host=BEARER,
             source="docs.ollama.com/openai",
             base_url="http://127.0.0.1:11434/v1",
             port=11434,
             media_by_url=False,
             capabilities=TOOLS | {"json_object", "json_schema", "images"},
         ),
-        Kind(
+        clone(
             name="lmstudio",
             title="LM Studio",
-            wire=WIRE,
-            host=BEARER,
             source="lmstudio.ai/docs/developer/openai-compat",
             base_url="http://127.0.0.1:1234/v1",
             port=1234,
             media_by_url=False,
             capabilities=TOOLS | {"json_schema", "images"},
         ),
-        Kind(
+        clone(
             name="sandbox",
             title="The built-in offline sandbox",
-            wire=WIRE,
-            host=BEARER,
             source="docs/sandbox.md",
             base_url="sandbox:",
             capabilities=HOSTED | GUIDED | {"files", "audio", "structural_tag"},
