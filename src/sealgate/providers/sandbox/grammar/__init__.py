@@ -1,0 +1,1 @@
+"""Regular expressions and grammars: read, written from (text that fits them), and matched in bounded time."""
