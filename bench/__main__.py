@@ -130,8 +130,7 @@ async def bounded(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     task = asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)  # type: ignore[union-attr]
-    limit = None if given.profile else (QUICK if given.quick else FULL).total_seconds
-    async with asyncio.timeout(limit):
+    async with asyncio.timeout((QUICK if given.quick else FULL).total_seconds):
         return await run(given, folder)
 
 

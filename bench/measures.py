@@ -12,7 +12,7 @@ from bench import machine, shape
 from bench.judge import Delays
 from bench.loadgen import Window, paced, streams, whole
 from bench.sampling import Load, Rounds, Sample, others, percentile, ratio, rounds, sample, spread
-from bench.subjects import Stage, Subject
+from bench.subjects import Stage, Start, Subject
 
 CONNECTIONS = 64
 LOW_LOAD = 0.2
@@ -233,15 +233,20 @@ def memory_after(bench: Bench, found: Figures) -> None:
 
 async def measure_start(bench: Bench, starters: dict[str, Starter]) -> Figures:
     """Seconds from starting the process to its first answer; files are in the page cache, the database exists."""
-    taken = {subject.name: [subject.start_seconds] for subject in bench.subjects}
+    taken = {subject.name: [subject.start] for subject in bench.subjects}
     for _ in range(bench.size.starts - 1):
         for name, start in starters.items():
             again = await start(bench.stage)
-            taken[name].append(again.start_seconds)
+            taken[name].append(again.start)
             again.child.end()
+    return {"subjects": {name: _starts(values) for name, values in taken.items()}}
+
+
+def _starts(taken: Sequence[Start]) -> Figures:
+    values = [one.seconds for one in taken]
     return {
-        "subjects": {
-            name: {"seconds": round(statistics.median(values), 3), "rounds": [round(value, 3) for value in values]}
-            for name, values in taken.items()
-        }
+        "seconds": round(statistics.median(values), 3),
+        "values": [round(value, 3) for value in values],
+        "cpu_seconds": round(statistics.median(one.cpu for one in taken), 3),
+        "others": round(statistics.fmean(one.others for one in taken), 3),
     }

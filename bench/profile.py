@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from bench.loadgen import streams, whole
 from bench.measures import CONNECTIONS
 from bench.shape import request_body
-from bench.subjects import Stage, start_sealgate
+from bench.subjects import Stage, Subject, start_sealgate
 
 LINES = 35
 WHOLE = 20_000
-STREAMS = 256
+STREAMS = 512
+WARM = 500
+"""Whole answers before anything is noted."""
 
 
 async def profile(stage: Stage, folder: Path) -> str:
     """Two tables, for whole answers and for streams; the stacks themselves go to ``folder``."""
-    loads = {"whole": _whole, "stream": _streams}
-    return "\n".join([await _one(stage, folder, name, load) for name, load in loads.items()])
+    return "\n".join([await _one(stage, folder, name, load) for name, load in LOADS.items()])
 
 
-async def _one(stage: Stage, folder: Path, name: str, load: object) -> str:
-    file = folder / f"profile-{name}.txt"
-    launcher = (str(Path(__file__).with_name("sampled.py")), str(file))
-    gateway = await start_sealgate(stage, launcher=launcher)
-    await load(stage, gateway.target)  # type: ignore[operator]
+async def _one(stage: Stage, folder: Path, name: str, load: Callable[[Stage, Subject], Awaitable[Any]]) -> str:
+    file = folder / f"sealgate-profile-{name}.txt"
+    file.unlink(missing_ok=True)
+    gateway = await start_sealgate(stage, launcher=(str(Path(__file__).with_name("sampled.py")), str(file)))
+    await whole(gateway.target, request_body(), connections=CONNECTIONS, count=WARM)
+    os.kill(gateway.child.pid, signal.SIGUSR1)
+    await load(stage, gateway)
     gateway.child.end(10)
     if not file.exists():
         raise RuntimeError(f"the profiled gateway left no profile:\n{gateway.child.tail()}")
     return f"\n{name} (stacks in {file})\n{table(file.read_text())}"
 
 
-async def _whole(_: Stage, target: object) -> None:
-    await whole(target, request_body(), connections=CONNECTIONS, count=WHOLE)  # type: ignore[arg-type]
+async def _whole(_: Stage, gateway: Subject) -> None:
+    await whole(gateway.target, request_body(), connections=CONNECTIONS, count=WHOLE)
 
 
-async def _streams(stage: Stage, target: object) -> None:
+async def _streams(stage: Stage, gateway: Subject) -> None:
     body = request_body(stream=True)
-    await streams(target, stage.canned, body, connections=CONNECTIONS, count=STREAMS, spread=0.5)  # type: ignore[arg-type]
+    await streams(gateway.target, stage.canned, body, connections=CONNECTIONS, count=STREAMS, spread=0.5)
+
+
+LOADS = {"whole": _whole, "stream": _streams}
 
 
 def table(text: str) -> str:

@@ -1,8 +1,9 @@
 """Runs a Python module and notes every few milliseconds of its CPU time where its main thread is.
 
-``python bench/sampled.py FILE MODULE ARGUMENTS…`` writes FILE when the module ends or gets SIGTERM: one line for each
-stack, outermost function first and separated by semicolons, and how often it was seen. That is the form that flame
-graphs are drawn from. Time inside C functions counts for the Python line that called them.
+``python bench/sampled.py FILE MODULE ARGUMENTS…`` begins to note at SIGUSR1 and writes FILE when the module ends or
+gets SIGTERM: one line for each stack, outermost function first and separated by semicolons, and how often it was seen.
+That is the form that flame graphs are drawn from. Time inside C functions counts for the Python function that called
+them; time that other threads take counts for wherever the main thread is.
 
 It imports nothing of the bench, so that the program runs as it would alone.
 """
@@ -14,27 +15,35 @@ import runpy
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 INTERVAL = 0.002
-stacks: collections.Counter[str] = collections.Counter()
+"""Seconds; the kernel rounds up to its own tick, mostly 4 ms."""
+stacks: collections.Counter[tuple[CodeType, ...]] = collections.Counter()
+
+
+def begin(*_: object) -> None:
+    signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
 
 
 def note(_: int, frame: FrameType | None) -> None:
-    names: list[str] = []
+    codes: list[CodeType] = []
     while frame is not None:
-        code = frame.f_code
-        names.append(f"{_short(code.co_filename)}:{code.co_qualname}")
+        codes.append(frame.f_code)
         frame = frame.f_back
-    stacks[";".join(reversed(names))] += 1
-
-
-def _short(file: str) -> str:
-    return "/".join(Path(file).parts[-2:])
+    stacks[tuple(codes)] += 1
 
 
 def leave(*_: object) -> None:
     raise SystemExit(0)
+
+
+def written() -> str:
+    return "".join(f"{';'.join(map(_name, reversed(codes)))} {count}\n" for codes, count in stacks.most_common())
+
+
+def _name(code: CodeType) -> str:
+    return f"{'/'.join(Path(code.co_filename).parts[-2:])}:{code.co_qualname}"
 
 
 def main() -> None:
@@ -44,12 +53,12 @@ def main() -> None:
     # A server that handles SIGTERM itself puts this handler back when it is done, and raises the signal again.
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGPROF, note)
-    signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
+    signal.signal(signal.SIGUSR1, begin)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        Path(output).write_text("".join(f"{stack} {count}\n" for stack, count in stacks.most_common()))
+        Path(output).write_text(written())
 
 
 if __name__ == "__main__":

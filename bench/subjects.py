@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import shape
+from bench import machine, shape
 from bench.children import Child, Children, free_port
 from bench.fill import fill_keys
 from bench.judge import WrongAnswerError
@@ -28,14 +28,24 @@ class NotStartedError(Exception):
 
 
 @dataclass(frozen=True)
+class Start:
+    """From starting a program to its first answer."""
+
+    seconds: float
+    cpu: float
+    """Seconds of its own CPU time."""
+    others: float
+    """Share of the core that others had."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """A program under test."""
 
     name: str
     target: Target
     child: Child
-    start_seconds: float
-    """From its start to the first answer."""
+    start: Start
 
 
 @dataclass(frozen=True)
@@ -115,10 +125,13 @@ async def started(
     stage: Stage, name: str, command: list[str], target: Target, *, cwd: Path = ROOT, seconds: float = START_SECONDS
 ) -> Subject:
     """Start a program on the core for tests and wait for its first right answer."""
-    begun = time.monotonic()
-    child = stage.children.start(name, command, stage.cores.test, cwd=cwd)
+    core = stage.cores.test
+    begun, busy = time.monotonic(), machine.core_seconds(core)
+    child = stage.children.start(name, command, core, cwd=cwd)
     await first_answer(child, target, seconds)
-    return Subject(name, target, child, time.monotonic() - begun)
+    took, cpu = time.monotonic() - begun, machine.cpu_ns(child.pid) / 1e9
+    others = max(0.0, machine.core_seconds(core) - busy - cpu) / took
+    return Subject(name, target, child, Start(took, cpu, others))
 
 
 async def first_answer(child: Child, target: Target, seconds: float = START_SECONDS) -> None:

@@ -143,12 +143,15 @@ def _memory(measure: Results) -> str:
 
 
 def _start(measure: Results) -> str:
-    rows = ((name, f"{f['seconds']:.2f}", str(len(f["rounds"]))) for name, f in measure["subjects"].items())
-    return _table("Start to first answer", ("program", "s", "starts"), rows)
+    rows = (
+        (name, f"{f['seconds']:.2f}", f"{f['cpu_seconds']:.2f}", str(len(f["values"])), _others(f))
+        for name, f in measure["subjects"].items()
+    )
+    return _table("Start to first answer", ("program", "s", "CPU s", "starts", "others"), rows)
 
 
 def _growth(measure: Results) -> str:
-    sizes = [size for size in next(iter(measure["prompts"].values())) if size != "ms_per_mb"]
+    sizes = [size for size in next(iter(measure["prompts"].values())) if size not in ("ms_per_mb", "others")]
     prompts = (
         (name, *(f"{f[size]:.2f}" for size in sizes), f"{f['ms_per_mb']:.2f}") for name, f in measure["prompts"].items()
     )
