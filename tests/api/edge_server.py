@@ -150,6 +150,14 @@ class Application:
     async def do_short(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         await _answer(send, b"half", [(b"content-length", b"8")])
 
+    async def do_too_much(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Go on after the end."""
+        await _answer(send, b"whole", [])
+        try:
+            await send({"type": "http.response.body", "body": b"more", "more_body": True})
+        except RuntimeError as error:
+            self.journal.append((scope["path"], str(error)))
+
     async def do_inject(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         await _answer(send, b"", [(b"x", b"a\r\nset-cookie: b")])
 

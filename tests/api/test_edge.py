@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
+import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.api.edge_server import HOST, Answer, Served, Wire, get, post, until
+from tests.api.edge_server import HOST, Answer, Application, Caller, Served, Wire, get, post, until
 from uvicorn.server import ServerState
 
 from sealgate.api.edge import EdgeLimits, server_config
@@ -571,6 +573,14 @@ def test_a18_an_upgrade_is_answered_like_any_request(edge: Served, lines: tuple[
         assert caller.answer().json["path"] == "/echo/4"
 
 
+def test_a18_an_upgrade_that_also_says_close_is_closed(edge: Served) -> None:
+    with edge.caller() as caller:
+        caller.send(post("/echo", b"hello", b"Upgrade: h2c", b"Connection: close, Upgrade"))
+
+        assert caller.answer().headers["connection"] == "close"
+        assert caller.ended() == "fin"
+
+
 def test_a21_forwarded_headers_do_not_change_the_peer(edge: Served) -> None:
     lines = (b"X-Forwarded-For: 8.8.8.8", b"X-Forwarded-Proto: https", b"Forwarded: for=8.8.8.8", b"X-Real-IP: 8.8.8.8")
 
@@ -583,6 +593,26 @@ def test_no_task_is_left_over(edge: Served) -> None:
     edge.ask(get("/echo"))
 
     assert until(lambda: edge.running_tasks() == 0)
+
+
+def test_the_protocol_works_in_uvicorn_s_own_server() -> None:
+    application = Application()
+    server = uvicorn.Server(server_config(application, "127.0.0.1", 0, EdgeLimits()))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert until(lambda: server.started)
+        caller = Caller(server.servers[0].sockets[0].getsockname()[1])
+        caller.send(get("/echo"))
+        assert caller.answer().status == 200
+        caller.send(get("/echo", b"X : y"))
+        assert caller.answer().code == "invalid_header"
+        caller.close()
+    finally:
+        server.should_exit = True
+        thread.join()
+
+    assert application.lifespan == ["startup", "shutdown"]
 
 
 # However it is cut

@@ -17,18 +17,19 @@ from tests.api.edge_server import Caller, Served, get, post, until
 from sealgate.api.edge import EdgeLimits
 
 QUICK = EdgeLimits(
-    header_seconds=0.1,
-    body_seconds=0.25,
-    body_grace_seconds=0.1,
-    idle_seconds=0.15,
-    write_stall_seconds=0.1,
-    linger_seconds=0.1,
-    handshake_seconds=0.1,
+    header_seconds=0.15,
+    body_seconds=0.3,
+    body_grace_seconds=0.15,
+    idle_seconds=0.3,
+    write_stall_seconds=0.15,
+    linger_seconds=0.15,
+    handshake_seconds=0.3,
 )
 PATIENT = replace(QUICK, header_seconds=5, body_seconds=5, body_grace_seconds=5, idle_seconds=5, write_stall_seconds=5)
+"""Deadlines that do not come into play."""
 
 
-@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+@pytest.fixture(scope="module", params=["uvloop", pytest.param("asyncio", marks=pytest.mark.long)])
 def loop(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -53,7 +54,7 @@ class Stopwatch:
     def says(self, seconds: float) -> bool:
         """Whether about that many seconds have gone by."""
         gone = time.monotonic() - self._since
-        return seconds - 0.02 <= gone <= seconds + 0.4
+        return seconds - 0.02 <= gone <= seconds + 0.9
 
 
 def trickle(caller: Caller, data: bytes, every: float) -> None:
@@ -83,7 +84,7 @@ def test_a1_a_head_that_trickles_is_answered_408(quick: Served) -> None:
 
         assert (answer.status, answer.code) == (408, "request_timeout")
         assert caller.ended() == "fin"
-    assert watch.says(0.1)
+    assert watch.says(0.15)
     assert ("/echo/a1", "began") not in quick.app.journal
 
 
@@ -94,7 +95,7 @@ def test_a1_before_the_request_line_is_whole_there_is_no_answer(quick: Served, s
         caller.send(start)
 
         assert caller.rest() == b""
-    assert watch.says(0.1)
+    assert watch.says(0.15)
     assert quick.refusals[heard:] == ["request_timeout"]
 
 
@@ -107,7 +108,7 @@ def test_a2_a_body_below_the_least_pace_is_answered_408(quick: Served) -> None:
 
         assert (answer.status, answer.code) == (408, "request_timeout")
         assert caller.ended() == "fin"
-    assert watch.says(0.1)
+    assert watch.says(0.15)
     assert quick.saw("/echo/a2", "disconnect"), "the application still waits for the body"
     assert quick.saw("/echo/a2", "ended"), "the application was cancelled though it had been told"
 
@@ -121,13 +122,13 @@ def test_a2_chunks_that_trickle_are_answered_408(quick: Served) -> None:
 
 
 def test_a2_a_body_at_a_good_pace_may_take_longer_than_the_grace_but_not_for_ever(quick: Served) -> None:
-    watch, piece = Stopwatch(), b"x" * 200
+    watch, piece = Stopwatch(), b"x" * 2000
     with quick.caller() as caller:
         caller.send(post("/echo", b"x" * 100_000)[:-100_000])
         trickle_pieces(caller, piece, 0.05)
 
         assert caller.answer().code == "request_timeout"
-    assert watch.says(0.25)
+    assert watch.says(QUICK.body_seconds)
 
 
 def trickle_pieces(caller: Caller, piece: bytes, every: float) -> None:
@@ -156,7 +157,7 @@ def test_a2_waiting_for_the_application_is_not_counted_against_the_caller(quick:
     quick.app.gate.clear()
     with quick.caller() as caller:
         caller.send(post("/gate/patience", b"hello", b"Expect: 100-continue")[:-5])
-        time.sleep(0.15)
+        time.sleep(0.2)
         quick.app.gate.set()
         assert caller.head()[0] == 100
         caller.send(b"hello")
@@ -169,7 +170,7 @@ def test_a2_a_large_body_that_the_application_does_not_take_is_not_counted_eithe
     with quick.caller() as caller:
         whole = post("/gate/large", b"x" * 300_000)
         caller.send(whole[:200_000])
-        time.sleep(0.15)
+        time.sleep(0.2)
         quick.app.gate.set()
         caller.send(whole[200_000:])
 
@@ -180,7 +181,7 @@ def test_a3_a_connection_that_says_nothing_is_closed(quick: Served) -> None:
     watch, heard = Stopwatch(), len(quick.refusals)
     with quick.caller() as caller:
         assert caller.rest() == b""
-    assert watch.says(0.1)
+    assert watch.says(0.15)
     assert quick.refusals[heard:] == ["request_timeout"]
 
 
@@ -192,13 +193,13 @@ def test_an_idle_connection_is_closed_without_complaint(quick: Served) -> None:
         watch = Stopwatch()
 
         assert caller.rest() == b""
-    assert watch.says(0.15)
+    assert watch.says(QUICK.idle_seconds)
     assert len(quick.refusals) == heard
 
 
 def test_a_connection_in_use_is_not_idle(quick: Served) -> None:
     with quick.caller() as caller:
-        for _ in range(5):
+        for _ in range(8):
             caller.send(get("/echo"))
             assert caller.answer().status == 200
             time.sleep(0.05)
@@ -295,7 +296,7 @@ def test_g5_a_caller_that_stops_reading_is_cut(quick: Served, path: str) -> None
         watch = Stopwatch()
         if path == "/flood":
             assert quick.saw(path + "/stall", "cancelled", "client_stalled")
-            assert watch.says(0.1)
+            assert watch.says(0.15)
         assert until(lambda: quick.open_connections() == 0)
         assert caller.ended() == "rst"
 
@@ -376,7 +377,7 @@ def test_a20_a_crowded_connection_that_says_nothing_is_closed(loop: str) -> None
         watch = Stopwatch()
         with served.caller() as two:
             assert two.rest() == b""
-        assert watch.says(0.1)
+        assert watch.says(0.15)
 
 
 # Refusing
@@ -409,7 +410,7 @@ def test_a_refused_caller_that_does_not_leave_is_cut(quick: Served) -> None:
 
         assert caller.ended() == "fin"
         assert until(lambda: quick.open_connections() == 0)
-    assert watch.says(0.1)
+    assert watch.says(0.15)
 
 
 # TLS
@@ -432,7 +433,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def secure(loop: str, certificate: str) -> Iterator[Served]:
-    with Served(replace(PATIENT, handshake_seconds=0.3), loop=loop, certfile=certificate) as served:
+    with Served(PATIENT, loop=loop, certfile=certificate) as served:
         yield served
 
 
@@ -450,7 +451,7 @@ def test_a19_a_stalled_handshake_is_cut(secure: Served) -> None:
     watch = Stopwatch()
     with secure.caller() as caller:
         assert caller.ended() in ("fin", "rst")
-    assert watch.says(0.3)
+    assert watch.says(QUICK.handshake_seconds)
 
 
 def test_a19_plain_http_on_the_tls_port_is_closed(secure: Served) -> None:

@@ -114,3 +114,13 @@ def test_after_the_answer_receive_says_that_the_request_is_over(edge: Served) ->
         assert caller.answer().body == b"ok"
 
         assert edge.saw("/watch/open", "http.disconnect")
+
+
+def test_nothing_can_be_sent_after_the_end(edge: Served) -> None:
+    with edge.caller() as caller:
+        caller.send(get("/too-much"))
+        assert caller.answer().body == b"whole"
+        assert edge.saw("/too-much", "unexpected ASGI message 'http.response.body'")
+        caller.send(get("/echo/next"))
+
+        assert caller.answer().json["path"] == "/echo/next"

@@ -144,8 +144,9 @@ class EdgeProtocol(EdgeConnection):
         self.parser = self._new_parser()
         if head.length != 0:
             framing = b"transfer-encoding: chunked" if head.length is None else b"content-length: %d" % head.length
+            keep_alive = self._keep_alive
             self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
-            self._head_done = False
+            self._head_done, self._keep_alive = False, keep_alive
 
     def _begin(self, head: Head) -> None:
         cycle = self._active = Cycle(

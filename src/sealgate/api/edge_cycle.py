@@ -187,6 +187,11 @@ class Cycle:
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Message) -> None:
+        if self._chunked and not self.flow.write_paused and not self.disconnected and message.get("more_body"):
+            body = message.get("body")  # an event of a stream: the one case that comes by the hundred
+            if body:
+                self.transport.write(b"".join((b"%x\r\n" % len(body), body, b"\r\n")))
+            return
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
@@ -252,6 +257,7 @@ class Cycle:
             self.transport.write(body)
         if not more:
             self.response_complete = True
+            self._chunked = False
             self._pieces.clear()
             self.wake()
             self.carrier.answered()
