@@ -14,7 +14,6 @@ from sealgate import config
 from sealgate.cli.refuse import refuse
 from sealgate.errors import ConfigError
 from sealgate.relay import catalog
-from sealgate.relay.catalog import Catalog
 
 
 def models(
@@ -29,23 +28,14 @@ def models(
     except ConfigError as error:
         refuse(str(error))
     if as_json:
-        typer.echo(msgspec.json.encode(_rows(found)))
+        rows = [{"model": m.key, "type": m.type, "routes": [r.id for r in m.routes], "aliases": m.aliases}
+                for m in found.models.values()]  # fmt: skip
+        typer.echo(msgspec.json.encode(rows))
         return
     table = Table("model", "type", "routes", "aliases", box=None)
-    for row in _rows(found):
-        table.add_row(row["model"], row["type"], "\n".join(row["routes"]), ", ".join(row["aliases"]))
+    for model in found.models.values():
+        routes = "\n".join(route.id for route in model.routes)
+        table.add_row(model.key, model.type, routes, ", ".join(model.aliases))
     Console().print(table)
     direct = sorted({account.name for account in found.accounts.values()})
     typer.echo(f"\nAny model of a provider: {', '.join(f'{name}::MODEL' for name in direct)}")
-
-
-def _rows(found: Catalog) -> list[dict[str, object]]:
-    return [
-        {
-            "model": model.key,
-            "type": model.type,
-            "routes": [route.id for route in model.routes],
-            "aliases": list(model.aliases),
-        }
-        for model in found.models.values()
-    ]

@@ -67,7 +67,7 @@ def _run(settings: Settings, load: Callable[[], Settings]) -> None:
         settings.server.host,
         settings.server.port,
         _limits(settings),
-        hosts=frozenset(hosts) if hosts else None,
+        hosts=frozenset(host.lower() for host in hosts) or None,
     )
     server.run(served, drain_seconds=settings.timeouts.drain, hooks=hooks)
 
