@@ -4,21 +4,21 @@
 
     @pytest.mark.anyio
     async def test_a_failing_route_is_left(serve: Serve) -> None:
-        async with ScriptedUpstream() as first, ScriptedUpstream() as second:
-            first.enqueue(error(503))
-            async with serve({"acme": first, "backup": second}) as gateway:   # model "m": acme, then backup
-                reply = await gateway.chat(stream=True)
-                assert (reply.text, reply.done) == (GREETING, True)
-                assert (await gateway.row()).routed_model == "global/backup/m"
+        async with serve({"acme": error(503), "backup": answer("Hi")}) as gateway:   # model "m": acme, then backup
+            reply = await gateway.chat(stream=True)
+            assert (reply.text, reply.done) == ("Hi", True)
+            assert (await gateway.row()).routed_model == "global/backup/m"
+        assert gateway.upstreams["acme"].requests[0].streams
 
 `serve` is a fixture; everything a gateway needs is in its arguments, and several can run in one test:
 
-``providers``   name to upstream (a `ScriptedUpstream`, a ``base_url``), or to a `config.Provider` (see `provider`)
+``providers``   name to what is there: a behaviour (it gets a `ScriptedUpstream` of its own, in ``upstreams``), an
+                upstream that is there already, a ``base_url``, or a `config.Provider` (see `provider`)
 ``models``      name to a list of provider names, or to a `config.Model`; unset: ``m`` with a route at each provider
 ``tables``      the other tables of the configuration by name: ``timeouts=Timeouts(gap=0.1)``, ``server=Server(...)``
 ``drain``       seconds for which requests may still run when the block is left
 
-It gives a `Running`: where it is, its keys, its `hall`, calls that read the whole answer into a `Reply`, and the
+It gives a `Running`: where it is, its keys, its ``hall``, calls that read the whole answer into a `Reply`, and the
 ledger. `serve.in_thread` gives the same in a thread (on uvloop, as in production) for clients that block.
 
 A start takes a few milliseconds: the database is a copy of one that was migrated once in the session, keys included.
@@ -31,7 +31,7 @@ import json
 import shutil
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -52,10 +52,10 @@ from sealgate.limits.ledger import Entry, Outcome
 from sealgate.relay.hall import Hall
 from sealgate.storage import open_storage
 from sealgate.storage.tables import ledger
-from sealgate.testing import Event, RawClient, RawResponse, ScriptedUpstream
+from sealgate.testing import Behaviour, Event, RawClient, RawResponse, ScriptedUpstream
 from sealgate.testing.thread import ThreadedUpstream
 
-Upstream: TypeAlias = ScriptedUpstream | ThreadedUpstream | str | Provider
+Upstream: TypeAlias = Behaviour | ScriptedUpstream | ThreadedUpstream | str | Provider
 Models: TypeAlias = Mapping[str, Sequence[str] | Model]
 
 T = TypeVar("T")
@@ -81,16 +81,15 @@ def model(*providers: str, upstream_model: str = "test-model", **fields: Any) ->
     return Model(routes=tuple(Route(provider=name, model=upstream_model) for name in providers), **fields)
 
 
-def settings(folder: Path, providers: Mapping[str, Upstream], models: Models | None = None, **tables: Any) -> Settings:
+def settings(folder: Path, providers: Mapping[str, Provider], models: Models | None = None, **tables: Any) -> Settings:
     """The configuration of a gateway whose files are in ``folder``."""
-    named = {name: found if isinstance(found, Provider) else provider(found) for name, found in providers.items()}
-    wanted: Models = {"m": list(named)} if models is None else models
+    wanted: Models = {"m": list(providers)} if models is None else models
     tables.setdefault("server", Server(port=0, discover=False))
     tables.setdefault("auth", Auth(pepper=Secret(PEPPER)))
     tables.setdefault("telemetry", Telemetry(format="json"))
     return Settings(
         storage=Storage(data_dir=str(folder)),
-        providers=named,
+        providers=dict(providers),
         models={key: found if isinstance(found, Model) else model(*found) for key, found in wanted.items()},
         **tables,
     )
@@ -181,6 +180,8 @@ class Running:
     """A customer's key."""
     admin_key: str
     gateway: Gateway
+    upstreams: dict[str, ScriptedUpstream]
+    """Those that were made for this gateway, by the name of their provider."""
 
     @property
     def origin(self) -> str:
@@ -261,6 +262,7 @@ class Threaded:
         self.key, self.admin_key = running.key, running.admin_key
         self.origin, self.base_url = running.origin, running.base_url
         self.host, self.port, self.hall = running.host, running.port, running.hall
+        self.upstreams = running.upstreams
 
     def rows(self, count: int = 1) -> list[Entry]:
         """See `Running.rows`."""
@@ -285,7 +287,7 @@ class Template:
 
 
 async def make_template(folder: Path) -> Template:
-    made = settings(folder, {"unused": "http://127.0.0.1:9/v1"})
+    made = settings(folder, {})
     storage = open_storage(made.database_url)
     try:
         keys = KeyStore(storage, await load_pepper(storage, made.data_dir, made.auth.pepper))
@@ -308,23 +310,22 @@ class Serve:
     async def __call__(
         self, providers: Mapping[str, Upstream], models: Models | None = None, *, drain: float = 0.0, **tables: Any
     ) -> AsyncIterator[Running]:
-        application = Application(settings(self._copy(), providers, models, **tables))
-        config = server_config(application, "127.0.0.1", 0, EdgeLimits())
-        listening = asyncio.Event()
-        hooks = Hooks(on_listening=lambda _: listening.set(), on_drain=lambda: _drain(application))
-        server = EdgeServer(config, drain_seconds=drain, hooks=hooks)
-        serving = asyncio.create_task(server.serve())
-        waiting = asyncio.create_task(listening.wait())
-        await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        try:
-            if listening.is_set():
-                assert application.gateway is not None
-                host, port = server.addresses[0]
-                yield Running(host, port, self._template.key, self._template.admin_key, application.gateway)
-        finally:
-            server.stop()
-            await serving
+        async with AsyncExitStack() as stack:
+            upstreams: dict[str, ScriptedUpstream] = {}
+            found = {name: await self._provider(stack, name, it, upstreams) for name, it in providers.items()}
+            application = Application(settings(self._copy(), found, models, **tables))
+            host, port = await stack.enter_async_context(_listening(application, drain))
+            assert application.gateway is not None
+            yield Running(host, port, self._template.key, self._template.admin_key, application.gateway, upstreams)
+
+    async def _provider(
+        self, stack: AsyncExitStack, name: str, upstream: Upstream, made: dict[str, ScriptedUpstream]
+    ) -> Provider:
+        if isinstance(upstream, Provider):
+            return upstream
+        if not isinstance(upstream, ScriptedUpstream | ThreadedUpstream | str):
+            upstream = made[name] = await stack.enter_async_context(ScriptedUpstream(default=upstream))
+        return provider(upstream)
 
     @contextmanager
     def in_thread(
@@ -356,7 +357,6 @@ class Serve:
         try:
             if ready:
                 yield ready[0]
-                ready[0].loop.call_soon_threadsafe(stop.set)
         finally:
             if ready and thread.is_alive():
                 ready[0].loop.call_soon_threadsafe(stop.set)
@@ -367,6 +367,25 @@ class Serve:
     def _copy(self) -> Path:
         self._started += 1
         return Path(shutil.copytree(self._template.folder, self._folder / f"gateway-{self._started}"))
+
+
+@asynccontextmanager
+async def _listening(application: Application, drain: float) -> AsyncIterator[tuple[str, int]]:
+    """Serve on a free port while inside."""
+    listening = asyncio.Event()
+    hooks = Hooks(on_listening=lambda _: listening.set(), on_drain=lambda: _drain(application))
+    server = EdgeServer(server_config(application, "127.0.0.1", 0, EdgeLimits()), drain_seconds=drain, hooks=hooks)
+    serving = asyncio.create_task(server.serve())
+    waiting = asyncio.create_task(listening.wait())
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    try:
+        if not listening.is_set():
+            await serving
+        yield server.addresses[0]
+    finally:
+        server.stop()
+        await serving
 
 
 def _drain(application: Application) -> None:

@@ -7,14 +7,18 @@ import time
 from types import TracebackType
 from typing import Self
 
-from sealgate.errors import Problem, StorageError
+from sealgate.errors import Failure, Problem, StorageError
 from sealgate.limits.ledger import Entry, Outcome, row
 from sealgate.relay.hall import Hall
+from sealgate.relay.walk import Outcome as Attempted
 from sealgate.relay.walk import Walk
 from sealgate.storage.tables import ledger
 
 OPERATIONS = {"chat.completions": "chat"}
 """Ledger endpoint to OpenTelemetry's ``gen_ai.operation.name``."""
+
+OURS_TO_MEND = {Failure.CREDENTIAL, Failure.QUOTA, Failure.MODEL_GONE, Failure.TLS, Failure.REDIRECT}
+"""Failures that stay until somebody mends an account or the catalog: the log says them loudly."""
 
 
 class Admission:
@@ -88,14 +92,26 @@ class Admission:
             return
         for outcome in walk.outcomes:
             metrics.attempt(outcome.route.provider, outcome.failure.name.lower() if outcome.failure else "ok")
+            if outcome.failure in OURS_TO_MEND:
+                self._complain(outcome)
         if walk.answer is not None and entry.first_content_us is not None:
             metrics.first_content(operation, provider, model, entry.first_content_us / 1e6)
             metrics.tokens(operation, provider, model, entry.prompt_tokens or 0, entry.completion_tokens or 0)
 
+    def _complain(self, attempt: Attempted) -> None:
+        self._hall.log.error(
+            "upstream_refused_us",
+            request_id=self.entry.request_id,
+            provider=attempt.route.provider,
+            routed_model=attempt.route.id,
+            failure=attempt.failure.name.lower() if attempt.failure else None,
+            upstream_status=attempt.status,
+        )
+
 
 def _describe(entry: Entry, walk: Walk, started: float) -> None:
     """What the walk says about where the answer came from."""
-    entry.attempts = len(walk.outcomes)
+    entry.attempts = walk.attempts
     if walk.route is None or walk.answer is None:
         return
     usage = walk.answer.usage

@@ -72,6 +72,11 @@ class Answer:
         self._passed: Json = {}
 
     @property
+    def finished(self) -> bool:
+        """Whether every choice that was asked for has said that it is over."""
+        return False
+
+    @property
     def usage(self) -> Usage:
         return self.reported or usages.estimate(self._request_bytes, self.characters)
 
@@ -186,6 +191,10 @@ class StreamedAnswer(Answer):
         }
         self._head = _encode(shared)[:-1] + b',"choices":'
         self._tail = b',"usage":null}' if self._usage_chunk else b"}"
+
+    @property
+    def finished(self) -> bool:
+        return len(self._closed) >= self.expected and not self._begun - self._closed
 
     def take(self, upstream: Json) -> list[bytes]:
         known = len(self._passed)

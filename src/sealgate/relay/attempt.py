@@ -24,6 +24,11 @@ class Attempt:
         self._background = background
         self._response: Response | None = None
 
+    @property
+    def status(self) -> int | None:
+        """The upstream's HTTP status, once its head has come."""
+        return self._response.status if self._response is not None else None
+
     async def events(self, limits: Limits) -> AsyncGenerator[Json]:
         """The upstream's objects in OpenAI's shape, as they arrive. Raises `UpstreamError`.
 
@@ -44,7 +49,7 @@ class Attempt:
                 document = kind.wire.reader(stream=False)
                 document.feed(await _error_body(response))
                 document.end()
-                raise UpstreamError(Failure.BAD_RESPONSE, mismatch, status=response.status)
+                raise UpstreamError(Failure.BAD_RESPONSE, mismatch)
             reader = kind.wire.reader(stream=prompt.stream)
             while piece := await response.read():
                 for event in reader.feed(piece):

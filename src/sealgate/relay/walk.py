@@ -10,7 +10,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -26,7 +26,23 @@ from sealgate.relay.plan import Plan
 MAX_TEXT = 500
 MAX_RETRY_AFTER = 120
 
-_BROKEN_STREAM = {Failure.TRUNCATED, Failure.RESET, Failure.STALLED, Failure.BAD_STREAM}
+_BROKEN_STREAM = {
+    Failure.TRUNCATED: "upstream_stream_truncated",
+    Failure.RESET: "upstream_stream_reset",
+    Failure.STALLED: "upstream_stream_timeout",
+    Failure.BAD_STREAM: "upstream_bad_stream",
+    Failure.BAD_RESPONSE: "upstream_bad_stream",
+}
+"""How a stream broke, as the caller is told it; all else is ``upstream_error``."""
+_BEFORE_CONTENT = {
+    Failure.TRUNCATED: Failure.BAD_RESPONSE,
+    Failure.BAD_STREAM: Failure.BAD_RESPONSE,
+    Failure.STALLED: Failure.TIMEOUT,
+}
+"""What the same means where the caller has seen nothing of a stream."""
+_TIMED_OUT = {Failure.TIMEOUT, Failure.CONNECT_TIMEOUT}
+_CUT = {Failure.TRUNCATED, Failure.RESET, Failure.STALLED}
+"""Failures of the connection rather than of what came over it."""
 _TELLING = {
     Failure.INVALID_REQUEST,
     Failure.UNPROCESSABLE,
@@ -80,6 +96,11 @@ class Walk:
         self._background = background
 
     @property
+    def attempts(self) -> int:
+        """Upstream calls so far, one under way included."""
+        return len(self.outcomes) + (self._current is not None)
+
+    @property
     def failed_over(self) -> bool:
         return self.route is not None and self.route != self.plan.targets[0]
 
@@ -90,11 +111,14 @@ class Walk:
             started = time.monotonic()
             self._current = (route, started)
             is_last = position + 1 == len(self.plan.targets)
+            attempt = Attempt(self._client_of(route.account), route, self._prompt, self._background)
             try:
-                async with aclosing(self._try(route, is_last=is_last)) as payloads:
+                async with aclosing(self._try(attempt, route, is_last=is_last)) as payloads:
                     async for payload in payloads:
                         yield payload
             except UpstreamError as error:
+                if error.status is None:
+                    error.status = attempt.status
                 self._note(route, error, started)
                 if self.answer is not None and self._prompt.stream:
                     raise self._broken(error) from error
@@ -103,7 +127,7 @@ class Walk:
                 if error.failure.final:
                     break
             else:
-                self.outcomes.append(Outcome(route, None, 200, time.monotonic() - started))
+                self._outcome(Outcome(route, None, 200, time.monotonic() - started))
                 return
         raise self._problem(errors)
 
@@ -113,55 +137,69 @@ class Walk:
             self._note(self._current[0], UpstreamError(failure), self._current[1])
         return Problem(failure.value, attempts=self._rendered())
 
-    async def _try(self, route: Route, *, is_last: bool) -> AsyncGenerator[bytes]:
+    async def _try(self, attempt: Attempt, route: Route, *, is_last: bool) -> AsyncGenerator[bytes]:
         """One target's payloads; the first one commits."""
-        timeouts, streams = self._timeouts, self._prompt.stream
-        patience = timeouts.gap if is_last or not streams else timeouts.first_content
-        attempt = Attempt(self._client_of(route.account), route, self._prompt, self._background)
+        timeouts = self._timeouts
         answer = self._make_answer(route, route != self.plan.targets[0])
-        async with aclosing(attempt.events(Limits(timeouts.connect, patience))) as events:
-            async for event in events:
-                ready = answer.take(event)
-                if ready:
-                    if self.answer is None:
-                        self._commit(answer, route)
-                        attempt.set_silence(timeouts.gap)
-                    for payload in ready:
-                        yield payload
+        limits = Limits(timeouts.connect, self._patience(is_last=is_last))
+        async with aclosing(attempt.events(limits)) as events:
+            try:
+                async for event in events:
+                    ready = answer.take(event)
+                    if ready:
+                        if self.answer is None:
+                            self._commit(answer, route)
+                            attempt.set_silence(timeouts.gap)
+                        for payload in ready:
+                            yield payload
+            except UpstreamError as error:
+                # Whose every choice has said that it is finished is whole, however the connection ended (row F2).
+                if not answer.finished or error.failure not in _CUT:
+                    raise
         ready = answer.end()
         if self.answer is None:
             self._commit(answer, route)
         for payload in ready:
             yield payload
 
+    def _patience(self, *, is_last: bool) -> float:
+        """Seconds of silence before the first content. A whole answer is silent until it is there."""
+        if not self._prompt.stream:
+            return self._timeouts.max_total
+        return self._timeouts.gap if is_last else self._timeouts.first_content
+
     def _commit(self, answer: Answer, route: Route) -> None:
         self.answer, self.route = answer, route
         self.first_content_at = time.monotonic()
 
     def _note(self, route: Route, error: UpstreamError, started: float) -> None:
-        if not self._prompt.stream and error.failure is Failure.TRUNCATED:
-            error.failure = Failure.BAD_RESPONSE
-        self.outcomes.append(Outcome(route, error.failure, error.status, time.monotonic() - started))
+        if self.answer is None:
+            error.failure = _BEFORE_CONTENT.get(error.failure, error.failure)
+        self._outcome(Outcome(route, error.failure, error.status, time.monotonic() - started))
+
+    def _outcome(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._current = None
 
     def _broken(self, error: UpstreamError) -> Problem:
-        code = error.failure.value if error.failure in _BROKEN_STREAM else "upstream_error"
-        return Problem(code, attempts=self._rendered())
+        return Problem(_BROKEN_STREAM.get(error.failure, "upstream_error"), attempts=self._rendered())
 
     def _problem(self, errors: list[UpstreamError]) -> Problem:
         """One answer for all failures: that of their class where they agree, else ``upstream_error`` (9.4)."""
         last = errors[-1]
-        if not last.failure.final and any(error.failure is not last.failure for error in errors):
+        failures = {error.failure for error in errors}
+        if len(failures) > 1 and not last.failure.final:
+            if failures <= _TIMED_OUT:
+                return Problem("upstream_timeout", attempts=self._rendered())
             return Problem("upstream_error", "Every route failed.", attempts=self._rendered())
         code = last.failure.value
         told = last.failure in _TELLING and last.text
         waits = [error.retry_after for error in errors if error.retry_after is not None]
         return Problem(
             code,
-            sanitise(last.text) if told else None,
+            sanitise(last.text, self.outcomes[-1].route.account.secrets) if told else None,
             param=last.param if told else None,
-            retry_after=min(MAX_RETRY_AFTER, max(1, math.ceil(min(waits))))
-            if waits and CODES[code].retry_after is not None
-            else None,
+            retry_after=_whole_seconds(min(waits)) if waits and CODES[code].retry_after is not None else None,
             attempts=self._rendered(),
         )
 
@@ -169,8 +207,14 @@ class Walk:
         return [outcome.render() for outcome in self.outcomes]
 
 
-def sanitise(text: str) -> str:
-    """A provider's sentence without what could be a key, an address or a path, and not too long."""
+def _whole_seconds(seconds: float) -> int:
+    return math.ceil(min(MAX_RETRY_AFTER, max(1.0, seconds)))
+
+
+def sanitise(text: str, secrets: Iterable[str] = ()) -> str:
+    """A provider's sentence without its key, nor what could be a key, an address or a path, and not too long."""
+    for secret in secrets:
+        text = text.replace(secret, "[redacted]")
     text = "".join(character if character.isprintable() else " " for character in text[: MAX_TEXT * 4])
     text = _SECRET.sub("[redacted]", _PLACE.sub("[redacted]", text))
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
