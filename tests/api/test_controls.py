@@ -78,3 +78,10 @@ def test_a_receipt_is_wanted_or_not(value: str) -> None:
 def test_an_sdk_without_a_read_timeout_sets_none(value: str) -> None:
     assert read(("x-stainless-read-timeout", value)).client_seconds is None
     assert read(("x-stainless-timeout", "20")).client_seconds == 20
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"a\tb", b""])
+def test_a_trace_that_cannot_be_sent_on_is_left_out(value: bytes) -> None:
+    assert controls.read([(b"traceparent", value), (b"tracestate", b"a=b")], max_timeout=600).trace == {
+        "tracestate": "a=b"
+    }

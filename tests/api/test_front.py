@@ -85,12 +85,12 @@ async def test_errors_have_one_form(running: Running) -> None:
             assert reply.error["message"].endswith((".", "?"))
 
 
-class Explosion(Exception):
+class UnthoughtOfError(Exception):
     """An error nobody has thought of."""
 
 
 def _explode(*_: object, **__: object) -> Any:
-    raise Explosion(EXPLOSIVE)
+    raise UnthoughtOfError(EXPLOSIVE)
 
 
 @pytest.mark.anyio
@@ -113,7 +113,7 @@ async def test_row_i12_an_unhandled_error_is_told_without_its_text(
         assert (row.outcome.value, row.status, row.code) == ("error", 500, "internal_error")
         assert running.hall.metrics.in_flight == 0
         [said] = [line for line in log() if line["event"] == "unexpected_error"]
-        assert (said["request_id"], said["error"], said["level"]) == ("boom", "Explosion", "error")
+        assert (said["request_id"], said["error"], said["level"]) == ("boom", "UnthoughtOfError", "error")
         assert "test_front.py" in said["trace"]
         assert EXPLOSIVE not in json.dumps(log())
 
@@ -129,7 +129,7 @@ async def test_row_i12_an_unhandled_error_in_the_middle_of_a_stream_breaks_it_of
         async for payload in real(self):
             yield payload
             if self.answer is not None and b"content" in payload:
-                raise Explosion(EXPLOSIVE)
+                raise UnthoughtOfError(EXPLOSIVE)
 
     async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
         monkeypatch.setattr(Walk, "payloads", some)

@@ -54,7 +54,7 @@ def read(headers: Headers, *, max_timeout: float) -> Controls:
         timeout=_timeout(found.get(TIMEOUT), max_timeout),
         strict=bool(_flag(found.get(STRICT), "invalid_header")),
         client_seconds=_client_seconds(found),
-        trace={name.decode(): found[name].decode("latin-1") for name in TRACE if name in found},
+        trace={name.decode(): text for name in TRACE if (text := _trace(found.get(name)))},
     )
 
 
@@ -73,6 +73,12 @@ def _nonce(value: bytes | None) -> str | None:
     if not 1 <= len(text) <= 128 or not (text.isascii() and text.isprintable()):
         raise Problem("invalid_nonce")
     return text
+
+
+def _trace(value: bytes | None) -> str:
+    """What can go on to a provider. W3C asks to ignore what is malformed, so nothing is refused here."""
+    text = (value or b"").decode("latin-1")
+    return text if text.isascii() and text.isprintable() else ""
 
 
 def _timeout(value: bytes | None, highest: float) -> float | None:
