@@ -170,7 +170,7 @@ class Detail:
     kind: str = "value_error"
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)
     """Something a caller is told. ``code`` names a row of ``CODES``; anything else is a programming error."""
 
     def __init__(
