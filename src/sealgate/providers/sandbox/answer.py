@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sealgate.providers.sandbox import prose, tokens
-from sealgate.providers.sandbox.chance import Chance
+from sealgate.providers.sandbox.chance import Chance, digest
 from sealgate.providers.sandbox.hints import read_hints
 from sealgate.providers.sandbox.logprobs import token_logprob
 from sealgate.providers.sandbox.request import Ask
@@ -46,7 +46,9 @@ class Choice:
 
 def choices(ask: Ask, kind: str) -> list[Choice]:
     """The choices of an answer by a model of that kind (a name of the table in `models`). Raises `RefusedError`."""
-    seeded = Chance(ask.talk.fingerprint).fork(ask.seed)
+    # A seed may be of any size; what does not fit the generator's 64 bits is hashed into them.
+    seed = ask.seed if -(1 << 62) < ask.seed < 1 << 62 else digest(str(ask.seed).encode())
+    seeded = Chance(ask.talk.fingerprint).fork(seed)
     start = Chance(seeded.bits(), seeded.budget)
     return [_choice(ask, kind, index, start.fork(index)) for index in range(ask.n)]
 
