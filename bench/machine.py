@@ -89,6 +89,12 @@ def process_ns(pid: int) -> int:
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
+def thread_seconds(pid: int) -> list[float]:
+    """CPU seconds of a process's living threads, the main thread first (/proc/PID/task/TID/schedstat)."""
+    tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
+    return [int((task / "schedstat").read_text().split()[0]) / 1e9 for task in tasks]
+
+
 class Memory(NamedTuple):
     """Megabytes (10^6 bytes) of a process tree: resident, and with shared pages divided by their users."""
 

@@ -38,8 +38,8 @@ class Size:
     total_seconds: float
 
 
-FULL = Size(8, 4000, 6, 128, 4, 2.0, 2, 2, 3, seconds=22, total_seconds=240)
-QUICK = Size(3, 1500, 2, 64, 1, 1.5, 1, 1, 1, seconds=3, total_seconds=40)
+FULL = Size(20, 1500, 10, 64, 12, 0.7, 1, 4, 3, seconds=22, total_seconds=240)
+QUICK = Size(6, 600, 2, 64, 3, 0.5, 1, 1, 1, seconds=3, total_seconds=40)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,14 @@ class Bench:
         """The canned upstream in front: what the harness itself costs."""
         return (replace(self.floor, name="direct", target=self.stage.canned), *self.subjects)
 
-    async def rounds(self, load: Load, count: int, subjects: Sequence[Subject] | None = None) -> Rounds:
-        return await rounds(self.stage, subjects or self.subjects, load, count=count, seconds=self.size.seconds)
+    async def pairs(self, load: Load, count: int) -> Rounds:
+        """For what is compared with the floor."""
+        return await rounds(self.stage, self.subjects, load, count=count, seconds=self.size.seconds)
+
+    async def singles(self, load: Load, count: int) -> Rounds:
+        """For what the clock on the wall measures."""
+        everyone = self.with_direct
+        return await rounds(self.stage, everyone, load, count=count, seconds=self.size.seconds, paired=False)
 
 
 def whole_load(count: int, prompt_bytes: int | None = None, connections: int = CONNECTIONS) -> Load:
@@ -98,7 +104,7 @@ async def warm(bench: Bench) -> None:
 async def measure_whole(bench: Bench) -> Figures:
     """CPU microseconds per whole answer, 64 connections that always wait for one."""
     count = bench.size.whole_count
-    taken = await bench.rounds(whole_load(count), bench.size.whole_rounds)
+    taken = await bench.pairs(whole_load(count), bench.size.whole_rounds)
     found = {name: _cost(samples, count, 1e6, "cpu_us") for name, samples in taken.samples.items()}
     for name, samples in taken.samples.items():
         found[name]["per_second"] = round(statistics.median(count / one.wall for one in samples))
@@ -109,7 +115,7 @@ async def measure_stream(bench: Bench) -> Figures:
     """CPU milliseconds per stream of 202 events 5 ms apart, 64 at a time."""
     count = bench.size.stream_count
     load = stream_load(bench, at_once=CONNECTIONS, count=count, spread_seconds=0.05)
-    taken = await bench.rounds(load, bench.size.stream_rounds)
+    taken = await bench.pairs(load, bench.size.stream_rounds)
     found = {name: _cost(samples, count, 1e3, "cpu_ms") for name, samples in taken.samples.items()}
     return {"rounds": taken.taken, "subjects": _with_ratios(bench, found)}
 
@@ -140,7 +146,7 @@ async def measure_latency(bench: Bench) -> Figures:
     def load(subject: Subject, window: Window) -> Awaitable[list[int]]:
         return paced(subject.target, body, connections=CONNECTIONS, rate=rate, count=count, seed=1, window=window)
 
-    taken = await bench.rounds(load, bench.size.latency_rounds, bench.with_direct)
+    taken = await bench.singles(load, bench.size.latency_rounds)
     found = {name: _latency(samples) for name, samples in taken.samples.items()}
     for subject in bench.subjects:
         mine = found[subject.name]
@@ -171,13 +177,13 @@ def _circumstances(samples: Sequence[Sample]) -> Figures:
 async def measure_delay(bench: Bench) -> Figures:
     """Milliseconds from the upstream's write of an event to the caller's read: one stream, and half the core busy."""
     single = stream_load(bench, at_once=1, count=bench.size.single_streams, spread_seconds=0)
-    alone = await bench.rounds(single, bench.size.delay_rounds, bench.with_direct)
+    alone = await bench.singles(single, bench.size.delay_rounds)
     each = await _seconds_each(
         bench, stream_load(bench, at_once=CONNECTIONS, count=CONNECTIONS, spread_seconds=0.05), CONNECTIONS
     )
     at_once = max(1, min(256, round(HALF_LOAD * shape.STREAM_SECONDS / each)))
-    busy = stream_load(bench, at_once=at_once, count=3 * at_once, spread_seconds=shape.STREAM_SECONDS)
-    loaded = await bench.rounds(busy, bench.size.delay_rounds, bench.with_direct)
+    busy = stream_load(bench, at_once=at_once, count=2 * at_once, spread_seconds=0.2)
+    loaded = await bench.singles(busy, bench.size.delay_rounds)
     return {"one": _delay_part(1, alone), "half": _delay_part(at_once, loaded)}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.loadgen import streams, whole
+from bench.machine import thread_seconds
 from bench.measures import CONNECTIONS
 from bench.shape import request_body
 from bench.subjects import Stage, Subject, start_sealgate
@@ -32,11 +33,16 @@ async def _one(stage: Stage, folder: Path, name: str, load: Callable[[Stage, Sub
     gateway = await start_sealgate(stage, launcher=(str(Path(__file__).with_name("sampled.py")), str(file)))
     await whole(gateway.target, request_body(), connections=CONNECTIONS, count=WARM)
     os.kill(gateway.child.pid, signal.SIGUSR1)
+    before = thread_seconds(gateway.child.pid)
     await load(stage, gateway)
+    spent = [now - then for now, then in zip(thread_seconds(gateway.child.pid), before, strict=False)]
     gateway.child.end(10)
     if not file.exists():
         raise RuntimeError(f"the profiled gateway left no profile:\n{gateway.child.tail()}")
-    return f"\n{name} (stacks in {file})\n{table(file.read_text())}"
+    threads = ", ".join(f"{seconds:.2f}" for seconds in spent)
+    return (
+        f"\n{name} (stacks in {file})\nCPU seconds by thread, the main one first: {threads}\n{table(file.read_text())}"
+    )
 
 
 async def _whole(_: Stage, gateway: Subject) -> None:

@@ -84,32 +84,40 @@ async def sample(stage: Stage, subject: Subject, load: Load, limit: float) -> Sa
 
 @dataclass(frozen=True)
 class Rounds:
-    """Samples by subject, those of one round at the same place; and how many rounds there were in all."""
+    """The samples that count, by subject, and how many rounds there were in all."""
 
     samples: dict[str, list[Sample]]
     taken: int
 
 
-async def rounds(stage: Stage, subjects: Sequence[Subject], load: Load, *, count: int, seconds: float) -> Rounds:
+async def rounds(
+    stage: Stage, subjects: Sequence[Subject], load: Load, *, count: int, seconds: float, paired: bool = True
+) -> Rounds:
     """A B A B …, until ``count`` rounds were calm, at most twice as many, and no new one (but two) after ``seconds``.
 
     A round is calm if others had at most `CALM` of either core in all its parts. Only calm rounds count; where there
-    is none, all do, and the figures say how disturbed they are.
+    is none, all do, and the figures say how disturbed they are. Not ``paired``, for what is not compared round by
+    round, each part of a round counts or not by itself.
     """
     taken: list[dict[str, Sample]] = []
     begun = time.monotonic()
     while not _enough(taken, count) and (len(taken) < min(2, count) or time.monotonic() - begun < seconds):
         taken.append({one.name: await sample(stage, one, load, limit=max(10.0, seconds)) for one in subjects})
-    used = [one for one in taken if _is_calm(one)] or taken
-    return Rounds({subject.name: [one[subject.name] for one in used] for subject in subjects}, len(taken))
+    calm = [one for one in taken if all(map(_is_calm, one.values()))] or taken
+    used = {subject.name: [one[subject.name] for one in (calm if paired else taken)] for subject in subjects}
+    return Rounds(used if paired else {name: _calm(samples) for name, samples in used.items()}, len(taken))
 
 
 def _enough(taken: Sequence[dict[str, Sample]], count: int) -> bool:
-    return sum(map(_is_calm, taken)) >= count or len(taken) >= 2 * count
+    return len(taken) >= 2 * count or sum(all(map(_is_calm, one.values())) for one in taken) >= count
 
 
-def _is_calm(one: dict[str, Sample]) -> bool:
-    return all(part.others <= CALM for part in one.values())
+def _calm(samples: list[Sample]) -> list[Sample]:
+    return [one for one in samples if _is_calm(one)] or samples
+
+
+def _is_calm(one: Sample) -> bool:
+    return one.others <= CALM
 
 
 def percentile(values: Sequence[float], share: float) -> float:
