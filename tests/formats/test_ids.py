@@ -27,7 +27,7 @@ def test_ids_differ_and_sort_by_time() -> None:
         "",
         "x",
         str(uuid.UUID(int=0)),
-        str(uuid.uuid4()),
+        "9b2e4c1a-5d3f-4e8a-8b7c-1f2e3d4c5b6a",
         "01977ed9-7492-7b70-0347-955764f97b3d",
         "01977ed974927b708347955764f97b3",
     ],
