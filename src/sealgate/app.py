@@ -44,11 +44,11 @@ class Gateway:
         hall = self.hall
         try:
             settings = await with_discovered(load())
-            fresh = catalog.build(settings)
+            fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
         except ConfigError as error:
             hall.log.error("reload_refused", error=str(error))
             return
-        hall.settings, hall.catalog, hall.upstreams = settings, fresh, Upstreams(settings.providers)
+        hall.settings, hall.catalog, hall.upstreams = settings, fresh, upstreams
         hall.log.info("reloaded", models=len(fresh.models))
 
     async def aclose(self) -> None:
@@ -62,7 +62,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     """Raises `ConfigError`; then nothing is left open."""
     log, access = logs.configure(settings.telemetry.level, settings.telemetry.format)
     settings = await with_discovered(settings)
-    fresh = catalog.build(settings)
+    fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
     storage = open_storage(settings.database_url)
     try:
         keys = KeyStore(storage, await load_pepper(storage, settings.data_dir, settings.auth.pepper))
@@ -73,7 +73,7 @@ async def open_gateway(settings: Settings) -> Gateway:
         raise
     metrics = Metrics()
     metrics.watch_ledger(lambda: storage.pending, lambda: storage.lost_appends)
-    hall = Hall(settings, fresh, Upstreams(settings.providers), storage, metrics, log, access)
+    hall = Hall(settings, fresh, upstreams, storage, metrics, log, access)
     if settings.auth.issuers:
         log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
     return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key)

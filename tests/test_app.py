@@ -1,0 +1,270 @@
+"""The roof: how a gateway is opened, closed and given a new configuration (rows H5, I4, I5, I6)."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import uvicorn
+from tests.gateway import PEPPER, Running, Serve, model, provider, settings
+
+from sealgate import app
+from sealgate.app import Application, open_gateway
+from sealgate.config import Auth, Issuer, Provider, Secret, Settings
+from sealgate.errors import ConfigError, StorageError
+from sealgate.telemetry import logs
+from sealgate.testing import RawClient, Received, ScriptedUpstream, Step, WaitFor, answer
+
+Log = Callable[[], list[dict[str, Any]]]
+NOWHERE = provider("http://127.0.0.1:9/v1")
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    out = io.BytesIO()
+    monkeypatch.setattr(logs, "configure", partial(logs.configure, out=out))
+    return lambda: [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("sealgate")}
+
+
+class Lifespan:
+    """An ASGI server that does nothing but the lifespan."""
+
+    def __init__(self, application: Application) -> None:
+        self.said: list[Any] = []
+        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Any] = asyncio.Queue()
+        self.task = asyncio.create_task(application({"type": "lifespan"}, self._inbox.get, self._outbox.put))
+
+    async def say(self, word: str) -> Any:
+        await self._inbox.put({"type": word})
+        answer = asyncio.create_task(self._outbox.get())
+        await asyncio.wait([answer, self.task], return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        assert answer.done(), self.task.exception()
+        return answer.result()
+
+
+@pytest.mark.anyio
+async def test_the_lifespan_opens_the_gateway_and_closes_it(tmp_path: Path) -> None:
+    application = Application(settings(tmp_path, {"acme": NOWHERE}))
+    assert application.gateway is None
+    lifespan = Lifespan(application)
+    assert await lifespan.say("lifespan.startup") == {"type": "lifespan.startup.complete"}
+    gateway: Any = application.gateway
+    assert gateway is not None
+    assert "sealgate-writer" in threads()
+    assert await lifespan.say("lifespan.shutdown") == {"type": "lifespan.shutdown.complete"}
+    await lifespan.task
+    with pytest.raises(StorageError, match="closed"):
+        await gateway.hall.storage.read(lambda _: None)
+    assert threads() == set()
+
+
+BROKEN: dict[str, Callable[[Path], Settings]] = {
+    "a provider kind there is not": lambda folder: settings(folder, {"acme": Provider(kind="acme")}),
+    "a certificate there is not": lambda folder: settings(
+        folder, {"acme": Provider(kind="openai", base_url="https://x.example", ca_file=str(folder / "none.pem"))}
+    ),
+    "a pepper too short": lambda folder: settings(folder, {"acme": NOWHERE}, auth=Auth(pepper=Secret("short"))),
+    "a folder that cannot be": lambda folder: settings(folder / "file" / "x", {"acme": NOWHERE}),
+    "a database that is none": lambda folder: settings(folder / "damaged", {"acme": NOWHERE}),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", BROKEN)
+async def test_what_cannot_be_opened_is_said_and_nothing_is_left_open(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "sealgate.db").write_bytes(b"this is no database" * 500)
+    lifespan = Lifespan(Application(BROKEN[name](tmp_path)))
+    failed = await lifespan.say("lifespan.startup")
+    assert failed["type"] == "lifespan.startup.failed"
+    with pytest.raises(ConfigError) as caught:
+        await lifespan.task
+    assert failed["message"] == str(caught.value)
+    assert threads() == set()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "keys-poll"]
+
+
+@pytest.mark.anyio
+async def test_row_h5_a_damaged_database_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "sealgate.db"
+    file.write_bytes(b"this is no database" * 500)
+    with pytest.raises(ConfigError):
+        await open_gateway(settings(tmp_path, {"acme": NOWHERE}))
+    assert file.read_bytes() == b"this is no database" * 500
+
+
+@pytest.mark.anyio
+async def test_the_first_start_makes_a_key_and_no_other_does(tmp_path: Path) -> None:
+    made = settings(tmp_path, {"acme": NOWHERE})
+    first = await open_gateway(made)
+    key = first.first_key
+    assert key is not None
+    assert (await first.keys.find(key.key.encode())).is_admin
+    await first.aclose()
+    second = await open_gateway(made)
+    assert second.first_key is None
+    assert (await second.keys.find(key.key.encode())).is_admin
+    await second.aclose()
+
+
+@pytest.mark.anyio
+async def test_without_authentication_no_key_is_made(tmp_path: Path) -> None:
+    gateway = await open_gateway(settings(tmp_path, {}, auth=Auth(required=False)))
+    assert gateway.first_key is None
+    await gateway.aclose()
+
+
+@pytest.mark.anyio
+async def test_issuers_are_not_used_and_the_start_says_so(tmp_path: Path, log: Log) -> None:
+    issuers = {"corp": Issuer(issuer="https://idp.example", audience=("sealgate",))}
+    gateway = await open_gateway(settings(tmp_path, {}, auth=Auth(pepper=Secret(PEPPER), issuers=issuers)))
+    await gateway.aclose()
+    assert [line["event"] for line in log() if line["level"] == "warning"] == ["issuers_not_used"]
+
+
+def test_every_path_belongs_to_one_endpoint(serve: Serve) -> None:
+    async def main() -> None:
+        async with serve({"acme": NOWHERE}) as running:
+            table = running.gateway.front._routes.table
+            paths = [(route.method, path) for route in table for path in route.paths]
+            assert len(set(paths)) == len(paths)
+            assert {route.access for route in table} <= {"public", "optional", "key", "admin"}
+
+    asyncio.run(main())
+
+
+# Reload
+
+
+async def reload(running: Running, change: Callable[[Settings], Settings]) -> None:
+    """As SIGHUP does, with a configuration that has changed like this."""
+    await running.gateway.reload(lambda: change(running.hall.settings))
+
+
+@pytest.mark.anyio
+async def test_a_reload_takes_the_new_configuration(serve: Serve, log: Log) -> None:
+    async with ScriptedUpstream() as first, ScriptedUpstream() as second, serve({"acme": first}) as running:
+        assert (await running.chat(model="new")).status == 404
+
+        def change(old: Settings) -> Settings:
+            providers = {"acme": provider(second, api_key="rotated")}
+            return msgspec.structs.replace(old, providers=providers, models={"new": model("acme")})
+
+        await reload(running, change)
+        assert (await running.chat(model="new")).status == 200
+        assert (await running.chat(model="m")).status == 404
+        assert second.requests[0].headers["authorization"] == "Bearer rotated"
+        assert [each["id"] for each in (await running.get("/v1/models")).json["data"]] == ["new", "global/acme/new"]
+        await asyncio.sleep(0.12)  # longer than a line is held back
+        assert [line["models"] for line in log() if line["event"] == "reloaded"] == [1]
+
+
+@pytest.mark.anyio
+async def test_rows_i5_and_i6_a_request_finishes_with_what_it_began_with(serve: Serve) -> None:
+    go = asyncio.Event()
+
+    def held(received: Received) -> Iterator[Step]:
+        for number, step in enumerate(answer()(received)):
+            if number == 3:
+                yield WaitFor(go)
+            yield step
+
+    async with (
+        ScriptedUpstream(default=held) as first,
+        ScriptedUpstream() as second,
+        serve({"acme": first, "backup": second}) as running,
+        running.client() as client,
+    ):
+        await running.begin(client, stream=True)
+        response = await client.response()
+        assert await response.next_event() is not None
+        await reload(running, lambda old: msgspec.structs.replace(old, models={"other": model("backup")}))
+        assert (await running.chat(model="m")).status == 404
+        go.set()
+        assert [event.data async for event in response.events()][-1] == "[DONE]"
+        assert (await running.rows(2))[0].routed_model == "global/acme/m"
+
+
+def _without_provider(old: Settings) -> Settings:
+    return msgspec.structs.replace(old, providers={"acme": Provider(kind="acme")})
+
+
+def _without_certificate(old: Settings) -> Settings:
+    row = Provider(kind="openai", base_url="https://x.example/v1", client_cert="none.pem")
+    return msgspec.structs.replace(old, providers={**old.providers, "secure": row})
+
+
+def _with_two_of_a_name(old: Settings) -> Settings:
+    models = {"a": model("acme", aliases=("x",)), "b": model("acme", aliases=("x",))}
+    return msgspec.structs.replace(old, models=models)
+
+
+def _that_is_no_toml(_: Settings) -> Settings:
+    raise ConfigError("sealgate.toml is not valid TOML: line 3")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("bad", [_without_provider, _without_certificate, _with_two_of_a_name, _that_is_no_toml])
+async def test_row_i4_a_bad_configuration_changes_nothing_and_is_said(
+    serve: Serve, log: Log, bad: Callable[[Settings], Settings]
+) -> None:
+    async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
+        before = running.hall.settings, running.hall.catalog, running.hall.upstreams
+        await reload(running, bad)
+        assert (running.hall.settings, running.hall.catalog, running.hall.upstreams) == before
+        assert (await running.chat()).status == 200
+        [refused] = [line for line in log() if line["level"] == "error"]
+        assert refused["event"] == "reload_refused"
+        assert refused["error"]
+
+
+# Behind another server
+
+
+@pytest.mark.anyio
+async def test_another_asgi_server_can_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``uvicorn --factory sealgate.app:asgi``, with everything from the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "SEALGATE_STORAGE__DATA_DIR": str(tmp_path / "data"),
+        "SEALGATE_AUTH__REQUIRED": "false",
+        "SEALGATE_SERVER__DISCOVER": "false",
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "sealgate.toml").write_text(
+        '[providers.sandbox]\nkind = "sandbox"\n[models.m]\nroutes = [{ provider = "sandbox", model = "m" }]\n'
+    )
+    config = uvicorn.Config(app.asgi, factory=True, port=0, lifespan="on", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve())
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with RawClient("127.0.0.1", port) as client:
+        for stream in (False, True):
+            ask = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+            await client.post("/v1/chat/completions", ask)
+            response = await client.response()
+            body = await response.read()
+            assert response.status == 200
+            assert body.endswith(b"data: [DONE]\n\n") is stream
+        await client.post("/v1/chat/completions", b"{")
+        assert (await client.response()).status == 400
+    server.should_exit = True
+    await serving
+    assert threads() == set()
