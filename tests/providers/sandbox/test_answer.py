@@ -23,9 +23,10 @@ def finish(answer: Any, index: int = 0) -> str:
 
 @pytest.mark.anyio
 async def test_an_answer_says_what_it_is_and_what_it_was_sent(chat: Any) -> None:
-    """The seed's own example."""
+    """The documentation's own example, to the letter: it is the same on every machine."""
     answer = await chat("Hello, how are you?", model="qwen3-4b")
-    assert answer.content.startswith(f'{HONEST} You wrote: "Hello, how are you?"')
+    filler = "A travelling tuner sorts eleven chairs after supper."
+    assert answer.content == f'{HONEST} You wrote: "Hello, how are you?" {filler}'
     assert finish(answer) == "stop"
     assert answer.json["model"] == "qwen3-4b"
 
