@@ -12,6 +12,8 @@ from sealgate.errors import Problem
 from sealgate.providers.base import Json
 
 PARAM = "tensorzero::extra_body"
+MAX_STEPS = 32
+"""A pointer makes what is missing on its way, so its length is a depth."""
 
 
 def apply(patches: list[Json], body: Json) -> Json:
@@ -21,7 +23,9 @@ def apply(patches: list[Json], body: Json) -> Json:
         path = patch.get("pointer")
         if not isinstance(path, str) or not path.startswith("/") or "value" not in patch:
             raise Problem("invalid_extra_body", "Each item needs a 'pointer' such as /a/b and a 'value'.", param=PARAM)
-        first, *rest = (step.replace("~1", "/").replace("~0", "~") for step in path[1:].split("/"))
+        first, *rest = (step.replace("~1", "/").replace("~0", "~") for step in path[1:].split("/", MAX_STEPS))
+        if len(rest) == MAX_STEPS:
+            raise Problem("invalid_extra_body", f"A pointer has at most {MAX_STEPS} steps.", param=PARAM)
         if rest and first not in changed:
             changed[first] = copy.deepcopy(body.get(first, {}))
         if rest:
@@ -39,8 +43,8 @@ def _set(target: Any, steps: list[str], value: Any, path: str) -> None:
         target[last] = value
     elif isinstance(target, list) and last == "-":
         target.append(value)
-    elif isinstance(target, list) and last.isdigit() and int(last) < len(target):
-        target[int(last)] = value
+    elif (index := _index(target, last)) is not None:
+        target[index] = value
     else:
         raise _nowhere(path)
 
@@ -48,10 +52,18 @@ def _set(target: Any, steps: list[str], value: Any, path: str) -> None:
 def _step(target: Any, step: str, path: str) -> Any:
     if isinstance(target, dict):
         return target.setdefault(step, {})
-    if isinstance(target, list) and step.isdigit() and int(step) < len(target):
-        return target[int(step)]
+    if (index := _index(target, step)) is not None:
+        return target[index]
     raise _nowhere(path)
 
 
+def _index(target: Any, step: str) -> int | None:
+    """The place in a list that a step names, if there is one."""
+    if not isinstance(target, list) or not (step.isascii() and step.isdigit() and len(step) < 10):
+        return None
+    return int(step) if int(step) < len(target) else None
+
+
 def _nowhere(path: str) -> Problem:
-    return Problem("invalid_extra_body", f"The pointer {path} leads nowhere.", param=PARAM)
+    shown = path if len(path) <= 100 else path[:100] + "…"
+    return Problem("invalid_extra_body", f"The pointer {shown} leads nowhere.", param=PARAM)
