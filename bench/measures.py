@@ -96,6 +96,16 @@ def stream_load(bench: Bench, *, at_once: int, count: int, spread_seconds: float
     return load
 
 
+def paced_load(rate: float, seconds: float) -> Load:
+    body = shape.request_body()
+    count = max(20, int(rate * seconds))
+
+    def load(subject: Subject, window: Window) -> Awaitable[list[int]]:
+        return paced(subject.target, body, connections=CONNECTIONS, rate=rate, count=count, seed=1, window=window)
+
+    return load
+
+
 async def warm(bench: Bench) -> None:
     for subject in bench.subjects:
         await sample(bench.stage, subject, whole_load(500), limit=30)
@@ -139,13 +149,11 @@ def _with_ratios(bench: Bench, found: Figures) -> Figures:
 
 async def measure_latency(bench: Bench) -> Figures:
     """Milliseconds from due to answered at a rate that takes a fifth of the core; `added`: above the harness alone."""
-    rate = LOW_LOAD / await _seconds_each(bench, whole_load(1000), 1000)
-    count = int(rate * bench.size.latency_seconds)
-    body = shape.request_body()
-
-    def load(subject: Subject, window: Window) -> Awaitable[list[int]]:
-        return paced(subject.target, body, connections=CONNECTIONS, rate=rate, count=count, seed=1, window=window)
-
+    # A request that comes alone costs more than one of many, so the first guess is too high. It is never too low: where
+    # it seems so, others have the core.
+    guess = LOW_LOAD / await _cpu_of(bench, whole_load(1000), 1000)
+    rate = guess * min(1, LOW_LOAD / await _load_of(bench, paced_load(guess, 0.5)))
+    load = paced_load(rate, bench.size.latency_seconds)
     taken = await bench.singles(load, bench.size.latency_rounds)
     found = {name: _latency(samples) for name, samples in taken.samples.items()}
     for subject in bench.subjects:
@@ -178,10 +186,8 @@ async def measure_delay(bench: Bench) -> Figures:
     """Milliseconds from the upstream's write of an event to the caller's read: one stream, and half the core busy."""
     single = stream_load(bench, at_once=1, count=bench.size.single_streams, spread_seconds=0)
     alone = await bench.singles(single, bench.size.delay_rounds)
-    each = await _seconds_each(
-        bench, stream_load(bench, at_once=CONNECTIONS, count=CONNECTIONS, spread_seconds=0.05), CONNECTIONS
-    )
-    at_once = max(1, min(256, round(HALF_LOAD * shape.STREAM_SECONDS / each)))
+    guess = HALF_LOAD * shape.STREAM_SECONDS / await _cpu_of(bench, _some_streams(bench, CONNECTIONS), CONNECTIONS)
+    at_once = _sensible(guess * min(1, HALF_LOAD / await _load_of(bench, _some_streams(bench, _sensible(guess)))))
     busy = stream_load(bench, at_once=at_once, count=2 * at_once, spread_seconds=0.2)
     loaded = await bench.singles(busy, bench.size.delay_rounds)
     return {"one": _delay_part(1, alone), "half": _delay_part(at_once, loaded)}
@@ -211,9 +217,24 @@ def _delay(nanoseconds: Sequence[int]) -> Figures:
     }
 
 
-async def _seconds_each(bench: Bench, load: Load, count: int) -> float:
+def _some_streams(bench: Bench, number: int) -> Load:
+    return stream_load(bench, at_once=number, count=number, spread_seconds=0.05)
+
+
+def _sensible(streams_at_once: float) -> int:
+    """Not more than load and upstream can do on their own core."""
+    return max(1, min(160, round(streams_at_once)))
+
+
+async def _cpu_of(bench: Bench, load: Load, count: int) -> float:
     """CPU seconds that the main program takes for one of ``count``, measured now."""
     return (await sample(bench.stage, bench.main, load, limit=30)).cpu / count
+
+
+async def _load_of(bench: Bench, load: Load) -> float:
+    """Share of its core that the main program takes, measured now."""
+    one = await sample(bench.stage, bench.main, load, limit=30)
+    return one.cpu / one.wall
 
 
 Starter = Callable[[Stage], Awaitable[Subject]]

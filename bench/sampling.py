@@ -22,6 +22,9 @@ CALM = 0.1
 """Share of a core that others may have in a round that counts. Not only latencies suffer: where events have to wait,
 they are read several at a time, which is cheaper, and a stream costs less than it should."""
 
+FEW = 3
+"""Calm rounds without which all rounds count: a median of one or two says less than one of many disturbed rounds."""
+
 
 class Meter(Window):
     """CPU time of a process tree, and what others took of the cores, from the first request to the last answer."""
@@ -96,15 +99,16 @@ async def rounds(
     """A B A B …, until ``count`` rounds were calm, at most twice as many, and no new one (but two) after ``seconds``.
 
     A round is calm if others had at most `CALM` of either core in all its parts. Only calm rounds count; where there
-    is none, all do, and the figures say how disturbed they are. Not ``paired``, for what is not compared round by
-    round, each part of a round counts or not by itself.
+    are fewer than `FEW`, all do, and the figures say how disturbed they are. Not ``paired``, for what is not compared
+    round by round, each part of a round counts or not by itself, and one calm part is enough.
     """
     taken: list[dict[str, Sample]] = []
     begun = time.monotonic()
     while not _enough(taken, count) and (len(taken) < min(2, count) or time.monotonic() - begun < seconds):
         taken.append({one.name: await sample(stage, one, load, limit=max(10.0, seconds)) for one in subjects})
-    calm = [one for one in taken if all(map(_is_calm, one.values()))] or taken
-    used = {subject.name: [one[subject.name] for one in (calm if paired else taken)] for subject in subjects}
+    calm = [one for one in taken if all(map(_is_calm, one.values()))]
+    counted = calm if paired and len(calm) >= min(FEW, count) else taken
+    used = {subject.name: [one[subject.name] for one in counted] for subject in subjects}
     return Rounds(used if paired else {name: _calm(samples) for name, samples in used.items()}, len(taken))
 
 
