@@ -148,8 +148,15 @@ def _function(holder: Json, param: str, kind: str) -> Tool:
     schema = holder.get("parameters")
     if schema is None:
         schema = {"type": "object", "additionalProperties": False}
-    guide = Guide(f"{param}.parameters", lambda: json_writer(schema, also=(_OBJECT,)))
-    return Tool(_name(holder, param), kind, _words(holder), guide.write)
+    where = f"{param}.parameters"
+    if not isinstance(schema, dict):
+        raise RefusedError("'parameters' must be an object.", param=where, code="invalid_type")
+
+    def write(chance: Chance, hints: Hints) -> str:
+        # Read only when the tool is called: of many tools most are not.
+        return Guide(where, lambda: json_writer(schema, also=(_OBJECT,))).write(chance, hints)
+
+    return Tool(_name(holder, param), kind, _words(holder), write)
 
 
 def _name(holder: Json, param: str) -> str:

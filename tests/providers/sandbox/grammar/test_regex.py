@@ -78,7 +78,7 @@ _parts = st.sampled_from(
 _sources = st.lists(_parts, min_size=1, max_size=6).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_sources, st.text("ab\n ", max_size=7))
 def test_matching_agrees_with_python(source: str, text: str) -> None:
     """Full matches, searches, and where the preferred match ends, on random patterns and texts."""

@@ -407,7 +407,7 @@ _TREE = {
     "additionalProperties": False,
 }
 _schemas = st.recursive(_leaves, _larger, max_leaves=8).map(lambda schema: {**schema, "$defs": {"tree": _TREE}})
-_slow = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_slow = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @_slow

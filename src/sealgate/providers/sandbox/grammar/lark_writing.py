@@ -79,6 +79,7 @@ class LarkGrammar:
 
     def _alone(self, leaf: Leaf, text: str, at: int, end: int, budget: Budget) -> bool:
         """Whether no other terminal would take this place from the one that was meant."""
+        budget.spend(len(self.leaves) // 4)
         for other in self.leaves:
             if other == leaf:
                 continue

@@ -7,6 +7,7 @@ names a rule of a grammar, ``Leaf`` and ``Terminal`` are what a lexer cuts off a
 from __future__ import annotations
 
 import string
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -47,11 +48,26 @@ class Chars:
 
     def _holds(self, char: str) -> bool:
         code = ord(char)
-        return any(low <= code <= high for low, high in self.ranges) or any(
+        starts, ends = self._merged
+        place = bisect_right(starts, code) - 1
+        return (place >= 0 and code <= ends[place]) or any(
             (_CATEGORIES[name](char) and not (self.ascii_only and code > 127 and name not in ("any", "line")))
             != negated
             for name, negated in self.categories
         )
+
+    @cached_property
+    def _merged(self) -> tuple[list[int], list[int]]:
+        """Starts and ends of the ranges, sorted and without overlaps, so that a long set costs no more than a short."""
+        starts: list[int] = []
+        ends: list[int] = []
+        for low, high in sorted(self.ranges):
+            if ends and low <= ends[-1] + 1:
+                ends[-1] = max(ends[-1], high)
+            else:
+                starts.append(low)
+                ends.append(high)
+        return starts, ends
 
     @cached_property
     def samples(self) -> str:

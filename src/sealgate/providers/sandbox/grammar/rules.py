@@ -39,34 +39,46 @@ class Grammar:
         if start not in rules:
             raise UnsupportedError(f"the grammar has no rule {start!r}")
         self._depths: dict[str, float] = dict.fromkeys(rules, math.inf)
+        self._known: dict[int, float] = {}
         self._measure()
         if self._depths[start] == math.inf:
             raise UnsupportedError("the grammar has no text of finite size")
 
     def _measure(self) -> None:
-        """Levels of rules that each rule needs at least; each round settles one more level."""
+        """Levels of rules that each rule needs at least; rounds back and forth, until one changes nothing."""
+        names = list(self.rules)
         for _ in range(DEEPEST):
-            settled = {name: self.depth(rule) for name, rule in self.rules.items()}
-            if settled == self._depths:
+            names.reverse()
+            changed = False
+            for name in names:
+                found = self._depth(self.rules[name])
+                changed = changed or found != self._depths[name]
+                self._depths[name] = found
+            if not changed:
                 return
-            self._depths = settled
 
     def depth(self, node: AnyNode) -> float:
-        """How many levels of rules a node needs at least."""
+        """How many levels of rules a node needs at least, worked out once."""
+        known = self._known.get(id(node))
+        if known is None:
+            known = self._known[id(node)] = self._depth(node)
+        return known
+
+    def _depth(self, node: AnyNode) -> float:
         if isinstance(node, Ref):
             return 1 + self._depths[node.name]
         if isinstance(node, Seq):
-            return max((self.depth(item) for item in node.items), default=0)
+            return max((self._depth(item) for item in node.items), default=0)
         if isinstance(node, Alt):
-            return min(self.depth(option) for option in node.options)
+            return min(self._depth(option) for option in node.options)
         if isinstance(node, Rep):
-            return self.depth(node.item) if node.low else 0
+            return self._depth(node.item) if node.low else 0
         return 0
 
     def derive(self, chance: Chance) -> list[Token]:
         """One text of the grammar, in pieces. Raises `UnsupportedError` where it would be too long."""
         derivation = _Derivation(self, chance)
-        derivation.add(Ref(self.start), self._depths[self.start] + 1 + SPARE)
+        derivation.add(self.rules[self.start], self._depths[self.start] + SPARE)
         return derivation.tokens
 
 
@@ -111,6 +123,7 @@ class _Derivation:
             self.size += len(token.text)
 
     def _choose(self, node: Alt, room: float) -> AnyNode:
+        self.chance.budget.spend(len(node.options) // 4)
         depths = [self.grammar.depth(option) for option in node.options]
         least = min(depths)
         room = least if self.size > ENOUGH else max(room, least)

@@ -74,6 +74,7 @@ class Writer:
         return made[:length]
 
     def _one_of(self, node: Alt) -> str:
+        self.chance.budget.spend(len(node.options) // 8)
         option = self.chance.pick(node.options)
         shortest = min(widths(each)[0] for each in node.options)
         self.spare = max(0, self.spare - (widths(option)[0] - shortest))
@@ -92,7 +93,15 @@ class Writer:
 
 
 def widths(node: AnyNode) -> tuple[int, int | None]:
-    """The shortest and the longest text of a node; a back-reference counts as nothing to anything."""
+    """The shortest and the longest text of a node, worked out once; a back-reference is nothing to anything."""
+    known: tuple[int, int | None] | None = node.__dict__.get("_widths")
+    if known is None:
+        known = _measured(node)
+        object.__setattr__(node, "_widths", known)
+    return known
+
+
+def _measured(node: AnyNode) -> tuple[int, int | None]:
     if isinstance(node, Chars):
         return 1, 1
     if isinstance(node, Text):

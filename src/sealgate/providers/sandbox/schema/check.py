@@ -11,12 +11,8 @@ from typing import Any
 
 from sealgate.providers.sandbox.budget import Budget
 from sealgate.providers.sandbox.grammar.regex import compiled
-from sealgate.providers.sandbox.refused import UnsupportedError
 from sealgate.providers.sandbox.schema import formats
 from sealgate.providers.sandbox.schema.shape import Schema, Schemas
-
-MOST_UNIQUE = 1_000
-"""Items of a list whose items must all differ: they are compared pair by pair."""
 
 
 def same(one: Any, other: Any) -> bool:
@@ -129,7 +125,8 @@ def _type(_: Checker, schema: dict[str, Any], value: Any) -> bool:
     return wanted in names if isinstance(wanted, str) else any(name in names for name in wanted)
 
 
-def _enum(_: Checker, schema: dict[str, Any], value: Any) -> bool:
+def _enum(checker: Checker, schema: dict[str, Any], value: Any) -> bool:
+    checker.budget.spend(len(schema["enum"]) // 4)
     return any(same(each, value) for each in schema["enum"])
 
 
@@ -203,11 +200,10 @@ def _items(checker: Checker, schema: dict[str, Any], value: list[Any]) -> bool:
     return all(checker.ok(first[at] if at < len(first) else rest, item) for at, item in enumerate(value))
 
 
-def _unique(_: Checker, schema: dict[str, Any], value: list[Any]) -> bool:
+def _unique(checker: Checker, schema: dict[str, Any], value: list[Any]) -> bool:
     if not schema["uniqueItems"]:
         return True
-    if len(value) > MOST_UNIQUE:
-        raise UnsupportedError(f"a list of more than {MOST_UNIQUE} different items")
+    checker.budget.spend(len(value) ** 2 // 8)
     return not any(same(one, other) for at, one in enumerate(value) for other in value[:at])
 
 

@@ -91,7 +91,8 @@ def _chosen(
         if key not in taken and spare > 0 and _welcome(writer, schemas, key, room) and writer.chance.likely(often):
             taken.add(key)
             spare -= 1
-    return [*(key for key in declared if key in taken), *(key for key in required if key not in declared)]
+    known = set(declared)
+    return [*(key for key in declared if key in taken), *(key for key in required if key not in known)]
 
 
 def _welcome(writer: Writer, schemas: Sequence[dict[str, Any]], key: str, room: int) -> bool:

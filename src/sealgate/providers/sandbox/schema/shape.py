@@ -18,6 +18,7 @@ Schema = bool | dict[str, Any]
 TYPES = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 MAX_SCHEMAS = 20_000
 MAX_DEPTH = 150
+MAX_PATTERNS = 200
 
 _ONE = frozenset(
     {"additionalProperties", "propertyNames", "not", "if", "then", "else", "contains", "additionalItems"}
@@ -79,6 +80,7 @@ class Schemas:
         self.root: Schema = root
         self._anchors: dict[str, Schema] = {}
         self._seen: set[int] = set()
+        self._patterns: set[str] = set()
         self._base = root.get("$id", "") if isinstance(root, dict) and isinstance(root.get("$id"), str) else ""
         self._walk(root, "#")
 
@@ -123,9 +125,10 @@ class Schemas:
             rule = _RULES.get(keyword)
             if rule is not None and not rule[0](value):
                 raise UnsupportedError(f"{where}/{keyword} must be {rule[1]}")
-        if "pattern" in schema:
-            compiled(schema["pattern"])
-        for pattern in schema.get("patternProperties", ()):
+        for pattern in (*([schema["pattern"]] if "pattern" in schema else ()), *schema.get("patternProperties", ())):
+            self._patterns.add(pattern)
+            if len(self._patterns) > MAX_PATTERNS:
+                raise UnsupportedError(f"the schema has more than {MAX_PATTERNS} patterns")
             compiled(pattern)
         if "$anchor" in schema:
             self._anchors["#" + schema["$anchor"]] = schema

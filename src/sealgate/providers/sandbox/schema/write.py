@@ -7,6 +7,7 @@ it, ``anyOf`` and ``oneOf`` add one of their branches; a value is then made from
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,12 +111,13 @@ class Writer:
 
         None instead of the list where the choice made cannot be satisfied.
         """
-        waiting = list(wanted)
+        waiting = deque(wanted)
         plain: list[dict[str, Any]] = []
         seen: set[int] = set()
         choices, risky, dead = 0, False, False
-        while waiting or (waiting := [each for each in depending(plain) if id(each) not in seen]):
-            schema = waiting.pop(0)
+        while waiting or (waiting := deque(each for each in depending(plain) if id(each) not in seen)):
+            schema = waiting.popleft()
+            self.budget.spend(1)
             if isinstance(schema, bool):
                 dead = dead or not schema
                 continue
@@ -132,6 +134,7 @@ class Writer:
                 if word in schema:
                     added = self._branch(schema[word], room, attempt if not choices else None)
                     choices += len(schema[word])
+                    self.budget.spend(len(schema[word]))
                     dead = dead or not added
                     waiting += added
                     if word == "oneOf" and added:
@@ -183,10 +186,12 @@ class Writer:
         return types[0] if len(types) == 1 or self.chance.likely(0.85) else self.chance.pick(types)
 
     def _one_of(self, plain: list[dict[str, Any]], options: Sequence[Json], avoid: Sequence[Json]) -> Json:
-        left = [each for each in options if self.holds(plain, each) and not any(same(each, one) for one in avoid)]
-        if not left:
-            raise DeadEndError
-        return self.chance.pick(left)
+        start = self.chance.below(len(options))
+        for turn in range(len(options)):
+            each = options[(start + turn) % len(options)]
+            if self.holds(plain, each) and not any(same(each, one) for one in avoid):
+                return each
+        raise DeadEndError
 
     def _allowed(self, plain: list[dict[str, Any]], value: Json) -> bool:
         """Whether ``not`` lets a scalar pass; everything else about it was built in."""
