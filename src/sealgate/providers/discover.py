@@ -19,21 +19,39 @@ from sealgate.providers.table import KINDS
 PROBE = Limits(connect=0.3, silence=0.7)
 MAX_LIST = 1024 * 1024
 LOCAL = "local"
+AUTO = "auto"
 
 
 async def discover(settings: config.Settings, client: Client) -> config.Settings:
     """The settings with what was found added; what the operator configured is never changed."""
-    providers: dict[str, config.Provider] = {"sandbox": config.Provider(kind="sandbox", region=LOCAL)}
-    models: dict[str, config.Model] = {"sandbox": _model(("sandbox", "sandbox"))}
+    mine = settings.providers
+    sandbox = config.Provider(kind="sandbox", region=LOCAL)
+    providers: dict[str, config.Provider] = {"sandbox": sandbox}
+    models: dict[str, config.Model] = {}
     for kind, secret in _keys().items():
         providers[kind] = config.Provider(kind=kind, api_key=(secret,))
     found = await asyncio.gather(*(_probe(kind, client) for kind in KINDS.values() if kind.port is not None))
-    for kind_name, names in found:
-        if names:
-            providers[kind_name] = config.Provider(kind=kind_name, region=LOCAL)
-        for name in names:
-            models.setdefault(name, _model((kind_name, name)))
-    return msgspec.structs.replace(settings, providers=providers | settings.providers, models=models | settings.models)
+    for kind, names in (("sandbox", ["sandbox"]), *found):
+        if names and _is_there(kind, mine.get(kind)):
+            providers.setdefault(kind, config.Provider(kind=kind, region=LOCAL))
+            for name in names:
+                models.setdefault(name, _model((kind, name)))
+    taken = {name for model in settings.models.values() for name in model.aliases}
+    regions = {AUTO, *(row.region for row in (*providers.values(), *mine.values()))}
+    free = {name: model for name, model in models.items() if name not in taken and _is_plain(name, regions)}
+    return msgspec.structs.replace(settings, providers=providers | mine, models=free | settings.models)
+
+
+def _is_there(kind: str, mine: config.Provider | None) -> bool:
+    """Whether the provider that the operator calls by this name is the server that was asked."""
+    return mine is None or (mine.kind == kind and mine.base_url in (None, KINDS[kind].base_url))
+
+
+def _is_plain(name: str, regions: set[str]) -> bool:
+    """Whether a server's name for a model can be used as it is: it is no route, and no way of writing one."""
+    if not name or not name.isprintable() or name != name.strip() or "::" in name:
+        return False
+    return name.count("/") < 2 or name.partition("/")[0] not in regions
 
 
 def _keys() -> dict[str, config.Secret]:
