@@ -43,6 +43,8 @@ SATISFIABLE: dict[str, Json] = {
     },
     "a required property that is not declared": {"type": "object", "required": ["a", "b"]},
     "type lists": {"type": ["string", "null"], "minLength": 3},
+    "only one of the types can be": {"type": ["string", "integer"], "minLength": 5, "maxLength": 3},
+    "no type, and numbers cannot be": {"minimum": 5, "maximum": 3},
     "enum of mixed values": {"enum": [1, "a", None, [1], {"k": 1}]},
     "enum narrowed by type": {"enum": [1, "a", None], "type": "string"},
     "const": {"const": {"deep": [1, 2]}},

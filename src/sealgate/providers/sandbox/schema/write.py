@@ -114,7 +114,7 @@ class Writer:
         waiting = deque(wanted)
         plain: list[dict[str, Any]] = []
         seen: set[int] = set()
-        choices, risky, dead = 0, False, False
+        choices, branched, risky, dead = 0, False, False, False
         while waiting or (waiting := deque(each for each in depending(plain) if id(each) not in seen)):
             schema = waiting.popleft()
             self.budget.spend(1)
@@ -127,12 +127,14 @@ class Writer:
             plain.append(schema)
             dead = dead or schema.get("not") in (True, {})
             risky = risky or not _RISKY.isdisjoint(schema)
+            choices += not isinstance(schema.get("type"), str)  # another type may do where one does not
             if "$ref" in schema:
                 waiting.append(self.schemas.resolve(schema["$ref"]))
             waiting += schema.get("allOf", ())
             for word in ("anyOf", "oneOf"):
                 if word in schema:
-                    added = self._branch(schema[word], room, attempt if not choices else None)
+                    added = self._branch(schema[word], room, None if branched else attempt)
+                    branched = True
                     choices += len(schema[word])
                     self.budget.spend(len(schema[word]))
                     dead = dead or not added
