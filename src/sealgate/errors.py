@@ -72,6 +72,7 @@ CODES: dict[str, Code] = _table(
     Code("unsupported_encoding", 415, "Compressed request bodies are not accepted."),
     Code("unsupported_media_type", 415, "This endpoint reads application/json."),
     Code("misdirected_request", 421, "This server does not answer for that host name."),
+    Code("https_required", 426, "This server answers plain HTTP on its own machine only; use https."),
     Code("headers_too_large", 431, "The request headers are larger than 32 KiB or more than 100."),
     # Who is asking: matrix rows B.
     Code("missing_api_key", 401, "No API key was sent. Use the header 'Authorization: Bearer <key>'."),
@@ -234,6 +235,7 @@ class Failure(enum.Enum):
     UNPROCESSABLE = "upstream_unprocessable"
     REQUEST_TOO_LARGE = "upstream_request_too_large"
     UNSUPPORTED = "unsupported_schema"
+    MEDIA = "invalid_media"
     TRUNCATED = "upstream_stream_truncated"
     RESET = "upstream_stream_reset"
     STALLED = "upstream_stream_timeout"
@@ -245,7 +247,7 @@ class Failure(enum.Enum):
         return self in _FINAL
 
 
-_FINAL = frozenset({Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE, Failure.UNSUPPORTED})
+_FINAL = frozenset({Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE, Failure.UNSUPPORTED, Failure.MEDIA})
 
 
 @dataclass(slots=True)

@@ -48,6 +48,7 @@ _TELLING = {
     Failure.UNPROCESSABLE,
     Failure.REQUEST_TOO_LARGE,
     Failure.UNSUPPORTED,
+    Failure.MEDIA,
     Failure.MODEL_GONE,
     Failure.CONTEXT_LENGTH,
 }
