@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import Account
 
 
@@ -19,6 +20,8 @@ class AzureHost:
         if account.api_version is None:
             return f"{root}/openai/v1/chat/completions"
         deployment = quote(account.deployment or model, safe="")
+        if deployment in (".", ".."):
+            raise UpstreamError(Failure.MODEL_GONE, "A deployment's name is not only dots.")
         version = quote(account.api_version, safe="")
         return f"{root}/openai/deployments/{deployment}/chat/completions?api-version={version}"
 

@@ -169,7 +169,7 @@ def _words(error: Any) -> tuple[str, str, str | None]:
     if not isinstance(error, dict):
         return "", "", None
     message = error.get("message") or error.get("detail") or error.get("error")
-    if isinstance(message, dict | list):
+    if message and isinstance(message, dict | list):
         message = _encode(message).decode()
     code = next((value for key in ("code", "type") if isinstance(value := error.get(key), str) and value), "")
     if isinstance(error.get("type"), str) and error["type"] in QUOTA_CODES:
