@@ -62,6 +62,9 @@ PLACES: dict[str, tuple[Behaviour, bool, bool]] = {
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+)
 @pytest.mark.parametrize("leave", WAYS)
 @pytest.mark.parametrize("place", PLACES)
 async def test_rows_g1_to_g4_when_the_caller_leaves_the_upstream_is_let_go_within_a_second(
