@@ -73,6 +73,12 @@ def test_everything_is_optional() -> None:
         ('[providers.a]\nkind="openai"\napi_key="path::/nowhere/key"', "cannot be read"),
         ('[providers.a]\nkind="openai"\napi_key=""', "write none where there is no key"),
         ('[providers."a/b"]\nkind="openai"', "providers"),
+        ('[server]\ntls_cert="cert.pem"', "server: tls_cert and tls_key go together"),
+        ('[server]\ntrusted_proxies=["10.0.0.1/8"]', "server: trusted_proxies: 10.0.0.1/8 has host bits set"),
+        (
+            '[server]\ncors_origins=["https://app.example/"]',
+            "server: cors_origins: 'https://app.example/' is not an origin",
+        ),
         ('[server]\nhost="0.0.0.0"\n[auth]\nrequired=false', "allowed only on a loopback address"),
     ],
 )

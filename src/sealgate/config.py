@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from sealgate.errors import ConfigError
+from sealgate.formats import addresses
 
 DEFAULT_FILE = "sealgate.toml"
 PREFIX = "SEALGATE_"
@@ -63,6 +64,22 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     hosts: Annotated[
         tuple[str, ...], Meta(description="Host names this server answers for; empty means any (row A9).")
     ] = ()
+    tls_cert: Annotated[
+        str | None,
+        Meta(description="PEM file of the certificate and its chain; unset: plain HTTP. SIGHUP reads it again."),
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="PEM file of the certificate's key, without a passphrase.")] = None
+    require_https: Annotated[bool, Meta(description="Answer 426 to plain HTTP from elsewhere than this machine.")] = (
+        False
+    )
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(description='Origins whose web pages may call (CORS), as https://app.example; "*" means any.'),
+    ] = ()
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body, in bytes.")] = 32 * 1024 * 1024
     max_connections: Annotated[int, Meta(ge=1, description="Open connections before new ones get 503.")] = 4096
     usage_on_finish_chunk: Annotated[
@@ -76,6 +93,16 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
             "Unset: only where no provider is configured."
         ),
     ] = None
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together, and only one of them is set")
+        for key, check in (("trusted_proxies", addresses.network), ("cors_origins", addresses.origin)):
+            for value in getattr(self, key):
+                try:
+                    check(value)
+                except ValueError as error:
+                    raise ValueError(f"{key}: {error}") from None
 
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True):

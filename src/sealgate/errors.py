@@ -247,7 +247,9 @@ class Failure(enum.Enum):
         return self in _FINAL
 
 
-_FINAL = frozenset({Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE, Failure.UNSUPPORTED, Failure.MEDIA})
+_FINAL = frozenset(
+    {Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE, Failure.UNSUPPORTED, Failure.MEDIA}
+)
 
 
 @dataclass(slots=True)

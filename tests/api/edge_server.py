@@ -17,6 +17,8 @@ from typing import Any, Self
 import uvloop
 
 from sealgate.api.edge import EdgeLimits, server_config
+from sealgate.api.edge_peers import NOBODY, Peers
+from sealgate.api.edge_tls import Certificate
 from sealgate.api.server import EdgeServer, Hooks
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -189,7 +191,8 @@ class Served:
         loop: str = "uvloop",
         hosts: frozenset[str] | None = None,
         drain_seconds: float = 0.05,
-        certfile: str | None = None,
+        certificate: Certificate | None = None,
+        peers: Peers = NOBODY,
         application: Application | None = None,
     ) -> None:
         self.app = application or Application()
@@ -197,7 +200,8 @@ class Served:
         self.heard: list[str] = []
         self.port = 0
         self.error: BaseException | None = None
-        self._certfile = certfile
+        self.certificate = certificate
+        self._peers = peers
         self._ready = threading.Event()
         self._loop_factory = LOOPS[loop]
         self._loop: asyncio.AbstractEventLoop
@@ -212,7 +216,8 @@ class Served:
             limits,
             hosts=hosts,
             on_refusal=lambda code, peer: self.refusals.append(code),
-            certfile=self._certfile,
+            peers=self._peers,
+            tls=self.certificate,
         )
         hooks = Hooks(on_listening=self._listening, on_drain=lambda: self.heard.append("drain"))
 

@@ -15,6 +15,7 @@ import pytest
 from tests.api.edge_server import Caller, Served, get, post, until
 
 from sealgate.api.edge import EdgeLimits
+from sealgate.api.edge_tls import Certificate
 
 QUICK = EdgeLimits(
     header_seconds=0.15,
@@ -433,7 +434,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def secure(loop: str, certificate: str) -> Iterator[Served]:
-    with Served(PATIENT, loop=loop, certfile=certificate) as served:
+    with Served(PATIENT, loop=loop, certificate=Certificate(certificate, certificate)) as served:
         yield served
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ JSON = b"application/json"
 CONNECTION = "sealgate.connection"
 """The ASGI extension under which `sealgate.api.edge` says what became of the connection."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_LAST = {408: b"close", 413: b"close", 426: b"upgrade, close"}
+"""Statuses after which a connection ends, and its ``Connection`` header (of an upgrade: RFC 9110, 7.8)."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -32,11 +34,14 @@ class ClientGoneError(Exception):
 
 
 class Call:
-    """A request being answered. ``fields`` collects what the access log says of it besides the obvious."""
+    """A request being answered.
+
+    ``fields`` collects what the access log says of it besides the obvious, ``extra`` are headers of every answer to it.
+    """
 
     __slots__ = (
-        "caller", "fields", "headers", "id", "path_value", "receive", "request_id", "route", "scope", "send", "started",
-        "started_us", "status",
+        "caller", "extra", "fields", "headers", "id", "path_value", "receive", "request_id", "route", "scope", "send",
+        "started", "started_us", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,6 +57,7 @@ class Call:
         self.route = ""
         self.path_value = ""
         self.caller: Caller | None = None
+        self.extra: Iterable[tuple[bytes, bytes]] = ()
         self.fields: dict[str, Any] = {}
 
     def _given_id(self) -> str | None:
@@ -112,6 +118,7 @@ class Call:
         self.status = status
         headers.append((b"x-request-id", self.request_id.encode("ascii")))
         headers.append((b"x-process-time", b"%.6f" % self.seconds))
+        headers += self.extra
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def respond(
@@ -133,8 +140,8 @@ class Call:
         self.fields["code"] = problem.code.name
         body = problems.envelope(problem, with_detail=bool(problem.details) and problem.status == 422)
         headers = problems.headers(problem, body)
-        if problem.status in (408, 413):
-            headers.append((b"connection", b"close"))
+        if problem.status in _LAST:
+            headers.append((b"connection", _LAST[problem.status]))
         await self.start(problem.status, headers)
         await self.send({"type": "http.response.body", "body": body})
 

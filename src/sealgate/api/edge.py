@@ -20,7 +20,9 @@ import uvicorn
 from sealgate.api.edge_connection import ANSWER, BODY, CROWDED, HEAD, IDLE, NEVER, EdgeConnection, OnRefusal, Shared
 from sealgate.api.edge_cycle import UNREAD_BYTES, App, Connection, Cycle
 from sealgate.api.edge_head import Head, HeadReader
+from sealgate.api.edge_peers import NOBODY, Peers
 from sealgate.api.edge_rules import ChunkFraming, EdgeLimits, RefusedError, head_code, parser_code
+from sealgate.api.edge_tls import Certificate
 
 __all__ = ["Connection", "EdgeLimits", "EdgeProtocol", "edge_protocol", "server_config"]
 
@@ -169,13 +171,17 @@ class EdgeProtocol(EdgeConnection):
 
     def _scope(self, head: Head) -> dict[str, Any]:
         target = head.target
+        client: Any = self.client
+        scheme: Any = self.scheme
+        if self._proxied:
+            client, scheme = self.shared.peers.origin(client, scheme, head.headers)
         return {
             "type": "http",
             "asgi": _ASGI,
             "http_version": "1.0" if target.old else "1.1",
             "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
+            "client": client,
+            "scheme": scheme,
             "method": target.method,
             "root_path": "",
             "path": target.path,
@@ -233,14 +239,18 @@ class EdgeProtocol(EdgeConnection):
 
 
 def edge_protocol(
-    limits: EdgeLimits, hosts: frozenset[str] | None = None, on_refusal: OnRefusal | None = None
+    limits: EdgeLimits,
+    hosts: frozenset[str] | None = None,
+    on_refusal: OnRefusal | None = None,
+    peers: Peers = NOBODY,
 ) -> type[EdgeProtocol]:
     """The protocol for one server, to be given to `uvicorn.Config` as ``http``.
 
-    ``hosts`` are the names served (see `HeadReader`). ``on_refusal`` hears the code and the peer of each request and
-    connection that the edge turned away: `request_timeout` also where nothing was said to the caller.
+    ``hosts`` are the names served (see `HeadReader`), ``peers`` the proxies that are believed. ``on_refusal`` hears the
+    code and the peer of each request and connection that the edge turned away: `request_timeout` also where nothing was
+    said to the caller.
     """
-    shared = Shared(limits, HeadReader(limits, hosts))
+    shared = Shared(limits, HeadReader(limits, hosts), peers)
     if on_refusal is not None:
         shared.on_refusal = on_refusal
     return type("EdgeProtocol", (EdgeProtocol,), {"shared": shared})
@@ -254,16 +264,16 @@ def server_config(
     *,
     hosts: frozenset[str] | None = None,
     on_refusal: OnRefusal | None = None,
-    certfile: str | None = None,
-    keyfile: str | None = None,
+    peers: Peers = NOBODY,
+    tls: Certificate | None = None,
 ) -> uvicorn.Config:
-    """Uvicorn's settings for the edge. Forwarded headers are not believed (A21): the peer is who connected."""
+    """Uvicorn's settings for the edge. Uvicorn itself believes no forwarded headers: ``peers`` judges them."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="auto",
-        http=edge_protocol(limits, hosts, on_refusal),
+        http=edge_protocol(limits, hosts, on_refusal, peers),
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -273,6 +283,5 @@ def server_config(
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=None,
-        ssl_certfile=certfile,
-        ssl_keyfile=keyfile,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
     )

@@ -29,6 +29,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sealgate.api.edge_cycle import Connection, Cycle
 from sealgate.api.edge_head import HeadReader
+from sealgate.api.edge_peers import Peers
 from sealgate.api.edge_rules import EdgeLimits, refusal, render
 
 NEVER = math.inf
@@ -65,6 +66,7 @@ class Shared:
 
     limits: EdgeLimits
     heads: HeadReader
+    peers: Peers
     on_refusal: OnRefusal = _unheard
     overflow: set[EdgeConnection] = field(default_factory=set)
     defaults: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -80,6 +82,7 @@ class EdgeConnection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.limits = self.shared.limits
         self.connection = Connection()
+        self._proxied = False
         self._state: State = IDLE
         self._active: Cycle | None = None
         self._head = bytearray()
@@ -97,6 +100,7 @@ class EdgeConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._context = contextvars.copy_context()
+        self._proxied = self.shared.peers.trusts(self.client)
         transport.set_write_buffer_limits(high=self.limits.write_buffer_bytes)
         _tune(transport, self.limits)
         seconds = self.limits.header_seconds
@@ -179,7 +183,8 @@ class EdgeConnection(HttpToolsProtocol):
         """Close when everything written is on its way; a caller that does not take it is cut."""
         self._state = CLOSING
         self._deadline = NEVER
-        self.transport.close()
+        if not self.transport.is_closing():  # asyncio's TLS transport is of no use any more after a second close
+            self.transport.close()
         if self._stall_at == NEVER and self.transport.get_write_buffer_size() > 0:
             self._watch_output()
 

@@ -210,12 +210,14 @@ class Cycle:
         length: int | None = None
         lines = [_STATUS_LINE[status], self.carrier.default_lines()]
         count = lines[1].count(b"\n") + 2
+        closing = b"close"
         for name, value in headers:
             name = name.lower()
             if name == b"content-length":
                 length = int(value)
             elif name == b"connection":
-                self.keep_alive = self.keep_alive and b"close" not in value.lower()
+                if b"close" in value.lower():
+                    self.keep_alive, closing = False, value
                 continue
             elif name == b"transfer-encoding":
                 continue
@@ -229,7 +231,7 @@ class Cycle:
         if self.more_body and not self._worth_discarding():
             self.keep_alive = False
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
+            lines += (b"connection: ", closing, b"\r\n")
             count += 1
         lines.append(b"\r\n")
         head = b"".join(lines)

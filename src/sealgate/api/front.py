@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sealgate.api.call import Call, ClientGoneError, Receive, Scope, Send
+from sealgate.api.entrance import entrance
 from sealgate.api.routes import Routes
 from sealgate.errors import Problem
 from sealgate.relay.hall import Hall
@@ -20,6 +21,7 @@ class Front:
     def __init__(self, hall: Hall, routes: Routes) -> None:
         self._hall = hall
         self._routes = routes
+        self._find = entrance(hall.settings.server, routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -29,7 +31,7 @@ class Front:
         metrics = self._hall.metrics
         metrics.in_flight += 1
         try:
-            await self._routes.find(call)(call)
+            await self._find(call)(call)
         except Problem as problem:
             await self._tell(call, problem)
         except ClientGoneError:

@@ -39,6 +39,8 @@ def headers(problem: Problem, body: bytes) -> Headers:
         found.append((b"x-should-retry", b"true" if problem.code.should_retry else b"false"))
     if problem.status == 401:
         found.append((b"www-authenticate", b"Bearer"))
+    if problem.status == 426:
+        found.append((b"upgrade", b"TLS/1.2, HTTP/1.1"))  # RFC 9110, 15.5.22, in the form of RFC 2817, 4.2
     if isinstance(problem, MethodProblem):
         found.append((b"allow", problem.allowed.encode()))
     return found

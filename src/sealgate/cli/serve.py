@@ -14,7 +14,9 @@ import typer
 from sealgate import config
 from sealgate.api import server
 from sealgate.api.edge import server_config
+from sealgate.api.edge_peers import Peers
 from sealgate.api.edge_rules import EdgeLimits
+from sealgate.api.edge_tls import Certificate
 from sealgate.app import Application, Gateway
 from sealgate.cli.refuse import refuse
 from sealgate.config import Settings
@@ -42,13 +44,14 @@ def serve(
 
 def _run(settings: Settings, load: Callable[[], Settings]) -> None:
     application = Application(settings)
+    certificate = _certificate(settings.server)
     reloads: set[asyncio.Task[None]] = set()
 
     # A signal may come before the gateway is open; then there is nothing to drain or to reload.
 
     def listening(addresses: list[tuple[str, int]]) -> None:
         if application.gateway is not None:
-            _announce(application.gateway, addresses[0])
+            _announce(application.gateway, addresses[0], "http" if certificate is None else "https")
 
     def drain() -> None:
         if application.gateway is not None:
@@ -56,6 +59,8 @@ def _run(settings: Settings, load: Callable[[], Settings]) -> None:
 
     def reload() -> None:
         if application.gateway is not None:
+            if certificate is not None:
+                _renew(certificate, application.gateway)
             task = asyncio.get_running_loop().create_task(application.gateway.reload(load))
             reloads.add(task)
             task.add_done_callback(reloads.discard)
@@ -68,8 +73,23 @@ def _run(settings: Settings, load: Callable[[], Settings]) -> None:
         settings.server.port,
         _limits(settings),
         hosts=frozenset(host.lower() for host in hosts) or None,
+        peers=Peers(settings.server.trusted_proxies),
+        tls=certificate,
     )
     server.run(served, drain_seconds=settings.timeouts.drain, hooks=hooks)
+
+
+def _certificate(server: config.Server) -> Certificate | None:
+    if server.tls_cert is None or server.tls_key is None:
+        return None
+    return Certificate(server.tls_cert, server.tls_key)
+
+
+def _renew(certificate: Certificate, gateway: Gateway) -> None:
+    try:
+        certificate.renew()
+    except ConfigError as error:
+        gateway.hall.log.error("reload_refused", error=str(error))
 
 
 def _limits(settings: Settings) -> EdgeLimits:
@@ -83,10 +103,10 @@ def _limits(settings: Settings) -> EdgeLimits:
     )
 
 
-def _announce(gateway: Gateway, address: tuple[str, int]) -> None:
+def _announce(gateway: Gateway, address: tuple[str, int], scheme: str) -> None:
     """What a person needs now. The key appears only in the start that made it."""
     host, port = address
-    url = gateway.hall.settings.server.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = gateway.hall.settings.server.public_url or f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     catalog = gateway.hall.catalog
     names = sorted(catalog.models)
     gateway.hall.log.info("listening", address=f"{host}:{port}", models=len(names))
