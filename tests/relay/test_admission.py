@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 import time
+from contextlib import AsyncExitStack, closing
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
-from tests.gateway import UPSTREAM_KEY, Running, Serve
+from tests.gateway import UPSTREAM_KEY, Running, Serve, read_reply
 
 from sealgate.limits.ledger import Outcome
 from sealgate.relay.hall import Hall
-from sealgate.testing import Behaviour, answer, cut_after, error, html, quota, redirect
+from sealgate.testing import Behaviour, answer, cut_after, error, html, quota, redirect, stall_after
 
 
 @pytest.mark.anyio
@@ -187,6 +189,31 @@ async def test_where_a_failure_cannot_be_recorded_either_the_caller_hears_of_the
         await gateway.hall.storage.aclose()
         reply = await gateway.chat(**fields)
     assert (reply.code, reply.done) == (code, False)
+
+
+# The end of the house
+
+
+@pytest.mark.anyio
+async def test_row_i1_a_stream_that_the_drain_cuts_is_one_row_and_the_caller_is_told(serve: Serve) -> None:
+    async with AsyncExitStack() as stack:
+        async with serve({"acme": stall_after(3)}, drain=0.05) as gateway:
+            client = await stack.enter_async_context(gateway.client())
+            await gateway.begin(client, stream=True)
+            response = await client.response()
+            for _ in range(3):
+                await response.next_event()
+            url = gateway.hall.settings.database_url
+        reply = await read_reply(response)
+    assert (reply.code, reply.done, reply.complete) == ("gateway_shutting_down", False, True)
+    [row] = rows_on_disk(url)
+    assert (row["outcome"], row["routed_model"], row["usage_source"]) == ("truncated", "global/acme/m", "estimated")
+
+
+def rows_on_disk(url: str) -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute("SELECT * FROM ledger")]
 
 
 # What the operator sees
