@@ -6,6 +6,7 @@ ELSEWHERE = {
     "house": "rules about the repository itself",
     "clients": "official SDKs against a whole gateway",
     "matrix": "rows of the fault matrix against a whole gateway",
+    "proxies": "nginx and HAProxy before the gateway, as the documentation configures them",
 }
 """Test folders that stand for no single module, and what they hold instead."""
 
