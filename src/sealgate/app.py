@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sealgate import config
 from sealgate.api import chat, health, models, reference
@@ -34,6 +35,11 @@ class Gateway:
     hall: Hall
     keys: KeyStore
     first_key: CreatedKey | None
+    flush: Callable[[], None]
+    """Writes what waits in the log."""
+    retired: list[Upstreams] = field(default_factory=list)
+    """Of earlier configurations: running requests may still use them."""
+    reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def drain(self) -> None:
         """From now on readiness is false."""
@@ -42,25 +48,29 @@ class Gateway:
     async def reload(self, load: Callable[[], Settings]) -> None:
         """Take a new configuration, or keep the old one and say why (row I4)."""
         hall = self.hall
-        try:
-            settings = await with_discovered(load())
-            fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
-        except ConfigError as error:
-            hall.log.error("reload_refused", error=str(error))
-            return
-        hall.settings, hall.catalog, hall.upstreams = settings, fresh, upstreams
-        hall.log.info("reloaded", models=len(fresh.models))
+        async with self.reloading:
+            try:
+                settings = await with_discovered(load())
+                fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
+            except ConfigError as error:
+                hall.log.error("reload_refused", error=str(error))
+                return
+            self.retired.append(hall.upstreams)
+            hall.settings, hall.catalog, hall.upstreams = settings, fresh, upstreams
+            hall.log.info("reloaded", models=len(fresh.models))
 
     async def aclose(self) -> None:
         """Close everything; the storage last, because it writes what is still queued."""
-        await self.hall.upstreams.aclose()
+        for upstreams in (*self.retired, self.hall.upstreams):
+            await upstreams.aclose()
         await self.keys.aclose()
         await self.hall.storage.aclose()
+        self.flush()
 
 
 async def open_gateway(settings: Settings) -> Gateway:
     """Raises `ConfigError`; then nothing is left open."""
-    log, access = logs.configure(settings.telemetry.level, settings.telemetry.format)
+    log, access, flush = logs.configure(settings.telemetry.level, settings.telemetry.format)
     settings = await with_discovered(settings)
     fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
     storage = open_storage(settings.database_url)
@@ -76,7 +86,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     hall = Hall(settings, fresh, upstreams, storage, metrics, log, access)
     if settings.auth.issuers:
         log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
-    return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key)
+    return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key, flush)
 
 
 def routes(hall: Hall, keys: KeyStore) -> Routes:
@@ -99,7 +109,7 @@ async def with_discovered(settings: Settings) -> Settings:
 class Application:
     """The gateway as an ASGI application, opened and closed by its lifespan.
 
-    ``gateway`` is there between the two. The lifespan raises `ConfigError` where the gateway cannot be opened.
+    ``gateway`` is there between the two. The lifespan raises what kept the gateway from opening.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -116,7 +126,7 @@ class Application:
         await receive()
         try:
             self.gateway = await open_gateway(self._settings)
-        except ConfigError as error:
+        except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
         await send({"type": "lifespan.startup.complete"})

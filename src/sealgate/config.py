@@ -177,9 +177,7 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[Name | None, Meta(description="Middle part of its routes, where two tables share one.")] = None
     region: Annotated[Name, Meta(description="First part of its routes.")] = "global"
     base_url: Annotated[str | None, Meta(description="Root of its API, where it is not the kind's own.")] = None
-    api_key: Annotated[
-        tuple[Secret, ...], Meta(description="env::NAME, path::FILE, none, the key itself, or a list of them.")
-    ] = ()
+    api_key: Annotated[tuple[Secret, ...], Meta(description="env::NAME, path::FILE, none, or the key itself.")] = ()
     proxy: Annotated[str | None, Meta(description="HTTP proxy to reach it through.")] = None
     ca_file: Annotated[str | None, Meta(description="PEM file of the authorities to trust for it.")] = None
     client_cert: Annotated[str | None, Meta(description="PEM file with certificate and key to show to it.")] = None
@@ -210,7 +208,7 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True):
 
     provider: Annotated[str, Meta(description="Name of a table under [providers].")]
     model: Annotated[str, Meta(min_length=1, description="The provider's own name of the model.")]
-    weight: Annotated[float, Meta(ge=0, description="Share under the policy `weighted`.")] = 1
+    weight: Annotated[float, Meta(ge=0, description="Read, without effect in this version: routes go in order.")] = 1
     input_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million prompt tokens.")] = None
     output_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million completion tokens.")] = None
     currency: Annotated[str, Meta(description="Currency of the prices.")] = "USD"
@@ -285,7 +283,7 @@ def load(
 
 def environment_secrets(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, Secret]:
     """Those of ``names`` that are set in the environment: how provider keys are found without configuration."""
-    return {name: Secret(environ[name]) for name in names if environ.get(name)}
+    return {name: Secret(environ[name].strip()) for name in names if environ.get(name, "").strip()}
 
 
 def _find(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -317,7 +315,8 @@ def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
         if table not in tables or key not in _hints(tables[table]):
             known = [f"{PREFIX}{t}__{k}".upper() for t in tables for k in _hints(tables[t])]
             raise ConfigError(f"the environment variable {variable} sets nothing{_nearest(variable, known)}")
-        raw.setdefault(table, {})[key] = _from_text(value, _hints(tables[table])[key], variable)
+        if isinstance(raw.setdefault(table, {}), dict):
+            raw[table][key] = _from_text(value, _hints(tables[table])[key], variable)
 
 
 def _from_text(value: str, hint: Any, variable: str) -> Any:
@@ -332,7 +331,8 @@ def _from_text(value: str, hint: Any, variable: str) -> Any:
     try:
         return msgspec.to_builtins(msgspec.convert(value, hint, strict=False))
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{variable}: {_plain(error)}") from None
+        name = variable.removeprefix(PREFIX).lower().replace("__", ".")
+        raise ConfigError(f"{name}: {str(error).replace('`', '')} (from {variable} or the command line)") from None
 
 
 def _refuse_unknown(value: Any, hint: Any, path: tuple[str, ...]) -> None:
@@ -376,7 +376,7 @@ def _secrets(value: Any, where: str, environ: Mapping[str, str]) -> Iterator[Sec
         if found and scheme == "env":
             if not environ.get(rest):
                 raise ConfigError(f"{where} names the environment variable {rest}, which is not set")
-            yield Secret(environ[rest])
+            yield Secret(environ[rest].strip())
         elif found and scheme == "path":
             yield Secret(_secret_file(Path(rest), where))
         elif not item:

@@ -78,6 +78,7 @@ CODES: dict[str, Code] = _table(
     Code("missing_api_key", 401, "No API key was sent. Use the header 'Authorization: Bearer <key>'."),
     Code("invalid_api_key", 401, "The API key is not valid."),
     Code("admin_key_required", 403, "This call needs an administrator's key."),
+    Code("cross_site_request", 403, "Without keys, requests from web pages of other sites are refused."),
     Code("model_not_allowed", 403, "This API key may not use that model."),
     Code("not_found", 404, "There is no such object."),
     Code("auth_unavailable", 503, "API keys cannot be checked at the moment.", retry_after=1),

@@ -240,7 +240,9 @@ def test_an_episode_id_is_echoed_in_canonical_form_or_made() -> None:
     assert ask().episode_id != ask().episode_id
 
 
-@pytest.mark.parametrize("episode", ["x", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "7fffffff-ffff-7000-8000-000000000000"])
+@pytest.mark.parametrize(
+    "episode", ["x", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "7fffffff-ffff-7000-8000-000000000000"]
+)
 def test_an_episode_id_of_another_version_or_the_future_is_refused(episode: str) -> None:
     assert problem(body(episode_id=episode)).code.name == "invalid_episode_id"
 

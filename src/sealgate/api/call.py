@@ -83,6 +83,15 @@ class Call:
         connection = self.scope.get("extensions", {}).get(CONNECTION)
         return connection is not None and bool(connection.shutting_down) and not connection.lost
 
+    def ending(self) -> str | None:
+        """Why this request is being cancelled, where the server tells; None where the caller just left."""
+        connection = self.scope.get("extensions", {}).get(CONNECTION)
+        if connection is None:
+            return None
+        if connection.lost:
+            return "client_stalled" if connection.lost_how == "client_stalled" else None
+        return "gateway_shutting_down" if connection.shutting_down else None
+
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -67,6 +68,9 @@ class Chat:
         settings = hall.settings
         controls = control_headers.read(call.headers, max_timeout=settings.timeouts.max_total)
         in_api = call.route.startswith("/api/")
+        if b"dry_run" in call.scope["query_string"]:
+            # Running it for real would be the one thing that was not asked for.
+            raise Problem("invalid_parameter", "This version has no dry run.", param="dry_run")
         require_json(call, lenient=in_api)
         body = await call.body(settings.server.max_body_bytes)
         ask = _read(body, settings.server.default_model, controls, in_api=in_api)
@@ -83,10 +87,8 @@ class Chat:
             episode_id=ask.episode_id,
             end_user=ask.typed.user,
         )
-        seconds = min(
-            controls.timeout or settings.timeouts.total, controls.client_seconds or settings.timeouts.max_total
-        )
-        exchange = Exchange(hall, caller, ask, entry, started=call.started, seconds=seconds)
+        seconds = min(controls.timeout or settings.timeouts.total, controls.client_seconds or math.inf)
+        exchange = Exchange(hall, caller, ask, entry, started=call.started, seconds=seconds, ending=call.ending)
         try:
             await (self._stream if ask.prompt.stream else self._whole)(call, exchange)
         finally:

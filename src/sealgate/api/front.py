@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from sealgate.api.call import Call, ClientGoneError, Receive, Scope, Send
+from sealgate.api.call import CONNECTION, Call, ClientGoneError, Receive, Scope, Send
+from sealgate.api.departure import watched
 from sealgate.api.entrance import entrance
 from sealgate.api.routes import Routes
 from sealgate.errors import Problem
@@ -25,6 +26,8 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if CONNECTION not in (scope.get("extensions") or ()):
+                receive = watched(scope, receive)
             await self._answer(Call(scope, receive, send))
 
     async def _answer(self, call: Call) -> None:
@@ -41,7 +44,8 @@ class Front:
                 await self._tell(call, Problem("gateway_shutting_down"))
             elif not call.client_left:
                 raise
-            call.status = call.status or CLIENT_LEFT
+            if call.client_left:
+                call.status = CLIENT_LEFT
         except Exception as error:
             self._hall.log.error(
                 "unexpected_error", request_id=call.request_id, error=type(error).__name__, trace=logs.where(error)

@@ -6,6 +6,7 @@ from sealgate.api.call import Call
 from sealgate.auth.caller import ANONYMOUS, Caller
 from sealgate.auth.credential import parse_authorization
 from sealgate.auth.keys import KeyStore
+from sealgate.config import is_loopback
 from sealgate.errors import Problem
 
 
@@ -19,6 +20,7 @@ class Guard:
     async def caller(self, call: Call) -> Caller:
         """Raises `Problem` with 401 or 503."""
         if not self._required:
+            _require_own_machine(call)
             call.caller = ANONYMOUS
             return ANONYMOUS
         credential = parse_authorization(call.headers)
@@ -37,3 +39,16 @@ class Guard:
         if not caller.is_admin:
             raise Problem("admin_key_required")
         return caller
+
+
+def _require_own_machine(call: Call) -> None:
+    """Without keys, what a web page could reach is refused: a rebound host name, a request from another site."""
+    client = call.scope.get("client")
+    if client is not None and not is_loopback(client[0]):
+        raise Problem("missing_api_key", "This server answers without a key on its own machine only.")
+    host = (call.header(b"host") or b"localhost").decode("latin-1").lower()
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    if not is_loopback(name.strip("[]")):
+        raise Problem("misdirected_request")
+    if (call.header(b"sec-fetch-site") or b"none") not in (b"none", b"same-origin"):
+        raise Problem("cross_site_request")

@@ -13,7 +13,7 @@ from sealgate.api.shapes import ModelEntry, ModelList
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.providers.base import Json
-from sealgate.relay.catalog import Model, Route
+from sealgate.relay.catalog import Model, Route, fold
 from sealgate.relay.hall import Hall
 
 FILTERS = (
@@ -53,12 +53,14 @@ class Models:
     async def one(self, call: Call) -> None:
         caller = await self._caller(call)
         filters = _Filters(call)
+        catalog = self._hall.catalog
+        named = catalog.names.get(call.path_value) or catalog.folded.get(fold(call.path_value))
         for model in self._visible(caller):
+            if model is named:
+                return await call.json(self._bare(model, filters))
             for item in self._items(model, filters):
                 if item["id"] == call.path_value:
                     return await call.json(item)
-            if call.path_value in model.aliases:
-                return await call.json(self._bare(model, filters))
         raise Problem("model_not_found", param="model")
 
     async def _caller(self, call: Call) -> Caller | None:

@@ -14,11 +14,14 @@ from sealgate import config
 from sealgate.errors import UpstreamError
 from sealgate.outward.client import Client, Limits, Request
 from sealgate.providers.base import Kind
+from sealgate.providers.openai import UNREADABLE
 from sealgate.providers.table import KINDS
 
 PROBE = Limits(connect=0.3, silence=0.7)
 MAX_LIST = 1024 * 1024
 LOCAL = "local"
+OWN_MARK = f"{LOCAL}/sandbox/sandbox"
+"""A route that only a gateway lists."""
 AUTO = "auto"
 
 
@@ -69,9 +72,11 @@ async def _probe(kind: Kind, client: Client) -> tuple[str, list[str]]:
     try:
         body = await _get(client, request)
         answer: Any = msgspec.json.decode(body)
-        return kind.name, [str(item["id"]) for item in answer["data"]]
-    except (UpstreamError, msgspec.DecodeError, KeyError, TypeError):
+        names = [str(item["id"]) for item in answer["data"]]
+    except (UpstreamError, *UNREADABLE, KeyError, TypeError):
         return kind.name, []
+    # A gateway on that port, maybe this very one, is no model server.
+    return kind.name, [] if OWN_MARK in names else names
 
 
 async def _get(client: Client, request: Request) -> bytes:

@@ -15,6 +15,8 @@ from sealgate.formats import sse
 from sealgate.providers.base import Account, Json, Kind, Prompt
 from sealgate.providers.params import adjust
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises for bytes that are no JSON."""
 MAX_ANSWER = 64 * 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
@@ -103,9 +105,11 @@ class StreamReader:
     def _chunk(self, event: sse.Event) -> Json:
         try:
             chunk = _decode(event.data)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             raise UpstreamError(Failure.BAD_STREAM, "an event is not a JSON object") from None
-        if "choices" not in chunk or event.name == b"error" or chunk.get("error"):
+        if event.name == b"error":
+            raise _error(chunk.get("error") or chunk)
+        if "choices" not in chunk or chunk.get("error"):
             _raise_if_error(chunk)
         return chunk
 
@@ -130,7 +134,7 @@ class WholeReader:
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         try:
             answer = _decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
         _raise_if_error(answer)
         choices = answer.get("choices")
@@ -153,7 +157,7 @@ def _error_of(body: bytes) -> Any:
     """The error in a body of any of the known shapes, or None."""
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return None
     if isinstance(found, list) and found:
         found = found[0]
@@ -217,15 +221,17 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _raise_if_error(answer: Json) -> None:
     """Raise for the error shapes that come with a 200: OpenAI's, OpenRouter's, and vLLM's older flat one."""
-    error = answer.get("error")
-    if not error:
-        if answer.get("object") != "error" and answer.get("type") != "error":
-            return
-        error = answer
+    if error := answer.get("error"):
+        raise _error(error)
+    if answer.get("object") == "error" or answer.get("type") == "error":
+        raise _error(answer)
+
+
+def _error(error: Any) -> UpstreamError:
     text, code, param = _words(error)
     given = error.get("code") if isinstance(error, dict) else None
     status = given if isinstance(given, int) and 400 <= given < 600 else None
-    raise UpstreamError(_class_of(status or 500, code), text, status=status, param=param)
+    return UpstreamError(_class_of(status or 500, code), text, status=status, param=param)
 
 
 WIRE = OpenAIWire()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from sealgate.errors import Failure, Problem, StorageError
+from sealgate.errors import CODES, Failure, Problem, StorageError
 from sealgate.limits.ledger import Entry, Outcome, row
 from sealgate.relay.hall import Hall
 from sealgate.relay.walk import Outcome as Attempted
@@ -22,13 +23,18 @@ OURS_TO_MEND = {Failure.CREDENTIAL, Failure.QUOTA, Failure.MODEL_GONE, Failure.T
 
 
 class Admission:
-    """``async with Admission(...) as admission``: `settle` before the terminal bytes; leaving settles what was not."""
+    """``async with Admission(...) as admission``: `settle` before the terminal bytes; leaving settles what was not.
 
-    def __init__(self, hall: Hall, entry: Entry, started: float) -> None:
+    ``started`` is monotonic seconds. ``ending`` says why a cancelled request ends: ``client_stalled``,
+    ``gateway_shutting_down``, or None where the caller just left.
+    """
+
+    def __init__(self, hall: Hall, entry: Entry, started: float, ending: Callable[[], str | None]) -> None:
         self.entry = entry
         self.walk: Walk | None = None
         self._hall = hall
         self._started = started
+        self._ending = ending
         self._settled = False
 
     async def __aenter__(self) -> Self:
@@ -37,12 +43,14 @@ class Admission:
     async def settle(self) -> None:
         """Record a whole answer and wait for the commit. Raises `Problem` where it cannot be recorded (row F18)."""
         self._settled = True
-        values = self._close(Outcome.OK, 200, None)
         try:
-            await self._hall.storage.append(ledger, values)
+            await self._hall.storage.append(ledger, self._close(Outcome.OK, 200, None))
         except StorageError as error:
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(error))
+            self.entry.outcome, self.entry.status = Outcome.ERROR, CODES["storage_unavailable"].status
             raise Problem("storage_unavailable") from error
+        finally:
+            self._measure()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
@@ -52,18 +60,30 @@ class Admission:
         self._settled = True
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # Nobody waits for this answer any more, so nothing may be awaited for it either.
-            outcome = Outcome.TRUNCATED if self._hall.draining else Outcome.CLIENT_DISCONNECTED
-            self._hall.storage.append_nowait(ledger, self._close(outcome, 499, None))
+            self._hall.storage.append_nowait(ledger, self._close(*self._cut_off()))
+            self._measure()
             return
         if isinstance(error, Problem):
             values = self._close(self._outcome(), error.status, error.code.name)
         else:
             values = self._close(Outcome.ERROR, 500, "internal_error")
+        self._measure()
+        if self.entry.outcome is Outcome.DENIED:
+            # Nothing was done for the caller, so the refusal need not wait for its row.
+            self._hall.storage.append_nowait(ledger, values)
+            return
         try:
             await self._hall.storage.append(ledger, values)
         except StorageError as lost:
             # The caller is told of the first error; the operator of both.
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(lost))
+
+    def _cut_off(self) -> tuple[Outcome, int, str | None]:
+        """How a request ended whose task was cancelled: its caller is gone, or the server ends."""
+        how = self._ending()
+        if how == "gateway_shutting_down":
+            return Outcome.TRUNCATED, CODES[how].status, how
+        return Outcome.CLIENT_DISCONNECTED, 499, how
 
     def _outcome(self) -> Outcome:
         """How a request that ended in a `Problem` counts."""
@@ -74,19 +94,19 @@ class Admission:
         return Outcome.UPSTREAM_FAILED if self.walk.outcomes else Outcome.DENIED
 
     def _close(self, outcome: Outcome, status: int, code: str | None) -> dict[str, object]:
-        """Fill in the end of the row and measure it."""
+        """Fill in the end of the row."""
         entry, seconds = self.entry, time.monotonic() - self._started
         entry.outcome, entry.status, entry.code = outcome, status, code
         entry.duration_us = int(seconds * 1e6)
         if self.walk is not None:
             _describe(entry, self.walk, self._started)
-        self._measure(seconds)
         return row(entry)
 
-    def _measure(self, seconds: float) -> None:
+    def _measure(self) -> None:
         entry, metrics, walk = self.entry, self._hall.metrics, self.walk
+        seconds = entry.duration_us / 1e6
         operation = OPERATIONS[entry.endpoint]
-        provider, model = entry.provider or "", entry.routed_model or ""
+        provider, model = entry.provider or "", self._model_label()
         metrics.inference(operation, provider, model, entry.outcome.value, seconds)
         if walk is None:
             return
@@ -97,6 +117,13 @@ class Admission:
         if walk.answer is not None and entry.first_content_us is not None:
             metrics.first_content(operation, provider, model, entry.first_content_us / 1e6)
             metrics.tokens(operation, provider, model, entry.prompt_tokens or 0, entry.completion_tokens or 0)
+
+    def _model_label(self) -> str:
+        """The route for metrics; a name from outside the catalog makes no series of its own."""
+        route = self.walk.route if self.walk is not None else None
+        if route is None:
+            return ""
+        return route.id if route.key in self._hall.catalog.models else f"{route.provider}::*"
 
     def _complain(self, attempt: Attempted) -> None:
         self._hall.log.error(

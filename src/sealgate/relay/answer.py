@@ -7,44 +7,18 @@ only in how it is rendered; deciding whether it is complete is the same.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
-from sealgate.formats import ids
 from sealgate.providers.base import Json
+from sealgate.relay import finish, tool_calls
 from sealgate.relay import usage as usages
 from sealgate.relay.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
 
-FINISH_REASONS = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "content_filter": "content_filter",
-    "function_call": "function_call",
-    "eos": "stop",
-    "eos_token": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "model_length": "length",
-    "max_tokens": "length",
-}
-BROKEN_REASONS = frozenset(
-    {
-        "error",
-        "network_error",
-        "abort",
-        "insufficient_system_resource",
-        "malformed_function_call",
-        "malformed_model_output",
-        "malformed_tool_use",
-    }
-)
-"""Values of ``finish_reason``, in lower case, that mean the upstream failed although it answered 200."""
 PASSED_ON = ("system_fingerprint", "service_tier")
 
 
@@ -66,7 +40,6 @@ class Answer:
         self.expected = choices
         self.has_content = False
         self.reported: Usage | None = None
-        self.finish_reason: str | None = None
         self.characters = 0
         self._request_bytes = request_bytes
         self._passed: Json = {}
@@ -95,15 +68,6 @@ class Answer:
             if upstream.get(name) is not None:
                 self._passed[name] = upstream[name]
 
-    def _finish(self, value: Any, *, called: bool) -> str:
-        """The public finish reason; a reason that means failure raises."""
-        reason = str(value)
-        if reason.lower() in BROKEN_REASONS:
-            raise UpstreamError(Failure.SERVER_ERROR, f"the answer ended with {reason.lower()}")
-        found = FINISH_REASONS.get(reason) or FINISH_REASONS.get(reason.lower()) or "stop"
-        self.finish_reason = "tool_calls" if called and found == "stop" else found
-        return self.finish_reason
-
     def _require_substance(self) -> None:
         if not self.has_content and self.reported is None:
             raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no content and no usage")
@@ -116,7 +80,10 @@ class WholeAnswer(Answer):
 
     def take(self, upstream: Json) -> list[bytes]:
         self._note(upstream)
-        choices = [self._choice(index, choice) for index, choice in enumerate(upstream["choices"])]
+        try:
+            choices = [self._choice(index, choice) for index, choice in enumerate(upstream["choices"])]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UpstreamError(Failure.BAD_RESPONSE, "the answer has an unknown shape") from error
         if not choices:
             raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no choices")
         self._require_substance()
@@ -155,7 +122,7 @@ class WholeAnswer(Answer):
             "index": index if isinstance(index, int) else position,
             "message": message,
             "logprobs": choice.get("logprobs"),
-            "finish_reason": self._finish(choice.get("finish_reason") or "stop", called=bool(calls)),
+            "finish_reason": finish.reason(choice.get("finish_reason") or "stop", called=bool(calls)),
         }
 
     def _weigh(self, message: Json) -> None:
@@ -177,7 +144,7 @@ class StreamedAnswer(Answer):
         self._held: list[tuple[int, str]] = []
         self._begun: set[int] = set()
         self._closed: set[int] = set()
-        self._calls: dict[int, ToolCalls] = {}
+        self._calls: dict[int, tool_calls.ToolCalls] = {}
         self._prepare()
 
     def _prepare(self) -> None:
@@ -207,7 +174,7 @@ class StreamedAnswer(Answer):
             try:
                 for choice in choices:
                     self._choice(choice, ready)
-            except (AttributeError, TypeError) as error:
+            except (AttributeError, KeyError, TypeError) as error:
                 raise UpstreamError(Failure.BAD_STREAM, "a chunk has an unknown shape") from error
         return ready
 
@@ -231,10 +198,12 @@ class StreamedAnswer(Answer):
             self.has_content = True
             self._begin(index, ready)
             ready.append(self._chunk(index, _encode(delta), choice.get("logprobs")))
-        reason = choice.get("finish_reason")
-        if reason:
+        elif choice.get("logprobs") and index in self._begun:
+            ready.append(self._chunk(index, b"{}", choice["logprobs"]))
+        said = choice.get("finish_reason")
+        if said:
             self._closed.add(index)
-            self._held.append((index, self._finish(reason, called=index in self._calls)))
+            self._held.append((index, finish.reason(said, called=index in self._calls)))
             if self.has_content:
                 # One choice with content is over now; of several, only the end tells which finish was the last.
                 self._release(ready, keep=int(self.expected > 1 or self._usage_on_finish))
@@ -257,11 +226,11 @@ class StreamedAnswer(Answer):
         for name, value in delta.items():
             if name == "content":
                 if value:
-                    kept["content"] = value
-                    self.characters += len(value)
+                    text = kept["content"] = _text(value)
+                    self.characters += len(text)
             elif name == "tool_calls":
                 if value:
-                    kept["tool_calls"] = self._calls.setdefault(index, ToolCalls()).take(value)
+                    kept["tool_calls"] = self._calls.setdefault(index, tool_calls.ToolCalls()).take(value)
                     self.characters += sum(len(c["function"].get("arguments") or "") for c in kept["tool_calls"]
                                            if "function" in c)  # fmt: skip
             elif name in ("reasoning_content", "reasoning"):
@@ -286,73 +255,26 @@ class StreamedAnswer(Answer):
         return body + self._tail
 
 
-class ToolCalls:
-    """Tool calls of one choice: numbered in order, with id and name on their first delta only."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[Any, int] = {}
-        self._ids: list[str] = []
-
-    def take(self, deltas: list[Json]) -> list[Json]:
-        return [self._one(delta) for delta in deltas]
-
-    def _one(self, delta: Json) -> Json:
-        key, given = delta.get("index"), delta.get("id")
-        known = self._numbers.get(key) if key is not None else (len(self._ids) - 1 if not given else None)
-        is_new = known is None or known < 0 or (given and self._ids[known] != given)
-        if not is_new:
-            return {"index": known, **_fragment(delta)}
-        self._numbers[key] = len(self._ids)
-        self._ids.append(given or f"call_{ids.uuid7_hex()}")
-        return {"index": len(self._ids) - 1, "id": self._ids[-1], **_opening(delta)}
-
-
-def _opening(delta: Json) -> Json:
-    if isinstance(delta.get("custom"), dict):
-        return {"type": "custom", "custom": delta["custom"]}
-    function = delta.get("function") or {}
-    return {
-        "type": "function",
-        "function": {"name": function.get("name") or "", "arguments": _arguments(function.get("arguments"))},
-    }
-
-
-def _fragment(delta: Json) -> Json:
-    if isinstance(delta.get("custom"), dict):
-        return {"custom": {"input": delta["custom"].get("input") or ""}}
-    return {"function": {"arguments": _arguments((delta.get("function") or {}).get("arguments"))}}
-
-
-def _arguments(value: Any) -> str:
-    """Arguments as JSON text; some servers send them as an object."""
-    return value if isinstance(value, str) else "" if value is None else _encode(value).decode()
-
-
 def _message(message: Json) -> Json:
     """A message under OpenAI's names, without what is empty."""
-    found: Json = {"role": "assistant", "content": message.get("content")}
+    content = message.get("content")
+    found: Json = {"role": "assistant", "content": None if content is None else _text(content)}
     for name, value in message.items():
         if name in ("role", "content") or value is None or value == []:
             continue
         if name == "reasoning" and isinstance(value, str):
             found.setdefault("reasoning_content", value)
         elif name == "tool_calls":
-            found["tool_calls"] = [_whole_call(call) for call in value]
+            found["tool_calls"] = [tool_calls.whole(call) for call in value]
         else:
             found[name] = value
     return found
 
 
-def _whole_call(call: Any) -> Json:
-    if not isinstance(call, dict):
-        raise UpstreamError(Failure.BAD_RESPONSE, "a tool call is not an object")
-    opening = _opening(call)
-    function = opening.get("function")
-    if function is not None and not function["arguments"]:
-        function["arguments"] = "{}"
-    return {"id": call.get("id") or f"call_{ids.uuid7_hex()}", **opening}
-
-
-def now() -> int:
-    """Unix seconds, for ``created``."""
-    return int(time.time())
+def _text(content: Any) -> str:
+    """Content as text; some servers send it as a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    raise TypeError("content is no text")

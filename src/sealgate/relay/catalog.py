@@ -9,13 +9,17 @@ from decimal import Decimal
 
 from sealgate import config
 from sealgate.errors import ConfigError, Problem
+from sealgate.outward.head import check_field, parse_url
 from sealgate.providers.base import Account, Kind
 from sealgate.providers.table import KINDS
 
 AUTO = "auto"
+COMPAT = "tensorzero::"
+RESERVED = frozenset({AUTO, COMPAT.rstrip(":")})
+"""Words with a meaning of their own in model names."""
+MAX_COMPARED = 40
 MAX_FOUND = 10_000
 """Names whose routes are remembered."""
-COMPAT = "tensorzero::"
 COMPAT_PREFIXES = (COMPAT + "function_name::", COMPAT + "model_name::", COMPAT)
 OPTIONAL_SETTINGS = (
     "media_fetch",
@@ -172,7 +176,8 @@ class Catalog:
             routes += opened
         if not routes:
             raise self._unknown(key)
-        return _narrow(model.key if model else key, routes, region, provider)
+        selection = _narrow(model.key if model else key, routes, region, provider)
+        return selection if model else replace(selection, key=f"{provider}::{key}")
 
     def _resolve_direct(self, name: str, region: str | None, provider: str | None) -> Selection | None:
         """``provider::model``, and ``sandbox/model`` for the providers that take any name."""
@@ -190,10 +195,16 @@ class Catalog:
         return replace(selection, key=f"{table}::{upstream}")
 
     def _unknown(self, name: str) -> Problem:
-        close = difflib.get_close_matches(name, list(self.names), n=3, cutoff=0.5)
+        close = difflib.get_close_matches(name, _alike(name, self.names), n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(other) for other in close)}?" if close else ""
         shown = name if len(name) <= 100 else name[:100] + "…"
         return Problem("model_not_found", f"There is no model {shown!r}.{hint}", param="model")
+
+
+def _alike(name: str, known: Iterable[str]) -> list[str]:
+    """A few names worth comparing: looking at all of them closely would take long where there are many."""
+    ranked = sorted(known, key=lambda other: (other[:2].lower() != name[:2].lower(), abs(len(other) - len(name))))
+    return ranked[:MAX_COMPARED]
 
 
 def fold(name: str) -> str:
@@ -229,7 +240,13 @@ def build(settings: config.Settings) -> Catalog:
     """The catalog of a configuration. Raises `ConfigError`."""
     accounts = {table: make_account(table, row) for table, row in settings.providers.items()}
     models = {key: _model(key, row, accounts) for key, row in settings.models.items()}
-    return Catalog(models, accounts)
+    built = Catalog(models, accounts)
+    if settings.server.default_model is not None:
+        try:
+            built.resolve(settings.server.default_model)
+        except Problem as problem:
+            raise ConfigError(f"server.default_model: {problem.message}") from None
+    return built
 
 
 def make_account(table: str, row: config.Provider) -> Account:
@@ -242,9 +259,7 @@ def make_account(table: str, row: config.Provider) -> Account:
     base_url = (row.base_url or kind.base_url or "").rstrip("/")
     if not base_url:
         raise ConfigError(f"[providers.{table}]: kind '{kind.name}' needs a base_url")
-    if kind.name != "sandbox" and not base_url.startswith(("https://", "http://")):
-        raise ConfigError(f"[providers.{table}]: base_url must begin with https:// or http://")
-    return Account(
+    account = Account(
         table=table,
         name=row.name or table,
         region=row.region,
@@ -257,10 +272,39 @@ def make_account(table: str, row: config.Provider) -> Account:
         api_version=row.api_version,
         allowed_headers=frozenset(name.lower() for name in row.extra_headers),
     )
+    _refuse_unsendable(account)
+    return account
+
+
+def _refuse_unsendable(account: Account) -> None:
+    """What would fail at every request fails at the start."""
+    place = f"[providers.{account.table}]"
+    if len(account.secrets) > 1:
+        raise ConfigError(f"{place}: this version takes one api_key, not a list of several")
+    if RESERVED & {account.name, account.region}:
+        raise ConfigError(f"{place}: '{AUTO}' and 'tensorzero' mean something in model names; choose another name")
+    try:
+        if account.kind.name != "sandbox":
+            parse_url(account.base_url)
+        if "?" in account.base_url or "#" in account.base_url:
+            raise ValueError("it may have no query and no fragment")
+    except ValueError as error:
+        raise ConfigError(f"{place}: base_url cannot be used: {error}") from None
+    try:
+        for name, value in account.fixed_headers[True].items():
+            check_field(name, value)
+        for name in account.allowed_headers:
+            check_field(name, "x")
+    except ValueError as error:
+        raise ConfigError(f"{place}: api_key or extra_headers cannot be sent as a header: {error}") from None
 
 
 def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
     """A setting without effect would be a silent lie."""
+    if row.deployment and kind.name == "azure" and not row.api_version:
+        raise ConfigError(
+            f"[providers.{table}]: 'deployment' needs 'api_version'; without it the model is the deployment"
+        )
     for name in OPTIONAL_SETTINGS:
         if getattr(row, name) not in (None, False) and name not in kind.reads:
             raise ConfigError(f"[providers.{table}]: '{name}' means nothing for kind '{kind.name}' in this version")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 from sealgate.auth.caller import Caller
 from sealgate.errors import Failure
 from sealgate.limits.ledger import Entry
-from sealgate.providers.params import adjust
+from sealgate.providers.params import Adjustment, adjust
 from sealgate.relay import plan as plans
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
@@ -25,23 +25,34 @@ class Exchange:
     """``payloads`` gives JSON documents: each chunk of a stream as it comes, or the one whole answer.
 
     When it ends without an error, the request's row is committed: the terminal bytes may go out. ``seconds`` is the
-    whole time a whole answer may take.
+    whole time a whole answer may take. ``ending`` says why a cancelled request ends; see `Admission`.
     """
 
-    def __init__(self, hall: Hall, caller: Caller, ask: Ask, entry: Entry, *, started: float, seconds: float) -> None:
+    def __init__(
+        self,
+        hall: Hall,
+        caller: Caller,
+        ask: Ask,
+        entry: Entry,
+        *,
+        started: float,
+        seconds: float,
+        ending: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self.entry = entry
         self._hall = hall
         self._caller = caller
         self._ask = ask
         self._started = started
         self._seconds = seconds
+        self._ending = ending
 
     async def payloads(self) -> AsyncGenerator[bytes]:
         """Raises `Problem`."""
         hall, ask = self._hall, self._ask
         upstreams = hall.upstreams
         held: list[bytes] = []
-        async with Admission(hall, self.entry, self._started) as admission:
+        async with Admission(hall, self.entry, self._started, self._ending) as admission:
             plan = plans.make(hall.catalog, ask, self._caller)
             self.entry.requested_route = plan.requested_route
             answers = AnswerMaker(plan, ask, self.entry, self._usage_on_finish())
@@ -88,7 +99,13 @@ class AnswerMaker:
             "routed_model": route.id,
             "failover": failover,
         }
-        if adjustments := [*ask.adjustments, *adjust(route.account.kind, ask.prompt.fields)[1]]:
+        adjustments = [*ask.adjustments, *adjust(route.account.kind, ask.prompt.fields)[1]]
+        adjustments += [
+            Adjustment(f"tensorzero::extra_headers.{name}", "dropped", "the operator does not let callers set it")
+            for name in ask.prompt.extra_headers
+            if name not in route.account.allowed_headers
+        ]
+        if adjustments:
             tresor["adjustments"] = [adjustment._asdict() for adjustment in adjustments]
         label = Label(
             id=f"chatcmpl-{self._entry.id}",

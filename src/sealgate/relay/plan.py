@@ -37,6 +37,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller) -> Plan:
     typed = ask.typed
     primary = catalog.resolve(ask.model, typed.region, typed.provider)
     _require_allowed(catalog, primary, caller)
+    _require_chat(catalog, primary)
     if typed.failover is None and ask.media_param is None and len(primary.targets) <= MAX_TARGETS:
         # Nothing to weigh: what nearly every request is.
         return Plan(primary.requested_route, primary.key, primary.targets, ())
@@ -62,11 +63,23 @@ def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]
 
 
 def _require_allowed(catalog: Catalog, selection: Selection, caller: Caller) -> None:
+    """A name on the key's list must stand for the same model, and for every route asked for."""
     if caller.models is None or selection.key in caller.models:
         return
+    for name in caller.models:
+        try:
+            allowed = catalog.resolve(name)
+        except Problem:
+            continue
+        if allowed.key == selection.key and set(selection.routes) <= set(allowed.routes):
+            return
+    raise Problem("model_not_allowed", f"This API key may not use the model {selection.key!r}.", param="model")
+
+
+def _require_chat(catalog: Catalog, selection: Selection) -> None:
     model = catalog.models.get(selection.key)
-    if model is None or caller.models.isdisjoint(model.aliases):
-        raise Problem("model_not_allowed", f"This API key may not use the model {selection.key!r}.", param="model")
+    if model is not None and model.type != "chat":
+        raise Problem("invalid_model", f"The model {selection.key!r} is for {model.type}, not for chat.", param="model")
 
 
 def _takes_media(route: Route, ask: Ask) -> bool:

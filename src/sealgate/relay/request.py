@@ -71,7 +71,7 @@ class Ask(msgspec.Struct):
     """Where the first medium given by https URL stands, if there is one."""
     adjustments: list[Adjustment]
     size: int
-    """Bytes of the body, for estimates of prompt tokens."""
+    """Bytes of the body without its media, for estimates of prompt tokens."""
 
 
 def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str, str] | None = None) -> Ask:
@@ -80,7 +80,7 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
     typed = _typed(fields)
     model = _model(typed, default_model)
     _rules(typed)
-    media_param = _media(fields["messages"])
+    media_param, media_size = _media(fields["messages"])
     episode_id = _episode(typed)
     rare = fields.keys() & _RARE
     adjustments = [Adjustment(name, "dropped", _RARE[name]) for name in sorted(rare) if fields[name] is not None]
@@ -99,7 +99,7 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
         include_usage=bool(options and options.include_usage),
         media_param=media_param,
         adjustments=adjustments,
-        size=len(body),
+        size=len(body) - media_size,
     )
 
 
@@ -261,21 +261,27 @@ def _episode(typed: ChatRequest) -> str:
     return ids.dashed(given.replace("-", "").lower())
 
 
-def _media(messages: list[Json]) -> str | None:
-    """Check each data URL's form; return where the first https URL stands."""
-    by_url: str | None = None
+def _media(messages: list[Json]) -> tuple[str | None, int]:
+    """Check each data URL's form; return where the first https URL stands, and how long all data URLs are."""
+    by_url, size = None, 0
     for index, message in enumerate(messages):
         content = message.get("content")
         if type(content) is not list:
             continue
         for place, part in enumerate(content):
+            at = f"messages[{index}].content[{place}].{part['type']}"
             if part["type"] == "image_url":
-                at = f"messages[{index}].content[{place}].image_url.url"
-                if not _is_data_url(part["image_url"]["url"], at):
-                    by_url = by_url or at
+                url = part["image_url"]["url"]
+                if _is_data_url(url, f"{at}.url"):
+                    size += len(url)
+                else:
+                    by_url = by_url or f"{at}.url"
             elif part["type"] == "file":
-                _check_file(part["file"], f"messages[{index}].content[{place}].file")
-    return by_url
+                _check_file(part["file"], at)
+                size += len(part["file"].get("file_data") or "")
+            elif part["type"] == "input_audio":
+                size += len(part["input_audio"]["data"])
+    return by_url, size
 
 
 def _is_data_url(url: str, at: str) -> bool:
@@ -283,10 +289,17 @@ def _is_data_url(url: str, at: str) -> bool:
         if not _DATA_URL.match(url[:512]):
             raise Problem("invalid_media", "A data URL must read data:<type>/<subtype>;base64,<data>.", param=at)
         return True
-    parts = urlsplit(url) if url.isprintable() else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+    if not _is_plain_https(url):
         raise Problem("media_url_not_allowed", "Media must be a data URL or a plain https URL.", param=at)
     return False
+
+
+def _is_plain_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return url.isprintable() and parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:  # what urlsplit says of a bracket without its twin
+        return False
 
 
 def _check_file(file: Json, at: str) -> None:

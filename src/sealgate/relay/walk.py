@@ -166,7 +166,7 @@ class Walk:
     def _patience(self, *, is_last: bool) -> float:
         """Seconds of silence before the first content. A whole answer is silent until it is there."""
         if not self._prompt.stream:
-            return self._timeouts.max_total
+            return max(self._timeouts.total, self._timeouts.max_total)
         return self._timeouts.gap if is_last else self._timeouts.first_content
 
     def _commit(self, answer: Answer, route: Route) -> None:

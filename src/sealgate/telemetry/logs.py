@@ -30,6 +30,8 @@ class Logs(NamedTuple):
 
     log: Logger
     access: Callable[[dict[str, Any]], None]
+    flush: Callable[[], None]
+    """Writes what waits: for the end of the process."""
 
 
 def configure(level: str = "info", form: str = "auto", out: BinaryIO | None = None) -> Logs:
@@ -58,7 +60,7 @@ def configure(level: str = "info", form: str = "auto", out: BinaryIO | None = No
     def as_event(fields: dict[str, Any]) -> None:
         log.info("request", **fields)
 
-    return Logs(log, as_event if console or _LEVELS[level] > logging.INFO else as_json)
+    return Logs(log, as_event if console or _LEVELS[level] > logging.INFO else as_json, sink.flush)
 
 
 class Sink:
