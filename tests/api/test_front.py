@@ -275,7 +275,7 @@ async def test_a_problem_after_the_head_breaks_the_connection_off(
         raise Problem("overloaded")
 
     async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
-            monkeypatch.setattr(running.gateway.front, "_find", lambda _: half)
+        monkeypatch.setattr(running.gateway.front, "_find", lambda _: half)
         async with running.client() as client:
             await client.send(http_request("GET", "/"))
             reply = await read_reply(await client.response())
