@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -134,6 +135,18 @@ async def test_a_whole_answer_waits_for_the_commit(serve: Serve) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_refusal_does_not_wait_for_its_row(serve: Serve) -> None:
+    async with serve({"acme": answer()}) as gateway:
+        await gateway.chat()
+        gate, task = await held(gateway)
+        assert (await gateway.chat(model="nothing")).code == "model_not_found"
+        gate.opened.set()
+        await task
+        rows = await gateway.rows(2)
+    assert rows[1].outcome is Outcome.DENIED
+
+
+@pytest.mark.anyio
 async def test_a_caller_who_leaves_while_the_row_is_written_is_still_one_row(serve: Serve) -> None:
     async with serve({"acme": answer("Hi")}) as gateway:
         await gateway.chat()
@@ -255,6 +268,16 @@ async def test_failures_that_pass_by_themselves_are_counted_and_not_logged_as_er
         line = f'sealgate_upstream_attempts_total{{gen_ai_provider_name="{provider}",outcome="{outcome}"}} 2.0'
         assert line in metrics
     assert 'gen_ai_server_time_to_first_token_seconds_count{gen_ai_operation_name="chat"' in metrics
+
+
+@pytest.mark.anyio
+async def test_names_from_outside_the_catalog_make_no_series_of_their_own(serve: Serve) -> None:
+    async with serve({"acme": answer()}) as gateway:
+        for name in ("acme::one", "acme::two", "m"):
+            assert (await gateway.chat(model=name)).status == 200
+        metrics = (await gateway.get("/metrics")).body.decode()
+    found = set(re.findall(r'gen_ai_client_token_usage_count\{.*?gen_ai_response_model="([^"]*)"', metrics))
+    assert found == {"acme::*", "global/acme/m"}
 
 
 @pytest.mark.anyio

@@ -7,15 +7,22 @@ truncated answer never looks like success.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.gateway import Reply, Running, Serve
 
 from sealgate.config import Telemetry, Timeouts
-from sealgate.errors import CODES
+from sealgate.errors import CODES, UpstreamError
 from sealgate.limits.ledger import Outcome
+from sealgate.providers.openai import WIRE
+from sealgate.relay.answer import Label, StreamedAnswer, WholeAnswer
 from sealgate.testing import (
     LAST_CHUNK,
     SHAPES,
@@ -270,6 +277,61 @@ async def settled(count: Callable[[], int]) -> int:
         before = count()
         await asyncio.sleep(0.05)
     return before
+
+
+# What is stranger still
+
+_SCALAR = st.none() | st.booleans() | st.integers(-2, 3) | st.floats(allow_nan=False) | st.text(max_size=3)
+_ANY = st.recursive(
+    _SCALAR, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
+        st.sampled_from(["function", "name", "arguments", "custom", "index", "id", "content"]), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+def thing(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """An object with some of these fields, or with anything in their place."""
+    return st.fixed_dictionaries({}, optional={name: kind | _ANY for name, kind in fields.items()}) | _ANY
+
+
+_CALL = thing(index=_ANY, id=_ANY, type=_ANY, custom=_ANY, function=thing(name=_ANY, arguments=_ANY))
+_MESSAGE = thing(role=_ANY, content=_ANY, tool_calls=st.lists(_CALL, max_size=3), reasoning=_ANY, refusal=_ANY, x=_ANY)
+_REASON = st.sampled_from(["stop", "length", "error", ""])
+_CHOICE = thing(index=_ANY, message=_MESSAGE, delta=_MESSAGE, finish_reason=_REASON, logprobs=_ANY)
+_DOCUMENT = st.fixed_dictionaries(
+    {"choices": st.lists(st.fixed_dictionaries({}, optional={"message": _MESSAGE}) | _CHOICE, max_size=3)},
+    optional={"usage": _ANY, "system_fingerprint": _ANY, "error": _ANY, "object": _ANY},
+)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_no_document_of_an_upstream_is_an_error_of_ours(stream: bool) -> None:
+    """Whatever has the look of JSON is an answer, or a failure of the route: never a 500."""
+    whole, chunks = _DOCUMENT.map(lambda one: [one]), st.lists(_DOCUMENT, max_size=4)
+
+    @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+    @given(chunks if stream else whole, st.integers(1, 2))
+    def check(documents: list[Any], choices: int) -> None:
+        bodies = [msgspec.json.encode(each) for each in documents]
+        reader = WIRE.reader(stream=stream)
+        with suppress(UpstreamError):
+            for payload in rendered(reader, bodies, stream=stream, choices=choices):
+                json.loads(payload)
+
+    check()
+
+
+def rendered(reader: Any, bodies: list[bytes], *, stream: bool, choices: int) -> Iterator[bytes]:
+    label = Label("id", "m", 0, "e", {})
+    answer: Any = WholeAnswer(label, choices, 10)
+    if stream:
+        answer = StreamedAnswer(label, choices, 10, include_usage=True, usage_on_finish=False)
+    for body in bodies:
+        for document in reader.feed(b"data: " + body + b"\n\n" if stream else body):
+            yield from answer.take(document)
+    for document in reader.end():
+        yield from answer.take(document)
+    yield from answer.end()
 
 
 # Connections

@@ -134,6 +134,26 @@ def test_row_b5_a_key_with_a_list_of_models_may_use_no_other(name: str) -> None:
     assert (caught.value.code.name, caught.value.status) == ("model_not_allowed", 403)
 
 
+def test_a_list_of_models_may_name_an_alias_or_a_route() -> None:
+    models = {
+        "m": Model(routes=(Route(provider="one", model="x"), Route(provider="two", model="x")), aliases=("friend",))
+    }
+    known = build(Settings(providers=PROVIDERS, models=models))
+    by_alias = Caller(customer_id="c", key_id="k", models=frozenset({"friend", "gone"}))
+    assert targets(make(known, ask("m"), by_alias)) == ["one:m", "two:m"]
+    by_route = Caller(customer_id="c", key_id="k", models=frozenset({"eu/one/m"}))
+    assert targets(make(known, ask("m", region="eu"), by_route)) == ["one:m"]
+    with pytest.raises(Problem, match="model_not_allowed"):
+        make(known, ask("m"), by_route)
+
+
+def test_a_model_that_is_not_for_chat_is_refused() -> None:
+    models = {"e": Model(routes=(Route(provider="one", model="x"),), type="embedding")}
+    with pytest.raises(Problem) as caught:
+        make(build(Settings(providers=PROVIDERS, models=models)), ask("e"), ANYONE)
+    assert (caught.value.code.name, caught.value.status) == ("invalid_model", 400)
+
+
 def test_a_forbidden_failover_entry_is_refused_before_any_call() -> None:
     caller = Caller(customer_id="c", key_id="k", models=frozenset({"m"}))
     with pytest.raises(Problem) as caught:
