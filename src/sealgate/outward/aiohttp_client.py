@@ -47,20 +47,21 @@ class _Attempt:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.sent = self.reused = False
-        self.scope = asyncio.timeout(limits.connect)
+        self.scope = asyncio.timeout(min(limits.connect, limits.until - _now()))
 
 
 class AiohttpResponse:
     """A `Response` of the seam."""
 
     def __init__(
-        self, inner: aiohttp.ClientResponse, headers: dict[str, str], silence: float, leave: Callable[[], None]
+        self, inner: aiohttp.ClientResponse, headers: dict[str, str], limits: Limits, leave: Callable[[], None]
     ) -> None:
         self.status = inner.status
         self.headers: Mapping[str, str] = headers
         self._inner = inner
         self._protocol = inner.connection.protocol if inner.connection is not None else None
-        self._silence = silence
+        self._silence = limits.silence
+        self._until = limits.until
         self._scope: asyncio.Timeout | None = None
         self._closed = False
         self._leave: Callable[[], None] | None = leave
@@ -83,7 +84,7 @@ class AiohttpResponse:
 
     async def _next(self) -> bytes:
         try:
-            async with asyncio.timeout(self._silence) as self._scope:
+            async with asyncio.timeout(min(self._silence, self._until - _now())) as self._scope:
                 return await self._inner.content.readany()
         finally:
             self._scope = None
@@ -97,7 +98,7 @@ class AiohttpResponse:
         if self._closed or isinstance(cause, OSError):
             return Failure.RESET
         if isinstance(error, TimeoutError):
-            return Failure.STALLED
+            return Failure.TIMEOUT if _now() >= self._until else Failure.STALLED
         return Failure.TRUNCATED if isinstance(error, aiohttp.ClientPayloadError) else Failure.RESET
 
     def set_silence(self, seconds: float) -> None:
@@ -217,7 +218,7 @@ class AiohttpClient:
         except BadHead as error:
             inner.close()
             raise UpstreamError(Failure.BAD_RESPONSE, f"not valid HTTP: {error}") from error
-        return AiohttpResponse(inner, head.headers, limits.silence, leave)
+        return AiohttpResponse(inner, head.headers, limits, leave)
 
     def _session(self, *, keep: bool) -> aiohttp.ClientSession:
         seconds = self._keepalive if keep else None
@@ -234,6 +235,10 @@ class AiohttpClient:
             trace_configs=[_hooks()],
             middlewares=(_once,),
         )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -253,7 +258,7 @@ def _hooks() -> aiohttp.TraceConfig:
     async def sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         attempt: _Attempt = context.trace_request_ctx
         attempt.sent = True
-        attempt.scope.reschedule(asyncio.get_running_loop().time() + attempt.limits.silence)
+        attempt.scope.reschedule(min(_now() + attempt.limits.silence, attempt.limits.until))
 
     hooks = aiohttp.TraceConfig()
     hooks.on_connection_reuseconn.append(reused)

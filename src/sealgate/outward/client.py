@@ -6,6 +6,7 @@ A `Client` never retries, never follows a redirect, never decodes and never buff
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -20,10 +21,15 @@ class Request(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Seconds an attempt may take: to connect (TLS included), and between two signs of life from the upstream."""
+    """How long an attempt may take.
+
+    ``connect`` and ``silence`` are seconds: to connect (TLS included), and between two signs of life from the
+    upstream. ``until`` is the moment, by the event loop's clock, at which the answer must have been read to its end.
+    """
 
     connect: float = 5.0
     silence: float = 180.0
+    until: float = math.inf
 
 
 class Response(Protocol):
@@ -37,7 +43,7 @@ class Response(Protocol):
         """The next piece of the body as it arrived, ``b""`` at its proper end.
 
         Raises `UpstreamError` with RESET (connection broke), TRUNCATED (ended short of its own length), STALLED
-        (nothing came for ``silence`` seconds) or BAD_RESPONSE (broken framing).
+        (nothing came for ``silence`` seconds), TIMEOUT (``until`` has come) or BAD_RESPONSE (broken framing).
         """
 
     def set_silence(self, seconds: float) -> None:

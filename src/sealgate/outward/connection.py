@@ -12,6 +12,7 @@ Every other way out is `Connection.close`, which aborts the transport and gives 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -34,13 +35,14 @@ _COPY_LIMIT = 16 * 1024
 class Exchange:
     """One answer (`Response` of the seam). It holds its connection until the body was read or it is closed."""
 
-    __slots__ = ("connection", "error", "headers", "pieces", "silence", "status")
+    __slots__ = ("connection", "error", "headers", "pieces", "silence", "status", "until")
 
-    def __init__(self, connection: Connection, silence: float) -> None:
+    def __init__(self, connection: Connection, silence: float, until: float) -> None:
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.connection: Connection | None = connection
         self.silence = silence
+        self.until = until
         self.pieces: list[bytes] = []
         self.error: UpstreamError | None = None
 
@@ -93,13 +95,13 @@ class Connection(asyncio.Protocol):
 
     # What an exchange asks for.
 
-    async def exchange(self, head: bytes, body: bytes, silence: float) -> Exchange:
+    async def exchange(self, head: bytes, body: bytes, silence: float, until: float = math.inf) -> Exchange:
         """Send one request and wait for the head of its answer."""
         self.stale, self._served = self._served, True
         transport = self._transport
         if transport is None or not self.alive:
             raise UpstreamError(Failure.RESET, "the connection broke before it was used")
-        self._exchange = exchange = Exchange(self, silence)
+        self._exchange = exchange = Exchange(self, silence, until)
         self._pieces = exchange.pieces
         self._ended = self._framed = False
         self._keep = True
@@ -144,7 +146,8 @@ class Connection(asyncio.Protocol):
     # The silence timer stays armed across waits: it is moved when it rings too early, or a wait is shorter than it.
 
     def _watch(self, silence: float) -> None:
-        self._deadline = deadline = self._loop.time() + silence
+        until = self._exchange.until if self._exchange is not None else math.inf
+        self._deadline = deadline = min(self._loop.time() + silence, until)
         if self._timer is None or self._timer_at > deadline:
             self._arm(deadline)
 
@@ -161,8 +164,8 @@ class Connection(asyncio.Protocol):
         if self._loop.time() < self._deadline - 0.001:
             self._arm(self._deadline)
         else:
-            failure = Failure.STALLED if self._exchange.status else Failure.TIMEOUT
-            self.fail(failure, "the provider was silent for too long")
+            stalled = self._exchange.status and self._deadline < self._exchange.until
+            self.fail(Failure.STALLED if stalled else Failure.TIMEOUT, "the provider was silent for too long")
 
     # What the transport says.
 

@@ -6,6 +6,7 @@ What one connection does is in `connection`; here are the pools, and the one ret
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 
 from sealgate.errors import Failure, UpstreamError
@@ -50,16 +51,18 @@ class Http1Client:
         """See `Client.send`. Await it in the task that owns the answer: one that is lost in between is not closed."""
         target, pool = self._routes.get(request.url) or self._route(request.url)
         head = encode_head(request, target)
+        if limits.until != math.inf:
+            limits = limits._replace(connect=min(limits.connect, limits.until - asyncio.get_running_loop().time()))
         connection = pool.warm() or await pool.place() or await self._open(target.origin, pool, limits.connect)
         try:
-            return await connection.exchange(head, request.body, limits.silence)
+            return await connection.exchange(head, request.body, limits.silence, limits.until)
         except UpstreamError as error:
             if error.failure is not Failure.RESET or not connection.stale or self._closed:
                 raise
         # The kept connection was closed before it saw the request (RFC 9112 section 9.3.1): once more on a new one.
         pool.extra()
         connection = await self._open(target.origin, pool, limits.connect)
-        return await connection.exchange(head, request.body, limits.silence)
+        return await connection.exchange(head, request.body, limits.silence, limits.until)
 
     async def aclose(self) -> None:
         """Abort every connection and wait until the loop let go of them. Open answers fail with RESET."""

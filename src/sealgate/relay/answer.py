@@ -78,6 +78,10 @@ class WholeAnswer(Answer):
 
     _body: bytes = b""
 
+    @property
+    def finished(self) -> bool:
+        return bool(self._body)
+
     def take(self, upstream: Json) -> list[bytes]:
         self._note(upstream)
         try:

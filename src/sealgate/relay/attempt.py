@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Iterable
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Client, Limits, Request, Response
-from sealgate.providers.base import Json, Prompt
+from sealgate.providers.base import Json, Prompt, Reader
 from sealgate.relay.catalog import Route
 
 MAX_ERROR_BODY = 256 * 1024
@@ -23,50 +23,61 @@ class Attempt:
         self._prompt = prompt
         self._background = background
         self._response: Response | None = None
+        self._reader: Reader | None = None
+        self._over = False
 
     @property
     def status(self) -> int | None:
         """The upstream's HTTP status, once its head has come."""
         return self._response.status if self._response is not None else None
 
-    async def events(self, limits: Limits) -> AsyncGenerator[Json]:
-        """The upstream's objects in OpenAI's shape, as they arrive. Raises `UpstreamError`.
-
-        Closing the generator, or cancelling it, closes the upstream connection at once.
-        """
+    async def open(self, limits: Limits) -> None:
+        """Send the request and judge the head of its answer. Raises `UpstreamError`."""
         account, model = self._route.account, self._route.upstream_model
         kind, prompt = account.kind, self._prompt
         request = Request(
             "POST", kind.host.url(account, model), account.headers(prompt), kind.wire.write(kind, prompt, model)
         )
         response = self._response = await self._client.send(request, limits)
-        over = False
-        try:
-            if response.status != 200:
-                raise kind.wire.failure(response.status, response.headers, await _error_body(response))
-            if mismatch := _mismatch(response, stream=prompt.stream):
-                # An error may come as a plain 200 document where a stream was asked for; its class matters.
-                document = kind.wire.reader(stream=False)
-                document.feed(await _error_body(response))
-                document.end()
-                raise UpstreamError(Failure.BAD_RESPONSE, mismatch)
-            reader = kind.wire.reader(stream=prompt.stream)
-            while piece := await response.read():
-                for event in reader.feed(piece):
-                    yield event
-                if reader.done:
-                    over = True
-                    break
-            for event in reader.end():
-                yield event
-        finally:
-            if over:
-                # The body's end is due at once; waiting for it aside keeps the connection usable.
-                task = asyncio.get_running_loop().create_task(_read_out(response))
-                self._background.add(task)
-                task.add_done_callback(self._background.discard)
-            else:
-                response.close()
+        if response.status != 200:
+            raise kind.wire.failure(response.status, response.headers, await _error_body(response))
+        if mismatch := _mismatch(response, stream=prompt.stream):
+            # An error may come as a plain 200 document where a stream was asked for; its class matters.
+            document = kind.wire.reader(stream=False)
+            document.feed(await _error_body(response))
+            document.end()
+            raise UpstreamError(Failure.BAD_RESPONSE, mismatch)
+        self._reader = kind.wire.reader(stream=prompt.stream)
+
+    async def read(self) -> Iterable[Json] | None:
+        """Objects in OpenAI's shape that the next piece of the body completed; None when the answer is over."""
+        reader, response = self._reader, self._response
+        assert reader is not None
+        assert response is not None
+        if self._over:
+            return None
+        if not reader.done and (piece := await response.read()):
+            return reader.feed(piece)
+        self._over = True
+        return reader.end()
+
+    @property
+    def marked(self) -> bool:
+        """Whether the upstream itself has said that the answer is over."""
+        return self._reader is not None and self._reader.done
+
+    def close(self) -> None:
+        """Close the upstream connection at once, or give it back after a whole answer."""
+        response = self._response
+        if response is None:
+            return
+        if self._over and self.marked:
+            # The body's end is due at once; waiting for it aside keeps the connection usable.
+            task = asyncio.get_running_loop().create_task(_read_out(response))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+        else:
+            response.close()
 
     def set_silence(self, seconds: float) -> None:
         """Allow the upstream to be silent for this long from now on."""

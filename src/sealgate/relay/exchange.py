@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import aclosing
 
 from sealgate.auth.caller import Caller
-from sealgate.errors import Failure
 from sealgate.limits.ledger import Entry
 from sealgate.providers.params import Adjustment, adjust
 from sealgate.relay import plan as plans
@@ -57,26 +57,23 @@ class Exchange:
             self.entry.requested_route = plan.requested_route
             answers = AnswerMaker(plan, ask, self.entry, self._usage_on_finish())
             walk = admission.walk = Walk(
-                plan, ask.prompt, answers, upstreams.client, hall.settings.timeouts, hall.background
+                plan, ask.prompt, answers, upstreams.client, hall.settings.timeouts, hall.background, self._until()
             )
-            try:
-                async with self._deadline(), aclosing(walk.payloads()) as payloads:
-                    async for payload in payloads:
-                        if ask.prompt.stream:
-                            yield payload
-                        else:
-                            held.append(payload)
-            except TimeoutError:
-                raise walk.abandoned(Failure.TIMEOUT) from None
+            async with aclosing(walk.payloads()) as payloads:
+                async for payload in payloads:
+                    if ask.prompt.stream:
+                        yield payload
+                    else:
+                        held.append(payload)
             await admission.settle()
         for payload in held:
             yield payload
 
-    def _deadline(self) -> AbstractAsyncContextManager[object]:
-        """Streams have no total, only limits on silence (``wire.md`` 9.3)."""
+    def _until(self) -> float:
+        """When a whole answer must be there, by the event loop's clock; streams have only limits on silence."""
         if self._ask.prompt.stream:
-            return nullcontext()
-        return asyncio.timeout(max(0.0, self._seconds - (time.monotonic() - self._started)))
+            return math.inf
+        return asyncio.get_running_loop().time() + self._seconds - (time.monotonic() - self._started)
 
     def _usage_on_finish(self) -> bool:
         own = self._caller.settings.usage_on_finish_chunk

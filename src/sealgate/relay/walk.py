@@ -11,13 +11,12 @@ import math
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from sealgate.config import Timeouts
 from sealgate.errors import CODES, Failure, Problem, UpstreamError
 from sealgate.outward.client import Client, Limits
-from sealgate.providers.base import Account, Prompt
+from sealgate.providers.base import Account, Json, Prompt
 from sealgate.relay.answer import Answer
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.catalog import Route
@@ -43,6 +42,18 @@ _BEFORE_CONTENT = {
 _TIMED_OUT = {Failure.TIMEOUT, Failure.CONNECT_TIMEOUT}
 _CUT = {Failure.TRUNCATED, Failure.RESET, Failure.STALLED}
 """Failures of the connection rather than of what came over it."""
+_LASTING = {
+    Failure.CREDENTIAL,
+    Failure.QUOTA,
+    Failure.MODEL_GONE,
+    Failure.TLS,
+    Failure.REDIRECT,
+    Failure.CONTEXT_LENGTH,
+    Failure.TOO_LARGE,
+}
+"""Classes that the same route would only repeat."""
+CLOCK_STEP = 0.002
+"""Timers may ring this much early."""
 _TELLING = {
     Failure.INVALID_REQUEST,
     Failure.UNPROCESSABLE,
@@ -71,7 +82,10 @@ class Outcome(NamedTuple):
 
 
 class Walk:
-    """One request's way over its plan. ``payloads`` may be iterated once."""
+    """One request's way over its plan. ``payloads`` may be iterated once.
+
+    ``until`` is the moment, by the event loop's clock, at which a whole answer must be there.
+    """
 
     def __init__(
         self,
@@ -81,6 +95,7 @@ class Walk:
         client_of: Callable[[Account], Client],
         timeouts: Timeouts,
         background: set[asyncio.Task[None]],
+        until: float = math.inf,
     ) -> None:
         self.plan = plan
         self.outcomes: list[Outcome] = []
@@ -95,6 +110,8 @@ class Walk:
         self._client_of = client_of
         self._timeouts = timeouts
         self._background = background
+        self._until = until
+        self._loop = asyncio.get_running_loop()
 
     @property
     def attempts(self) -> int:
@@ -109,17 +126,26 @@ class Walk:
         """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
         errors: list[UpstreamError] = []
         for position, route in enumerate(self.plan.targets):
+            if errors and not self._goes_on(errors[-1], route, self.plan.targets[position - 1]):
+                continue
             started = time.monotonic()
             self._current = (route, started)
-            is_last = position + 1 == len(self.plan.targets)
             attempt = Attempt(self._client_of(route.account), route, self._prompt, self._background)
+            answer = self._make_answer(route, route != self.plan.targets[0])
             try:
-                async with aclosing(self._try(attempt, route, is_last=is_last)) as payloads:
-                    async for payload in payloads:
-                        yield payload
+                await attempt.open(self._limits(is_last=position + 1 == len(self.plan.targets)))
+                while (events := await _next(attempt, answer)) is not None:
+                    for event in events:
+                        for payload in answer.take(event):
+                            self._commit(answer, route, attempt)
+                            yield payload
+                if not (attempt.marked or answer.finished):
+                    raise UpstreamError(Failure.TRUNCATED, "the answer ended before all its choices did")
+                for payload in answer.end():
+                    self._commit(answer, route, attempt)
+                    yield payload
             except UpstreamError as error:
-                if error.status is None:
-                    error.status = attempt.status
+                error.status = attempt.status if error.status is None else error.status
                 self._note(route, error, started)
                 if self.answer is not None and self._prompt.stream:
                     raise self._broken(error) from error
@@ -127,41 +153,21 @@ class Walk:
                 errors.append(error)
                 if error.failure.final:
                     break
+                if self._loop.time() >= self._until - CLOCK_STEP:
+                    raise Problem(Failure.TIMEOUT.value, attempts=self._rendered()) from error
             else:
                 self._outcome(Outcome(route, None, 200, time.monotonic() - started))
                 return
+            finally:
+                attempt.close()
         raise self._problem(errors)
 
-    def abandoned(self, failure: Failure) -> Problem:
-        """What to tell when the walk was ended from outside: the attempt under way counts as failed in this way."""
-        if self._current is not None:
-            self._note(self._current[0], UpstreamError(failure), self._current[1])
-        return Problem(failure.value, attempts=self._rendered())
+    def _goes_on(self, error: UpstreamError, route: Route, before: Route) -> bool:
+        """Whether to ask a route after an error: the same one again only where the error may pass by itself."""
+        return route != before or error.failure not in _LASTING
 
-    async def _try(self, attempt: Attempt, route: Route, *, is_last: bool) -> AsyncGenerator[bytes]:
-        """One target's payloads; the first one commits."""
-        timeouts = self._timeouts
-        answer = self._make_answer(route, route != self.plan.targets[0])
-        limits = Limits(timeouts.connect, self._patience(is_last=is_last))
-        async with aclosing(attempt.events(limits)) as events:
-            try:
-                async for event in events:
-                    ready = answer.take(event)
-                    if ready:
-                        if self.answer is None:
-                            self._commit(answer, route)
-                            attempt.set_silence(timeouts.gap)
-                        for payload in ready:
-                            yield payload
-            except UpstreamError as error:
-                # Whose every choice has said that it is finished is whole, however the connection ended (row F2).
-                if not answer.finished or error.failure not in _CUT:
-                    raise
-        ready = answer.end()
-        if self.answer is None:
-            self._commit(answer, route)
-        for payload in ready:
-            yield payload
+    def _limits(self, *, is_last: bool) -> Limits:
+        return Limits(self._timeouts.connect, self._patience(is_last=is_last), self._until)
 
     def _patience(self, *, is_last: bool) -> float:
         """Seconds of silence before the first content. A whole answer is silent until it is there."""
@@ -169,9 +175,12 @@ class Walk:
             return max(self._timeouts.total, self._timeouts.max_total)
         return self._timeouts.gap if is_last else self._timeouts.first_content
 
-    def _commit(self, answer: Answer, route: Route) -> None:
-        self.answer, self.route = answer, route
-        self.first_content_at = time.monotonic()
+    def _commit(self, answer: Answer, route: Route, attempt: Attempt) -> None:
+        """The first payload decides; from then on nothing is switched."""
+        if self.answer is None:
+            self.answer, self.route = answer, route
+            self.first_content_at = time.monotonic()
+            attempt.set_silence(self._timeouts.gap)
 
     def _note(self, route: Route, error: UpstreamError, started: float) -> None:
         if self.answer is None:
@@ -210,6 +219,16 @@ class Walk:
 
 def _whole_seconds(seconds: float) -> int:
     return math.ceil(min(MAX_RETRY_AFTER, max(1.0, seconds)))
+
+
+async def _next(attempt: Attempt, answer: Answer) -> Iterable[Json] | None:
+    try:
+        return await attempt.read()
+    except UpstreamError as error:
+        # Whose every choice has said that it is finished is whole, however the connection ended (row F2).
+        if answer.finished and error.failure in _CUT:
+            return None
+        raise
 
 
 def sanitise(text: str, secrets: Iterable[str] = ()) -> str:

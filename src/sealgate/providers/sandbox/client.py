@@ -45,12 +45,13 @@ class SandboxClient:
 
         Raises `UpstreamError` with TIMEOUT where that takes longer than ``limits.silence``.
         """
+        silence = min(limits.silence, limits.until - asyncio.get_running_loop().time())
         found = self._reply(request)
         pace = found.pace or self._pace
         if found.tokens:
-            await self._wait(pace.first + pace.gap * (found.tokens - 1), limits.silence)
+            await self._wait(pace.first + pace.gap * (found.tokens - 1), silence)
             pace = Pace()
-        return SandboxResponse(found, pace, limits.silence, self._sleep)
+        return SandboxResponse(found, pace, silence, self._sleep)
 
     async def aclose(self) -> None:
         """Nothing to close."""
