@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -50,6 +51,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, upstream: ThreadedUpstream
     (folder / "sealgate.toml").write_text(CONFIG.format(base_url=upstream.base_url))
     with served(folder) as found:
         yield found
+
+
+@pytest.fixture
+def connection(proxy: Front) -> Iterator[http.client.HTTPSConnection]:
+    """A connection of a caller over HTTP/1.1."""
+    found = proxy.connect()
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +119,7 @@ def gated(count: int) -> tuple[list[Step], list[threading.Event]]:
 # Whole answers
 
 
-def test_an_answer_comes_through_with_its_headers(proxy: Front, gateway: Served) -> None:
-    connection = proxy.connect()
+def test_an_answer_comes_through_with_its_headers(connection: http.client.HTTPSConnection, gateway: Served) -> None:
     for status, payload in ((200, body()), (404, body(model="unknown")), (200, body())):
         connection.request("POST", CHAT, payload, signed(gateway, **{"X-Request-ID": "through"}))
         response = connection.getresponse()
@@ -120,43 +128,41 @@ def test_an_answer_comes_through_with_its_headers(proxy: Front, gateway: Served)
         assert response.headers["x-request-id"] == "through"
         assert response.headers["x-process-time"]
         assert document["choices" if status == 200 else "error"]
-    connection.close()
 
 
-def test_a_big_body_comes_through_unchanged(proxy: Front, gateway: Served, upstream: ThreadedUpstream) -> None:
+def test_a_big_body_comes_through_unchanged(
+    connection: http.client.HTTPSConnection, gateway: Served, upstream: ThreadedUpstream
+) -> None:
     text = "x" * 8 * MEGABYTE
-    connection = proxy.connect()
     connection.request("POST", CHAT, body(text), signed(gateway))
     assert connection.getresponse().status == 200
     assert upstream.requests[-1].json["messages"][0]["content"] == text
-    connection.close()
 
 
-def test_a_body_that_is_too_big_is_refused_in_the_apis_own_form(proxy: Front, gateway: Served) -> None:
-    connection = proxy.connect()
+def test_a_body_that_is_too_big_is_refused_in_the_apis_own_form(
+    connection: http.client.HTTPSConnection, gateway: Served
+) -> None:
     connection.request("POST", CHAT, body("x" * 13 * MEGABYTE), signed(gateway))
     response = connection.getresponse()
     assert (response.status, json.loads(response.read())["error"]["code"]) == (413, "request_too_large")
-    connection.close()
 
 
-def test_an_early_answer_to_a_long_body_is_heard(proxy: Front) -> None:
+def test_an_early_answer_to_a_long_body_is_heard(connection: http.client.HTTPSConnection) -> None:
     """The gateway refuses a wrong key without reading the body; the proxy must not make a 502 of that."""
-    connection = proxy.connect()
     connection.request("POST", CHAT, body("x" * 4 * MEGABYTE), {"Authorization": "Bearer wrong"})
     response = connection.getresponse()
     assert (response.status, json.loads(response.read())["error"]["code"]) == (401, "invalid_api_key")
-    connection.close()
 
 
 # Streams
 
 
-def test_each_event_goes_on_as_it_comes(proxy: Front, gateway: Served, upstream: ThreadedUpstream) -> None:
+def test_each_event_goes_on_as_it_comes(
+    connection: http.client.HTTPSConnection, gateway: Served, upstream: ThreadedUpstream
+) -> None:
     """The provider sends a word only after the caller has read the one before: a buffer would wait for ever."""
     script, gates = gated(5)
     upstream.enqueue(script)
-    connection = proxy.connect()
     connection.request("POST", CHAT, body(stream=True), signed(gateway))
     gates[0].set()
     response = connection.getresponse()
@@ -164,7 +170,6 @@ def test_each_event_goes_on_as_it_comes(proxy: Front, gateway: Served, upstream:
         gate.set()
         until_line(response, f"w{number} ".encode())
     assert response.read().endswith(b"data: [DONE]\n\n")
-    connection.close()
 
 
 def until_line(stream: Any, word: bytes) -> None:
@@ -187,11 +192,10 @@ def test_each_event_goes_on_as_it_comes_over_http_2(proxy: Front, gateway: Serve
 
 
 def test_a_caller_that_leaves_in_a_stream_ends_the_call_to_the_provider(
-    proxy: Front, gateway: Served, upstream: ThreadedUpstream
+    connection: http.client.HTTPSConnection, gateway: Served, upstream: ThreadedUpstream
 ) -> None:
     script, gates = gated(2)
     upstream.enqueue(script)
-    connection = proxy.connect()
     connection.request("POST", CHAT, body(stream=True), signed(gateway))
     gates[0].set()
     response = connection.getresponse()
@@ -202,11 +206,10 @@ def test_a_caller_that_leaves_in_a_stream_ends_the_call_to_the_provider(
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_caller_that_leaves_before_the_answer_ends_the_call_to_the_provider(
-    proxy: Front, gateway: Served, upstream: ThreadedUpstream, stream: bool
+    connection: http.client.HTTPSConnection, gateway: Served, upstream: ThreadedUpstream, stream: bool
 ) -> None:
     upstream.enqueue([Hang()])
     seen = len(upstream.requests)
-    connection = proxy.connect()
     connection.request("POST", CHAT, body(stream=stream), signed(gateway))
     upstream.wait_for_requests(seen + 1)
     leave(connection)
@@ -242,10 +245,9 @@ def test_a_caller_that_leaves_over_http_2_ends_the_call_to_the_provider(
 @pytest.mark.parametrize("forged", [{}, {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "127.0.0.1"}])
 def test_the_log_has_the_true_caller(proxy: Front, gateway: Served, forged: dict[str, str]) -> None:
     name = f"{proxy.name}-{forged.get('X-Forwarded-For', 'none')}"
-    connection = proxy.connect(source="127.0.0.9")
-    connection.request("GET", "/v1/models", headers={"X-Request-ID": name, **forged})
-    assert connection.getresponse().status == 200
-    connection.close()
+    with closing(proxy.connect(source="127.0.0.9")) as connection:
+        connection.request("GET", "/v1/models", headers={"X-Request-ID": name, **forged})
+        assert connection.getresponse().status == 200
     assert logged(gateway, name)["client"] == "127.0.0.9"
 
 
@@ -262,23 +264,21 @@ def test_the_log_has_the_true_caller(proxy: Front, gateway: Served, forged: dict
 def test_plain_http_that_a_trusted_proxy_passed_on_is_answered_426(
     gateway: Served, forwarded: dict[str, str], status: int
 ) -> None:
-    connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=5)
-    connection.request("GET", "/v1/models", headers=forwarded)
-    response = connection.getresponse()
-    assert response.status == status
-    if status == 426:
-        assert json.loads(response.read())["error"]["code"] == "https_required"
-        assert response.headers["upgrade"] == "TLS/1.2, HTTP/1.1"
-        assert response.headers["connection"] == "upgrade, close"
-    connection.close()
+    with closing(http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=5)) as connection:
+        connection.request("GET", "/v1/models", headers=forwarded)
+        response = connection.getresponse()
+        assert response.status == status
+        if status == 426:
+            assert json.loads(response.read())["error"]["code"] == "https_required"
+            assert response.headers["upgrade"] == "TLS/1.2, HTTP/1.1"
+            assert response.headers["connection"] == "upgrade, close"
 
 
 def test_forwarded_headers_of_another_machine_are_not_believed(gateway: Served) -> None:
     """127.0.0.8 is this machine, and not on the list."""
     host, _, port = gateway.url.removeprefix("http://").partition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=5, source_address=("127.0.0.8", 0))
-    forged = {"X-Request-ID": "forged", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http"}
-    connection.request("GET", "/v1/models", headers=forged)
-    assert connection.getresponse().status == 200
-    connection.close()
+    with closing(http.client.HTTPConnection(host, int(port), timeout=5, source_address=("127.0.0.8", 0))) as connection:
+        forged = {"X-Request-ID": "forged", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http"}
+        connection.request("GET", "/v1/models", headers=forged)
+        assert connection.getresponse().status == 200
     assert logged(gateway, "forged")["client"] == "127.0.0.8"
