@@ -1,3 +1,3 @@
-"""Sealgate: a self-hosted gateway for language models that proves what it did."""
+"""Sealgate: a self-hosted gateway for language models."""
 
 __version__ = "0.1.0"

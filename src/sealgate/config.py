@@ -137,7 +137,7 @@ class Auth(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
-    """All limits on time, in seconds (``wire.md`` 9.3, ``reliability.md`` 4.1)."""
+    """All limits on time, in seconds."""
 
     header: Annotated[Seconds, Meta(description="To receive a request's head.")] = 10
     body: Annotated[Seconds, Meta(description="To receive a request's body.")] = 60
@@ -184,17 +184,34 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     media: Annotated[
         Literal["pass", "data"] | None, Meta(description="Media by https URL: pass on, or take data URLs only.")
     ] = None
-    media_fetch: Annotated[bool, Meta(description="Fetch media by URL where the provider needs bytes.")] = False
+    media_fetch: Annotated[
+        bool,
+        Meta(description="Fetch media by URL where the provider needs bytes; no kind of this version takes it."),
+    ] = False
     retries: Annotated[int, Meta(ge=0, le=5, description="More attempts on the same route before the next.")] = 0
     deployment: Annotated[str | None, Meta(description="Azure: deployment used for every model.")] = None
     api_version: Annotated[str | None, Meta(description="Azure: the api-version parameter of the older API.")] = None
-    aws_region: Annotated[str | None, Meta(description="Bedrock, SageMaker: the AWS region.")] = None
-    project: Annotated[str | None, Meta(description="Vertex: the project.")] = None
-    location: Annotated[str | None, Meta(description="Vertex: the location.")] = None
-    endpoint: Annotated[str | None, Meta(description="SageMaker: the endpoint.")] = None
-    carries: Annotated[Literal["openai", "tgi"] | None, Meta(description="SageMaker: the wire inside.")] = None
-    anthropic_version: Annotated[str | None, Meta(description="Anthropic: the API version to send.")] = None
-    api_model: Annotated[str | None, Meta(description="Vertex, Bedrock: which publisher's wire.")] = None
+    aws_region: Annotated[
+        str | None,
+        Meta(description="Bedrock, SageMaker: the AWS region; no kind of this version takes it."),
+    ] = None
+    project: Annotated[str | None, Meta(description="Vertex: the project; no kind of this version takes it.")] = None
+    location: Annotated[str | None, Meta(description="Vertex: the location; no kind of this version takes it.")] = None
+    endpoint: Annotated[str | None, Meta(description="SageMaker: the endpoint; no kind of this version takes it.")] = (
+        None
+    )
+    carries: Annotated[
+        Literal["openai", "tgi"] | None,
+        Meta(description="SageMaker: the wire inside; no kind of this version takes it."),
+    ] = None
+    anthropic_version: Annotated[
+        str | None,
+        Meta(description="Anthropic: the API version to send; no kind of this version takes it."),
+    ] = None
+    api_model: Annotated[
+        str | None,
+        Meta(description="Vertex, Bedrock: which publisher's wire; no kind of this version takes it."),
+    ] = None
     extra_headers: Annotated[
         tuple[str, ...], Meta(description="Header names a caller may set by tensorzero::extra_headers.")
     ] = ()

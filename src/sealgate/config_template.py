@@ -15,7 +15,7 @@ EXAMPLE = """\
 # [providers.acme]
 # kind = "openai"                          # or another row of the provider table
 # base_url = "https://llm.acme.example/v1"
-# api_key = "env::ACME_KEY"                # env::NAME, path::FILE, none, or a list of them
+# api_key = "env::ACME_KEY"                # env::NAME, path::FILE, none, or the key
 # region = "eu"
 
 # A model and where it runs.

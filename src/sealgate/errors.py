@@ -8,7 +8,7 @@
     ├── Problem                what a caller is told: a stable code from the table below
     └── UpstreamError          what a failed attempt at a provider says about that route
 
-Two tables live here. ``CODES`` holds every public code with its HTTP status (``wire.md`` section 11): the envelope,
+Two tables live here. ``CODES`` holds every public code with its HTTP status: the envelope,
 the reference documentation and the tests all read it. ``Failure`` is the closed list of things an attempt can say;
 it decides whether the walk goes on, and which public code is used when no route is left.
 """
@@ -200,7 +200,7 @@ class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)
         return self.code.status
 
     def body(self) -> dict[str, Any]:
-        """The ``error`` object of ``wire.md`` section 11."""
+        """The ``error`` object."""
         error: dict[str, Any] = {
             "message": self.message,
             "type": self.code.type,
@@ -244,7 +244,7 @@ class Failure(enum.Enum):
 
     @property
     def final(self) -> bool:
-        """True when the request itself was refused, so that no other route should be asked (``wire.md`` 9.2)."""
+        """True when the request itself was refused, so that no other route should be asked."""
         return self in _FINAL
 
 

@@ -145,7 +145,7 @@ class Call:
         await self.respond(status, _encode(value))
 
     async def problem(self, problem: Problem) -> None:
-        """Send an error; under ``/api/v1`` a malformed body gets S3's form too (``wire.md`` section 1)."""
+        """Send an error; under ``/api/v1`` a malformed body gets S3's form too."""
         self.fields["code"] = problem.code.name
         body = problems.envelope(problem, with_detail=bool(problem.details) and problem.status == 422)
         headers = problems.headers(problem, body)

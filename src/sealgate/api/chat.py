@@ -33,8 +33,9 @@ _encode = msgspec.json.Encoder().encode
 HEADERS = (
     ("X-Request-ID", "An id of the caller's own, echoed; otherwise one is made."),
     ("X-Tresor-Timeout-Seconds", "Whole answers: seconds the request may take, 1 to 600."),
-    ("X-Tresor-Nonce", "1 to 128 printable ASCII characters."),
-    ("X-Tresor-Receipt", "`true` or `false`."),
+    ("X-Tresor-Nonce", "1 to 128 printable ASCII characters; its form is checked, it has no effect yet."),
+    ("X-Tresor-Receipt", "`true` or `false`; its form is checked, no receipts are issued yet."),
+    ("Idempotency-Key", "1 to 255 characters; its form is checked, repeated requests run again."),
     ("X-Sealgate-Strict", "`true`: refuse the request instead of dropping a parameter."),
 )
 

@@ -1,4 +1,4 @@
-"""Control headers of a request: what a caller steers beside the body (``wire.md`` section 3)."""
+"""Control headers of a request: what a caller steers beside the body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream of server-sent events as an HTTP answer (``wire.md`` section 5).
+"""A stream of server-sent events as an HTTP answer.
 
 The head waits for the first event, so that a failure before it still has a status of its own. When nothing has been
 written for a while, a comment line is; if that comes first, it takes the head along.

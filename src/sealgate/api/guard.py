@@ -1,4 +1,4 @@
-"""From a credential to a caller, before anything of the body is read (``wire.md`` section 2)."""
+"""From a credential to a caller, before anything of the body is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /v1/models`` and ``/v1/models/{id}``: what can be named, and what is known of it (``wire.md`` section 16)."""
+"""``GET /v1/models`` and ``/v1/models/{id}``: what can be named, and what is known of it."""
 
 from __future__ import annotations
 

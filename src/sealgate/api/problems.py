@@ -1,4 +1,4 @@
-"""From an exception to what the caller reads: the error envelope and its headers (``wire.md`` section 11)."""
+"""From an exception to what the caller reads: the error envelope and its headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API answers, as types (``wire.md`` sections 4, 5, 11 and 16).
+"""What the API answers, as types.
 
 They make the OpenAPI document, and tests hold real answers against them; the answers themselves are built as plain
 objects where they come from.

@@ -9,7 +9,7 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """How one key wants to be answered. Settings stored by a newer version and unknown here are ignored."""
 
     strict: bool = False
-    """Refuse a request instead of adjusting a parameter that its route cannot honour (``wire.md`` 10)."""
+    """Refuse a request instead of adjusting a parameter that its route cannot honour."""
     usage_on_finish_chunk: bool | None = None
     """Streamed usage rides on the finish chunk; None follows ``server.usage_on_finish_chunk``."""
 

@@ -1,4 +1,4 @@
-"""From request headers to the credential they carry (``wire.md`` 2; rows B1 and B2)."""
+"""From request headers to the credential they carry (rows B1 and B2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sealgate.errors import Problem
 
 MAX_KEY_BYTES = 512
 MAX_TOKEN_BYTES = 16 * 1024
-"""Tokens carry claims and signatures, so they may be longer than any key (``reliability.md`` 5.4)."""
+"""Tokens carry claims and signatures, so they may be longer than any key."""
 
 _PRINTABLE = bytes(range(0x21, 0x7F))
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")

@@ -1,4 +1,4 @@
-"""API keys: made once, checked on each request, ended within a second everywhere (``wire.md`` 2; rows B2-B8, B17).
+"""API keys: made once, checked on each request, ended within a second everywhere (rows B2-B8, B17).
 
 A request's credential is looked for in memory first (`KeyStore.cached`), under the SHA-256 of all of it, and in the
 database only if it is not there (`KeyStore.find`). Memory holds good keys alone, so no flood of bad ones can fill it,

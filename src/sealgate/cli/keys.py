@@ -216,7 +216,7 @@ def _read_key() -> str:
 
 
 def _shape(info: KeyInfo) -> dict[str, Any]:
-    """A key as JSON (``wire.md`` 2.1, and what only an operator may see)."""
+    """A key as JSON."""
     return {
         "id": info.id,
         "key_prefix": info.key_prefix,

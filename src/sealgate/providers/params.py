@@ -1,4 +1,4 @@
-"""Parameters that a provider takes in another form, and what the caller is told of that (``wire.md`` section 10)."""
+"""Parameters that a provider takes in another form, and what the caller is told of that."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ TEXT = frozenset({"stream", "stop", "max_tokens"})
 TOOLS = TEXT | {"tools", "tool_choice"}
 HOSTED = TOOLS | {"n", "json_object", "json_schema", "logprobs", "images"}
 GUIDED = frozenset({"guided_json", "guided_regex", "guided_choice", "guided_grammar"})
-"""What the kinds declare of ``wire.md`` section 10's contract parameters, shown by ``/v1/models?detail=true``."""
+"""What the kinds declare of the contract parameters, shown by ``/v1/models?detail=true``."""
 
 clone = partial(Kind, wire=WIRE, host=BEARER)
 

@@ -1,4 +1,4 @@
-"""What the caller reads: an upstream's chunks or completion, relabelled as ours (``wire.md`` sections 4 and 5).
+"""What the caller reads: an upstream's chunks or completion, relabelled as ours.
 
 One `Answer` belongs to one attempt. It is pure: `take` is given each upstream object and returns the payloads that are
 ready to go out, `end` is called when the upstream has ended properly. Whether an answer is streamed or whole differs

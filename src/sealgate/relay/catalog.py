@@ -1,4 +1,4 @@
-"""Names and what they stand for: models, routes and accounts, built from the configuration once (``wire.md`` 8)."""
+"""Names and what they stand for: models, routes and accounts, built from the configuration once."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Catalog:
             raise ConfigError(f"the model name '{name}' reads as provider::model; choose another")
 
     def resolve(self, name: str, region: str | None = None, provider: str | None = None) -> Selection:
-        """The routes a name and the hints allow, by the parse order of ``wire.md`` 8. Raises `Problem`."""
+        """The routes a name and the hints allow. Raises `Problem`."""
         asked = (name, region, provider)
         found = self._found.get(asked)
         if found is None:

@@ -1,4 +1,4 @@
-"""The plan of one request: which routes will be asked, in which order, and why not the others (``wire.md`` 9.1).
+"""The plan of one request: which routes will be asked, in which order, and why not the others.
 
 Pure: a function of the catalog, the request and the caller. The walk makes no choices of its own.
 """

@@ -1,4 +1,4 @@
-"""The chat request, field by field (``wire.md`` section 3; OpenAI's reference of chat completions).
+"""The chat request, field by field (OpenAI's reference of chat completions).
 
 Two things read these types, which is the point of their existing: `sealgate.relay.request` checks bodies against them,
 and the OpenAPI document is generated from them. Fields that are not declared here are carried as they are.

@@ -1,4 +1,4 @@
-"""The walk: one target after the other, until one delivers its first content (``wire.md`` 9.2).
+"""The walk: one target after the other, until one delivers its first content.
 
 After the first content nothing is switched any more. The walk follows the plan and makes no choices; it settles
 nothing either, because whoever consumes it must settle exactly once, whatever happens here.
