@@ -1,4 +1,4 @@
-"""``POST /v1/chat/completions`` over real HTTP: ``wire.md`` 1, 3, 4, 10 and 11, and rows A13 and C of the matrix."""
+"""``POST /v1/chat/completions`` over real HTTP: mounts, fields, answers, errors, and rows A13 and C of the matrix."""
 
 from __future__ import annotations
 

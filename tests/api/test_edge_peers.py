@@ -1,4 +1,4 @@
-"""Whose forwarded headers are believed, and what is read from them (``wire.md`` 17, row A21)."""
+"""Whose forwarded headers are believed, and what is read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams over real HTTP (``wire.md`` 5): what each event holds, and that it leaves when it came."""
+"""Streams over real HTTP: what each event holds, and that it leaves when it came."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ async def test_a_request_id_that_is_not_safe_is_replaced(running: Running, given
 
 @pytest.mark.anyio
 async def test_errors_have_one_form(running: Running) -> None:
-    """``wire.md`` 11."""
+    """The envelope."""
     for reply in await of_every_kind(running, {}):
         if reply.status >= 400:
             assert reply.headers["content-type"] == "application/json"

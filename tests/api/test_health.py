@@ -1,4 +1,4 @@
-"""Liveness, readiness, status and metrics over real HTTP (``wire.md`` 2.1, P25)."""
+"""Liveness, readiness, status and metrics over real HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /v1/models`` and ``/v1/models/{id}`` over real HTTP (``wire.md`` 16)."""
+"""``GET /v1/models`` and ``/v1/models/{id}`` over real HTTP."""
 
 from __future__ import annotations
 

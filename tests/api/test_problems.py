@@ -1,4 +1,4 @@
-"""The error envelope and its headers (``wire.md`` section 11)."""
+"""The error envelope and its headers."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_statuses_and_types_agree() -> None:
 
 
 def test_no_code_both_asks_to_wait_and_not_to_retry() -> None:
-    """With both, the official SDK does not retry (``wire.md`` 9.2)."""
+    """With both, the official SDK does not retry."""
     assert not [code.name for code in CODES.values() if code.retry_after is not None and code.should_retry is False]
 
 

@@ -1,4 +1,4 @@
-"""The table of endpoints: exact raw paths under both mounts, and nothing else (``wire.md`` 1; rows A10, A14, A18)."""
+"""The table of endpoints: exact raw paths under both mounts, and nothing else (rows A10, A14, A18)."""
 
 from __future__ import annotations
 

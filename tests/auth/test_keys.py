@@ -636,7 +636,7 @@ async def test_weak_and_slowly_hashed_keys_are_not_imported(store: KeyStore) -> 
     assert await store.list() == []
 
 
-# Theft of the database (reliability.md 5.3).
+# Theft of the database .
 
 
 def everything_in(connection: Connection) -> bytes:

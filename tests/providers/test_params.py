@@ -1,4 +1,4 @@
-"""Parameters that a provider takes in another form, each change told to the caller (``wire.md`` section 10)."""
+"""Parameters that a provider takes in another form, each change told to the caller."""
 
 import copy
 from typing import Any

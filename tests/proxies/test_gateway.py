@@ -1,4 +1,4 @@
-"""A whole gateway behind nginx and HAProxy, each with the configuration of the documentation (``wire.md`` 17)."""
+"""A whole gateway behind nginx and HAProxy, each with the configuration of the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers: an upstream's chunks and completions under our own label, complete or refused (``wire.md`` 4 and 5)."""
+"""Answers: an upstream's chunks and completions under our own label, complete or refused."""
 
 import json
 from typing import Any

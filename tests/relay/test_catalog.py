@@ -1,4 +1,4 @@
-"""Names: the parse order of ``wire.md`` section 8, hints, suggestions, and collisions refused at load."""
+"""Names: the parse order, hints, suggestions, and collisions refused at load."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""One chat request from its body to its last payload: callers who leave, deadlines, labels (``wire.md`` 4 to 6)."""
+"""One chat request from its body to its last payload: callers who leave, deadlines, labels."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ async def test_adjustments_of_the_route_that_served_are_listed(serve: Serve, str
 @pytest.mark.anyio
 @pytest.mark.parametrize(("asked", "on_finish"), [(False, False), (True, False), (False, True), (True, True)])
 async def test_streamed_usage_stands_where_it_was_asked_for(serve: Serve, asked: bool, on_finish: bool) -> None:
-    """Point 4 of ``wire.md`` 5: the upstream is always asked for it, the caller sees it only on demand."""
+    """The upstream is always asked for it, the caller sees it only on demand."""
     server = Server(port=0, discover=False, usage_on_finish_chunk=on_finish)
     async with serve({"acme": answer()}, server=server) as gateway:
         reply = await gateway.chat(stream=True, **({"stream_options": {"include_usage": True}} if asked else {}))
@@ -258,7 +258,7 @@ async def test_streamed_usage_stands_where_it_was_asked_for(serve: Serve, asked:
 
 @pytest.mark.anyio
 async def test_the_first_content_leaves_as_soon_as_it_has_come(serve: Serve) -> None:
-    """Nothing is buffered: while the upstream pauses, the caller has everything that was said (``wire.md`` 5.8)."""
+    """Nothing is buffered: while the upstream pauses, the caller has everything that was said."""
     async with serve({"acme": stall_after(4)}) as gateway, gateway.client() as client:
         await gateway.begin(client, stream=True)
         response = await client.response()

@@ -1,4 +1,4 @@
-"""The plan: which routes are asked, in which order, and why not the others (``wire.md`` 9.1)."""
+"""The plan: which routes are asked, in which order, and why not the others."""
 
 import json
 from typing import Any

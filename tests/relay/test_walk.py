@@ -1,4 +1,4 @@
-"""The walk over the routes of a plan (``wire.md`` 9.2 and 9.4), against upstreams that fail in every way they can."""
+"""The walk over the routes of a plan, against upstreams that fail in every way they can."""
 
 from __future__ import annotations
 
@@ -413,7 +413,7 @@ def test_routes_that_ran_out_of_time_in_different_places_all_timed_out() -> None
 
 
 def test_a_whole_answer_may_be_silent_for_as_long_as_a_request_may_take() -> None:
-    """The limits on silence are for streams: a whole answer says nothing until it is there (``wire.md`` 9.3)."""
+    """The limits on silence are for streams: a whole answer says nothing until it is there."""
     found = run(walk({"acme": delayed(590, answer()), "backup": answer()}))
     assert (found.text, found.route, found.seconds) == (GREETING, "global/acme/m", 590)
 
