@@ -310,6 +310,16 @@ async def test_a_route_is_asked_again_as_often_as_its_provider_allows(serve: Ser
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("lasting", [error(401), error(404), quota(), redirect()])
+async def test_a_route_is_not_asked_again_where_that_cannot_help(serve: Serve, lasting: Behaviour) -> None:
+    async with ScriptedUpstream(default=lasting) as upstream:
+        async with serve({"acme": provider(upstream, retries=3), "backup": answer()}) as gateway:
+            reply = await gateway.chat()
+        assert len(upstream.requests) == 1
+    assert reply.tresor["routed_model"] == "global/backup/m"
+
+
+@pytest.mark.anyio
 async def test_without_retries_each_route_is_asked_once(serve: Serve) -> None:
     async with serve({"acme": error(500)}) as gateway:
         assert (await gateway.chat()).code == "upstream_error"
@@ -416,6 +426,19 @@ def test_a_whole_answer_may_be_silent_for_as_long_as_a_request_may_take() -> Non
     """The limits on silence are for streams: a whole answer says nothing until it is there."""
     found = run(walk({"acme": delayed(590, answer()), "backup": answer()}))
     assert (found.text, found.route, found.seconds) == (GREETING, "global/acme/m", 590)
+
+
+@pytest.mark.parametrize("second", [silent(), silent(after_head=True), stall_after(1)], ids=["mute", "head", "half"])
+def test_p5_the_deadline_of_a_whole_answer_is_kept_to_the_second_failover_included(second: Behaviour) -> None:
+    found = run(walk({"acme": delayed(100, error(500)), "backup": second, "third": answer()}, seconds=180))
+    assert (found.code, found.outcomes, found.seconds) == ("upstream_timeout", ["server_error", "timeout"], 180)
+    assert not found.upstreams["third"].requests, "there is no time left for it"
+    assert found.upstreams["backup"].requests[0].abandoned
+
+
+def test_a_whole_answer_that_comes_in_time_comes() -> None:
+    found = run(walk({"acme": delayed(100, error(500)), "backup": delayed(79, answer())}, seconds=180))
+    assert (found.text, found.outcomes, found.seconds) == (GREETING, ["server_error", "ok"], 179)
 
 
 def test_a_stream_may_be_silent_for_180_seconds_after_its_first_content_and_has_no_total() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
@@ -54,8 +55,13 @@ class Walked:
         return self.walk.route.id if self.walk.route else None
 
 
-async def walk(providers: Mapping[str, Upstream], *, timeouts: Timeouts | None = None, **fields: Any) -> Walked:
-    """Walk over one route at each of these providers, in order, to the end; ``fields`` are those of the request."""
+async def walk(
+    providers: Mapping[str, Upstream], *, timeouts: Timeouts | None = None, seconds: float = math.inf, **fields: Any
+) -> Walked:
+    """Walk over one route at each of these providers, in order, to the end.
+
+    ``fields`` are those of the request, ``seconds`` is what a whole answer may take.
+    """
     async with AsyncExitStack() as stack:
         made: dict[str, ScriptedUpstream] = {}
         found: dict[str, Provider] = {}
@@ -67,20 +73,20 @@ async def walk(providers: Mapping[str, Upstream], *, timeouts: Timeouts | None =
             found[name] = upstream
         upstreams = Upstreams(found)
         stack.push_async_callback(upstreams.aclose)
-        walked = Walked(
-            _walk(Settings(providers=found, models={"m": model(*found)}), upstreams, timeouts, fields), made
-        )
+        settings = Settings(providers=found, models={"m": model(*found)}, timeouts=timeouts or Timeouts())
+        until = asyncio.get_running_loop().time() + seconds
+        walked = Walked(_walk(settings, upstreams, until, fields), made)
         await _follow(walked)
         return walked
 
 
-def _walk(settings: Settings, upstreams: Upstreams, timeouts: Timeouts | None, fields: dict[str, Any]) -> Walk:
+def _walk(settings: Settings, upstreams: Upstreams, until: float, fields: dict[str, Any]) -> Walk:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], **fields}
     ask = read_chat(json.dumps(body).encode())
     plan = plans.make(build(settings), ask, ANONYMOUS)
     entry = Entry(id="0" * 32, request_id="r", customer_id="c", endpoint="chat.completions", created_at=0)
     answers = AnswerMaker(plan, ask, entry, usage_on_finish=False)
-    return Walk(plan, ask.prompt, answers, upstreams.client, timeouts or Timeouts(), set())
+    return Walk(plan, ask.prompt, answers, upstreams.client, settings.timeouts, set(), until)
 
 
 async def _follow(walked: Walked) -> None:
