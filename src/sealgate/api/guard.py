@@ -44,7 +44,7 @@ class Guard:
 def _require_own_machine(call: Call) -> None:
     """Without keys, what a web page could reach is refused: a rebound host name, a request from another site."""
     client = call.scope.get("client")
-    if client is not None and not is_loopback(client[0]):
+    if client is None or not is_loopback(client[0]):
         raise Problem("missing_api_key", "This server answers without a key on its own machine only.")
     host = (call.header(b"host") or b"localhost").decode("latin-1").lower()
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host

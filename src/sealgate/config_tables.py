@@ -1,0 +1,255 @@
+"""What the operator can set: every table and key, declared once.
+
+Three things read the declarations, which is the point of their existing: the loader in `sealgate.config` (types,
+ranges, defaults), the reference documentation (the descriptions), and the environment overrides.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from sealgate.formats import addresses
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+
+class Secret:
+    """A value that never shows itself: not in ``repr``, not in logs, not in JSON."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the gateway listens and how it treats callers."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 3000
+    public_url: Annotated[str | None, Meta(description="The address callers use, where it is not host and port.")] = (
+        None
+    )
+    default_model: Annotated[str | None, Meta(description="Model for requests that name none.")] = None
+    hosts: Annotated[
+        tuple[str, ...], Meta(description="Host names this server answers for; empty means any (row A9).")
+    ] = ()
+    tls_cert: Annotated[
+        str | None,
+        Meta(description="PEM file of the certificate and its chain; unset: plain HTTP. SIGHUP reads it again."),
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="PEM file of the certificate's key, without a passphrase.")] = None
+    require_https: Annotated[bool, Meta(description="Answer 426 to plain HTTP from elsewhere than this machine.")] = (
+        False
+    )
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(description='Origins whose web pages may call (CORS), as https://app.example; "*" means any.'),
+    ] = ()
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body, in bytes.")] = 32 * 1024 * 1024
+    max_connections: Annotated[int, Meta(ge=1, description="Open connections before new ones get 503.")] = 4096
+    usage_on_finish_chunk: Annotated[
+        bool, Meta(description="Streamed usage rides on the finish chunk instead of a chunk without choices.")
+    ] = False
+    models_public: Annotated[bool, Meta(description="Whether /v1/models answers without a key.")] = True
+    discover: Annotated[
+        bool | None,
+        Meta(
+            description="Offer the sandbox, providers whose keys are in the environment, and local model servers. "
+            "Unset: only where no provider is configured."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together, and only one of them is set")
+        for key, check in (("trusted_proxies", addresses.network), ("cors_origins", addresses.origin)):
+            for value in getattr(self, key):
+                try:
+                    check(value)
+                except ValueError as error:
+                    raise ValueError(f"{key}: {error}") from None
+
+
+class Storage(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where keys and the ledger live."""
+
+    url: Annotated[
+        str | None, Meta(description="sqlite:///FILE or postgresql://…; unset: a SQLite file in data_dir.")
+    ] = None
+    data_dir: Annotated[str, Meta(description="Folder for the database, key files and the spool.")] = ".sealgate"
+
+
+class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
+    """An OpenID Connect issuer. Read and kept; tokens are not accepted by this version, and the start says so."""
+
+    issuer: Annotated[str, Meta(description="The exact `iss` of its tokens.")]
+    audience: Annotated[tuple[str, ...], Meta(description="Accepted `aud` values.")] = ()
+
+
+class Auth(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may call."""
+
+    required: Annotated[bool, Meta(description="Whether a key is needed. May be false only on a loopback address.")] = (
+        True
+    )
+    pepper: Annotated[
+        Secret | None,
+        Meta(description="Key for the key digests, shared by replicas; unset: a file in data_dir made at first start."),
+    ] = None
+    issuers: Annotated[dict[str, Issuer], Meta(description="OpenID Connect issuers by a free name.")] = field(
+        default_factory=dict
+    )
+
+
+class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
+    """All limits on time, in seconds."""
+
+    header: Annotated[Seconds, Meta(description="To receive a request's head.")] = 10
+    body: Annotated[Seconds, Meta(description="To receive a request's body.")] = 60
+    idle: Annotated[Seconds, Meta(description="An idle keep-alive connection is closed after this.")] = 75
+    write_stall: Annotated[Seconds, Meta(description="A caller that stops reading is cut after this.")] = 60
+    keep_alive: Annotated[Seconds, Meta(description="Silence on a stream before a comment line is sent.")] = 15
+    connect: Annotated[Seconds, Meta(description="To connect to a provider, TLS included.")] = 5
+    first_content: Annotated[
+        Seconds, Meta(description="Silence of a provider before its first content, while another route is left.")
+    ] = 60
+    gap: Annotated[Seconds, Meta(description="Silence of a provider in the middle of a stream.")] = 180
+    total: Annotated[Seconds, Meta(description="A whole answer, failover included.")] = 180
+    max_total: Annotated[Seconds, Meta(description="Upper bound of X-Tresor-Timeout-Seconds.")] = 600
+    drain: Annotated[Seconds, Meta(description="Running requests may finish for this long after SIGTERM.")] = 120
+
+
+class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the operator sees."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged.")] = (
+        "info"
+    )
+    format: Annotated[
+        Literal["auto", "json", "console"],
+        Meta(description="Log form; auto: console on a terminal, JSON lines elsewhere."),
+    ] = "auto"
+    access_log: Annotated[bool, Meta(description="One line per request, without content.")] = True
+    metrics: Annotated[
+        Literal["public", "key", "off"], Meta(description="/metrics for everyone, for admin keys, or for nobody.")
+    ] = "public"
+
+
+class Provider(Struct, frozen=True, forbid_unknown_fields=True):
+    """One provider account or server; the table's name is the middle part of ``region/provider/model``."""
+
+    kind: Annotated[str, Meta(description="A row of the provider table.")]
+    name: Annotated[Name | None, Meta(description="Middle part of its routes, where two tables share one.")] = None
+    region: Annotated[Name, Meta(description="First part of its routes.")] = "global"
+    base_url: Annotated[str | None, Meta(description="Root of its API, where it is not the kind's own.")] = None
+    api_key: Annotated[tuple[Secret, ...], Meta(description="env::NAME, path::FILE, none, or the key itself.")] = ()
+    proxy: Annotated[str | None, Meta(description="HTTP proxy to reach it through.")] = None
+    ca_file: Annotated[str | None, Meta(description="PEM file of the authorities to trust for it.")] = None
+    client_cert: Annotated[str | None, Meta(description="PEM file with certificate and key to show to it.")] = None
+    media: Annotated[
+        Literal["pass", "data"] | None, Meta(description="Media by https URL: pass on, or take data URLs only.")
+    ] = None
+    media_fetch: Annotated[
+        bool,
+        Meta(description="Fetch media by URL where the provider needs bytes; no kind of this version takes it."),
+    ] = False
+    retries: Annotated[int, Meta(ge=0, le=5, description="More attempts on the same route before the next.")] = 0
+    deployment: Annotated[str | None, Meta(description="Azure: deployment used for every model.")] = None
+    api_version: Annotated[str | None, Meta(description="Azure: the api-version parameter of the older API.")] = None
+    aws_region: Annotated[
+        str | None,
+        Meta(description="Bedrock, SageMaker: the AWS region; no kind of this version takes it."),
+    ] = None
+    project: Annotated[str | None, Meta(description="Vertex: the project; no kind of this version takes it.")] = None
+    location: Annotated[str | None, Meta(description="Vertex: the location; no kind of this version takes it.")] = None
+    endpoint: Annotated[str | None, Meta(description="SageMaker: the endpoint; no kind of this version takes it.")] = (
+        None
+    )
+    carries: Annotated[
+        Literal["openai", "tgi"] | None,
+        Meta(description="SageMaker: the wire inside; no kind of this version takes it."),
+    ] = None
+    anthropic_version: Annotated[
+        str | None,
+        Meta(description="Anthropic: the API version to send; no kind of this version takes it."),
+    ] = None
+    api_model: Annotated[
+        str | None,
+        Meta(description="Vertex, Bedrock: which publisher's wire; no kind of this version takes it."),
+    ] = None
+    extra_headers: Annotated[
+        tuple[str, ...], Meta(description="Header names a caller may set by tensorzero::extra_headers.")
+    ] = ()
+    tokens_per_second: Annotated[Positive | None, Meta(description="Sandbox: its pace; unset: as fast as it can.")] = (
+        None
+    )
+
+
+class Route(Struct, frozen=True, forbid_unknown_fields=True):
+    """One place where a model runs."""
+
+    provider: Annotated[str, Meta(description="Name of a table under [providers].")]
+    model: Annotated[str, Meta(min_length=1, description="The provider's own name of the model.")]
+    weight: Annotated[float, Meta(ge=0, description="Read, without effect in this version: routes go in order.")] = 1
+    input_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million prompt tokens.")] = None
+    output_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million completion tokens.")] = None
+    currency: Annotated[str, Meta(description="Currency of the prices.")] = "USD"
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model callers can name; the table's name is its key."""
+
+    routes: Annotated[tuple[Route, ...], Meta(min_length=1, description="Where it runs, the preferred one first.")]
+    type: Annotated[Literal["chat", "embedding", "transcription"], Meta(description="What it does.")] = "chat"
+    aliases: Annotated[tuple[str, ...], Meta(description="Other names for it.")] = ()
+    context_tokens: Annotated[Count | None, Meta(description="Longest prompt and answer together.")] = None
+    max_output_tokens: Annotated[Count | None, Meta(description="Longest answer.")] = None
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the operator can set; each table is optional."""
+
+    server: Server = Server()
+    storage: Storage = Storage()
+    auth: Auth = Auth()
+    timeouts: Timeouts = Timeouts()
+    telemetry: Telemetry = Telemetry()
+    providers: dict[Name, Provider] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.storage.data_dir)
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL with the default filled in."""
+        return self.storage.url or f"sqlite:///{self.storage.data_dir}/sealgate.db"
+
+    @property
+    def discovers(self) -> bool:
+        return not self.providers if self.server.discover is None else self.server.discover
