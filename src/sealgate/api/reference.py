@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -30,7 +31,7 @@ padding:.25rem .6rem .25rem 0;border-top:1px solid var(--line)}td:nth-child(3){o
 
 def routes(table: list[Route]) -> list[Route]:
     """The reference to a table of endpoints."""
-    reference = Reference(document(table))
+    reference = Reference(table)
     return [
         Route("GET", "/openapi.json", "public", reference.openapi, "This document.", mounted=False),
         Route("GET", "/docs", "public", reference.docs, "This document as a page.", mounted=False),
@@ -38,14 +39,21 @@ def routes(table: list[Route]) -> list[Route]:
 
 
 class Reference:
-    """Both endpoints; rendered once."""
+    """Both endpoints; made when they are first asked for, because the schemas take their time."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        self._document = msgspec.json.encode(document)
-        self._page = page(document).encode()
+    def __init__(self, table: list[Route]) -> None:
+        self._table = table
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        return document(self._table)
+
+    @cached_property
+    def _page(self) -> bytes:
+        return page(self._document).encode()
 
     async def openapi(self, call: Call) -> None:
-        await call.respond(200, self._document)
+        await call.respond(200, msgspec.json.encode(self._document))
 
     async def docs(self, call: Call) -> None:
         await call.respond(200, self._page, HTML, list(HEADERS))

@@ -57,7 +57,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     upstream_model: str | None = None
     outcome: Outcome = Outcome.UNKNOWN
     status: int = 0
-    """The HTTP status sent; 0 where the caller left before one was."""
+    """The HTTP status of how it ended; 499 where the caller left. A stream that broke off was begun with 200."""
     code: str | None = None
     """The public error code."""
     attempts: int = 0
