@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import copy
+import http.client
 import json
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.gateway import CHAT, Reply, Running, Serve, Threaded, model, provider
 
 from sealgate.config import Server, Timeouts
@@ -660,3 +667,100 @@ async def test_two_names_of_one_limit_and_aliases(serve: Serve) -> None:
             await running.chat(model="opus", max_tokens=9, max_completion_tokens=5)
             assert one.requests[-1].json["max_completion_tokens"] == 5
             assert "max_tokens" not in one.requests[-1].json
+
+
+# P21: whatever is sent, it is not our failure
+
+SEED = {
+    "model": "m",
+    "messages": [
+        {"role": "system", "content": "s", "name": "n"},
+        {"role": "user", "content": [
+            {"type": "text", "text": "t"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+            {"type": "file", "file": {"file_data": "data:text/plain;base64,AA==", "filename": "f"}},
+            {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+        ]},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+            {"id": "d", "type": "custom", "custom": {"name": "g", "input": "x"}},
+        ]},
+        {"role": "tool", "content": "r", "tool_call_id": "c"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}},
+              {"type": "custom", "custom": {"name": "g", "format": {"type": "text"}}}],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "j", "schema": {"type": "object"}}},
+    "stop": ["x"], "logit_bias": {"5": 1}, "logprobs": True, "top_logprobs": 2, "stream": True, "n": 1,
+    "stream_options": {"include_usage": True}, "region": "global", "provider": "acme", "failover": ["m"],
+    "episode_id": None, "tensorzero::extra_body": [{"pointer": "/a/b", "value": 1}],
+    "tensorzero::extra_headers": {"x": "y"}, "metadata": {"a": "b"}, "max_tokens": 5, "max_completion_tokens": 6,
+    "guided_json": {"type": "object"}, "chat_template_kwargs": {"a": 1}, "user": "u", "service_tier": "auto",
+}  # fmt: skip
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["", "m", "auto", "/"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.sampled_from(list(SEED)), inner)
+    ),
+    max_leaves=5,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of each value inside."""
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in steps:
+        yield (*path, step)
+        yield from places(inner, (*path, step))
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(places(SEED))), JSON_VALUES), min_size=1, max_size=4), st.booleans())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_p21_a_body_with_anything_in_it_is_never_a_server_error(
+    gateway: Threaded, upstream: ThreadedUpstream, changes: list[tuple[tuple[Any, ...], Any]], in_api: bool
+) -> None:
+    changed: Any = copy.deepcopy(SEED)
+    for path, value in changes:
+        target = changed
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            for step in path[:-1]:
+                target = target[step]
+            target[path[-1]] = value
+    with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=5)) as connection:
+        headers = {"authorization": f"Bearer {gateway.key}", "content-type": "application/json"}
+        connection.request("POST", API if in_api else CHAT, json.dumps(changed), headers)
+        with connection.getresponse() as response:
+            text = response.read()
+    assert response.status in (200, 400, 404, 413, 422), text
+    if response.status == 200 and changed.get("stream") is True:
+        assert text.endswith(b"data: [DONE]\n\n")
+
+
+HEADER_NAMES = [
+    "x-tresor-receipt", "x-tresor-nonce", "x-tresor-timeout-seconds", "idempotency-key", "x-sealgate-strict",
+    "x-stainless-read-timeout", "x-stainless-timeout", "traceparent", "tracestate", "x-request-id", "accept", "origin",
+    "accept-encoding", "x-api-key", "openai-organization", "cookie", "x-forwarded-for", "content-encoding",
+]  # fmt: skip
+HEADER_VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, blacklist_characters="\x7f"), max_size=12)
+
+
+@given(
+    st.dictionaries(st.sampled_from(HEADER_NAMES), HEADER_VALUES | st.sampled_from(["true", "1", "600", "nan", "1e9"]))
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_p21_no_header_is_a_server_error(gateway: Threaded, given_headers: dict[str, str]) -> None:
+    with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=5)) as connection:
+        fixed = {"authorization": f"Bearer {gateway.key}", "content-type": "application/json"}
+        encoded = {name: value.encode("latin-1") for name, value in given_headers.items()}
+        connection.request("POST", CHAT, body(), {**fixed, **encoded})
+        with connection.getresponse() as response:
+            text = response.read()
+    short_of_time = (
+        response.status == 504 and {"x-stainless-read-timeout", "x-stainless-timeout"} & given_headers.keys()
+    )
+    assert response.status in (200, 400, 401, 415) or short_of_time, text
