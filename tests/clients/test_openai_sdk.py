@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -22,6 +26,8 @@ from sealgate.testing.thread import ThreadedUpstream
 PNG = base64.b64encode(
     bytes.fromhex("89504e470d0a1a0a0000000d4948445200000003000000020802000000120a5f8e0000000049454e44ae426082")
 ).decode()
+MP3 = bytes.fromhex("fffb9064") + bytes(413)
+"""One frame of silence."""
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -275,11 +281,13 @@ def test_images_files_and_sounds(client: OpenAI) -> None:
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"}},
         {"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64,SGVsbG8="}},
+        {"type": "input_audio", "input_audio": {"format": "mp3", "data": base64.b64encode(MP3).decode()}},
     ]
     said = client.chat.completions.create(model=SANDBOX, messages=[{"role": "user", "content": parts}])
     text = said.choices[0].message.content or ""
     assert "PNG" in text
     assert "a.txt" in text
+    assert "mp3" in text.lower()
 
 
 # What else the SDK sends and reads
@@ -366,6 +374,13 @@ def test_errors_are_of_the_class_of_their_status(
     assert caught.value.request_id
     assert isinstance(caught.value.body, dict)
     assert caught.value.body["status"] == caught.value.status_code
+
+
+def test_a_rate_limit_is_a_rate_limit_error(client: OpenAI) -> None:
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.with_options(max_retries=0).chat.completions.create(model="sandbox/fail-429", messages=say("Hi"))
+    assert caught.value.code == "upstream_rate_limited"
+    assert int(caught.value.response.headers["retry-after"]) >= 1
 
 
 def test_a_wrong_key_is_an_authentication_error(gateway: Threaded) -> None:
@@ -455,3 +470,19 @@ def test_scripted_tool_calls_arrive_whole(client: OpenAI, upstream: ThreadedUpst
         final = stream.get_final_completion().choices[0].message
     assert final.tool_calls
     assert [json.loads(call.function.arguments) for call in final.tool_calls] == [odd, {}]
+
+
+def test_the_example_runs(gateway: Threaded) -> None:
+    """The one of ``docs/guides/clients.md`` that needs nothing but what the tests have."""
+    script = Path(__file__).parents[2] / "examples" / "clients" / "openai_python.py"
+    environ = {**os.environ, "OPENAI_BASE_URL": gateway.base_url, "OPENAI_API_KEY": gateway.key}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=30, env=environ, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, person, called, models = done.stdout.splitlines()
+    assert "Hello, who are you?" in first
+    assert second == first
+    assert person.startswith("Person(name=")
+    assert '"city":"Bern"' in called
+    assert "sandbox" in models
