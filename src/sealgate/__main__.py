@@ -1,5 +1,18 @@
-"""``python -m sealgate``."""
+"""``python -m sealgate`` and the console script."""
 
-from sealgate.cli import main
+from __future__ import annotations
 
-main()
+import gc
+
+
+def main() -> None:
+    """Run the command line."""
+    # Importing makes many objects and no garbage; looking for some in between costs a part of the start.
+    gc.disable()
+    from sealgate.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -40,7 +40,7 @@ def _table(name: str, struct: Any) -> Iterator[str]:
     for key, description, default in settings_of(struct):
         if default is not msgspec.NODEFAULT and not isinstance(default, dict):
             yield f"# {description}"
-            yield f"# {key} = {_toml(default)}" if default is not None else f'# {key} = ""'
+            yield f"# {key} = {_toml(default)}" if default is not None else f"# ({key} is not set)"
 
 
 def settings_of(struct: Any) -> Iterator[tuple[str, str, Any]]:

@@ -56,4 +56,4 @@ def test_the_wheel_says_it_is_typed_and_under_which_licence(wheel: zipfile.ZipFi
 def test_the_wheel_offers_one_command(wheel: zipfile.ZipFile) -> None:
     (entries,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
 
-    assert wheel.read(entries).decode().split() == ["[console_scripts]", "sealgate", "=", "sealgate.cli:main"]
+    assert wheel.read(entries).decode().split() == ["[console_scripts]", "sealgate", "=", "sealgate.__main__:main"]

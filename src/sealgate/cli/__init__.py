@@ -30,8 +30,3 @@ def _root(
     version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
 ) -> None:
     """A self-hosted gateway for language models."""
-
-
-def main() -> None:
-    """The console script."""
-    app()

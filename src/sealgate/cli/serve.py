@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -50,6 +51,9 @@ def _run(settings: Settings, load: Callable[[], Settings]) -> None:
     # A signal may come before the gateway is open; then there is nothing to drain or to reload.
 
     def listening(addresses: list[tuple[str, int]]) -> None:
+        # What the start has made stays as long as the process: the collector need not walk through it again and again.
+        gc.freeze()
+        gc.enable()
         if application.gateway is not None:
             _announce(application.gateway, addresses[0], "http" if certificate is None else "https")
 
