@@ -48,5 +48,5 @@ def test_the_patterns_find_what_they_are_for() -> None:
     assert HOSTS.search("https://files." + "pythonhosted" + ".org/x")
     assert PATHS.search("see /" + "home/ada/notes")
     assert PATHS.search('open("/' + 'root/key")')
-    assert not PATHS.search("GET /v1/models, ./homework/x, $(HOME)/wo" "rk/x")
+    assert not PATHS.search("GET /v1/models, ./homework/x, $(HOME)/wo" + "rk/x")
     assert UNFINISHED.search("# TO" + "DO: later")
