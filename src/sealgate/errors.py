@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 TYPES: dict[int, str] = {
@@ -184,7 +184,6 @@ class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)
         retry_after: int | None = None,
         details: Sequence[Detail] = (),
         attempts: Sequence[Mapping[str, Any]] = (),
-        extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.code = CODES[code]
         self.message = message or self.code.message
@@ -192,7 +191,6 @@ class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)
         self.retry_after = self.code.retry_after if retry_after is None else retry_after
         self.details = details
         self.attempts = attempts
-        self.extra = extra or {}
         super().__init__(f"{code}: {self.message}")
 
     @property
@@ -207,7 +205,6 @@ class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)
             "param": self.param,
             "code": self.code.name,
             "status": self.code.status,
-            **self.extra,
         }
         if self.attempts:
             error["attempts"] = list(self.attempts)
@@ -265,7 +262,6 @@ class UpstreamError(Exception):
     status: int | None = None
     retry_after: float | None = None
     param: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.failure.name.lower()}: {self.text}" if self.text else self.failure.name.lower()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.gateway import CHAT, Reply, Running, Serve, Threaded, read_reply
 
+from sealgate.api.events import EventStream
 from sealgate.config import Telemetry
 from sealgate.errors import Problem
 from sealgate.relay.walk import Walk
@@ -139,6 +140,26 @@ async def test_row_i12_an_unhandled_error_in_the_middle_of_a_stream_breaks_it_of
         assert (row.outcome.value, row.code) == ("error", "internal_error")
         assert EXPLOSIVE not in json.dumps(log())
         assert EXPLOSIVE not in reply.body.decode()
+
+
+@pytest.mark.anyio
+async def test_row_i12_an_error_while_an_event_is_written_is_no_caller_who_left(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row says that it was our own failure, once."""
+    real = EventStream.payload
+
+    async def some(self: EventStream, data: bytes) -> None:
+        if b"content" in data:
+            raise UnthoughtOfError(EXPLOSIVE)
+        await real(self, data)
+
+    async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
+        monkeypatch.setattr(EventStream, "payload", some)
+        reply = await running.chat(stream=True)
+        assert (reply.complete, reply.done) == (False, False)
+        row = await running.row()
+        assert (row.outcome.value, row.code) == ("error", "internal_error")
 
 
 @pytest.mark.anyio

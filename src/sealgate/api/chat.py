@@ -105,7 +105,11 @@ class Chat:
             try:
                 async with aclosing(exchange.payloads()) as payloads:
                     async for payload in payloads:
-                        await events.payload(payload)
+                        try:
+                            await events.payload(payload)
+                        except Exception as error:
+                            # The settlement is in there, and must hear that this was no caller who left.
+                            await payloads.athrow(error)
             except asyncio.CancelledError:
                 if not call.connection_ends:
                     raise

@@ -27,7 +27,6 @@ class Plan(NamedTuple):
     """Targets in order; a route with retries stands in it several times."""
 
     requested_route: str
-    key: str
     targets: tuple[Route, ...]
     skipped: tuple[Skipped, ...]
 
@@ -40,7 +39,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller) -> Plan:
     _require_chat(catalog, primary)
     if typed.failover is None and ask.media_param is None and len(primary.targets) <= MAX_TARGETS:
         # Nothing to weigh: what nearly every request is.
-        return Plan(primary.requested_route, primary.key, primary.targets, ())
+        return Plan(primary.requested_route, primary.targets, ())
     selections = [primary, *_failover(catalog, ask, caller)]
     routes = list(dict.fromkeys(route for selection in selections for route in selection.routes))
     skipped = [Skipped(route, "takes media as data URLs only") for route in routes if not _takes_media(route, ask)]
@@ -49,7 +48,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller) -> Plan:
         raise Problem("media_url_not_allowed", param=ask.media_param)
     targets = [route for route in usable for _ in range(1 + route.account.retries)]
     skipped += [Skipped(route, f"beyond the first {MAX_TARGETS} targets") for route in targets[MAX_TARGETS:]]
-    return Plan(primary.requested_route, primary.key, tuple(targets[:MAX_TARGETS]), tuple(skipped))
+    return Plan(primary.requested_route, tuple(targets[:MAX_TARGETS]), tuple(skipped))
 
 
 def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]:
