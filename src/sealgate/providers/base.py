@@ -104,30 +104,38 @@ class Account:
     kind: Kind
     base_url: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Its keys; the later ones are used while the earlier ones are out of quota or past their rate."""
     media_by_url: bool = True
     retries: int = 0
     deployment: str | None = None
     api_version: str | None = None
     allowed_headers: frozenset[str] = frozenset()
 
-    fixed_headers: Mapping[bool, Mapping[str, str]] = field(init=False, repr=False, compare=False)
-    """Headers that are the same for every request, by whether it streams."""
+    fixed_headers: tuple[Mapping[bool, Mapping[str, str]], ...] = field(init=False, repr=False, compare=False)
+    """Headers that are the same for every request with one of the keys, by whether it streams."""
 
     def __post_init__(self) -> None:
-        credential = self.kind.host.credential(self.secrets[0]) if self.secrets else {}
-        common = {
-            **credential,
-            "content-type": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "sealgate",
-        }
-        fixed = {True: {**common, "accept": "text/event-stream"}, False: {**common, "accept": "application/json"}}
-        object.__setattr__(self, "fixed_headers", fixed)
+        credential = self.kind.host.credential
+        carried = [credential(secret) for secret in self.secrets] or [{}]
+        object.__setattr__(self, "fixed_headers", tuple(map(_fixed_headers, carried)))
 
-    def headers(self, prompt: Prompt) -> Mapping[str, str]:
-        """All headers of one request: fixed ones with the credential, the trace, what the operator lets callers add."""
-        fixed = self.fixed_headers[prompt.stream]
+    def headers(self, prompt: Prompt, key: int = 0) -> Mapping[str, str]:
+        """All headers of one request: fixed ones with the credential, the trace, what the operator lets callers add.
+
+        ``key`` counts the account's ``secrets``.
+        """
+        fixed = self.fixed_headers[key][prompt.stream]
         if not prompt.trace and not prompt.extra_headers:
             return fixed
         allowed = {name: value for name, value in prompt.extra_headers.items() if name in self.allowed_headers}
         return {**allowed, **fixed, **prompt.trace}
+
+
+def _fixed_headers(credential: Mapping[str, str]) -> Mapping[bool, Mapping[str, str]]:
+    common = {
+        **credential,
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "sealgate",
+    }
+    return {True: {**common, "accept": "text/event-stream"}, False: {**common, "accept": "application/json"}}

@@ -279,8 +279,6 @@ def make_account(table: str, row: config.Provider) -> Account:
 def _refuse_unsendable(account: Account) -> None:
     """What would fail at every request fails at the start."""
     place = f"[providers.{account.table}]"
-    if len(account.secrets) > 1:
-        raise ConfigError(f"{place}: this version takes one api_key, not a list of several")
     if RESERVED & {account.name, account.region}:
         raise ConfigError(f"{place}: '{AUTO}' and 'tensorzero' mean something in model names; choose another name")
     try:
@@ -291,8 +289,9 @@ def _refuse_unsendable(account: Account) -> None:
     except ValueError as error:
         raise ConfigError(f"{place}: base_url cannot be used: {error}") from None
     try:
-        for name, value in account.fixed_headers[True].items():
-            check_field(name, value)
+        for fixed in account.fixed_headers:
+            for name, value in fixed[True].items():
+                check_field(name, value)
         for name in account.allowed_headers:
             check_field(name, "x")
     except ValueError as error:
