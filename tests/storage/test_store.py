@@ -252,6 +252,7 @@ async def test_aclose_writes_everything_that_is_queued(url: str, storage: Storag
 
 
 async def test_a_closed_storage_refuses_everything(storage: Storage) -> None:
+    await storage.append(ledger, make_row(1))
     await storage.aclose()
     await storage.aclose()
 

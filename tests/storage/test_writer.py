@@ -132,6 +132,27 @@ async def test_a_commit_that_fails_fails_everyone_in_it_and_no_one_after(
 
 
 @anyio
+async def test_while_commits_fail_the_storage_says_so_until_they_work_again(
+    storage: Storage, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matrix rows H3 and H4: nobody needs to write for that, and what the writer tries is nobody's row."""
+    monkeypatch.setattr("sealgate.storage.writer.PROBE_SECONDS", 0.01)
+    assert not storage.failing
+    with outside.lock():
+        with pytest.raises(StorageError):
+            await storage.append(ledger, make_row(1))
+        assert storage.failing
+        with pytest.raises(StorageError, match="the last write failed"):
+            await storage.check()
+
+    async with asyncio.timeout(5):
+        while storage.failing:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.01)
+    await storage.check()
+    assert (outside.count(), storage.lost_appends) == (0, 0)
+
+
+@anyio
 async def test_a_cancelled_waiter_is_skipped_and_its_row_is_written(
     storage: Storage, gate: Gate, outside: Outside
 ) -> None:
@@ -281,6 +302,8 @@ async def main(path, way, keep=None):
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     else:
         os.unlink(os.path.join(os.path.dirname(path), "ballast"))
+    while storage.failing:  # the writer notices by itself
+        await asyncio.sleep(0.02)
     await storage.check()
     await storage.append(ledger, make_row(99_999))
     await storage.aclose()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, make_url, text
+from sqlalchemy import Connection, Table, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from sealgate.errors import ConfigError, StorageError
@@ -18,16 +18,12 @@ from sealgate.storage.insert import Insert
 from sealgate.storage.migrate import migrate
 from sealgate.storage.postgresql import PostgresBackend
 from sealgate.storage.sqlite import SqliteBackend
-from sealgate.storage.writer import Job, Writer
+from sealgate.storage.writer import Job, Writer, touch
 
 T = TypeVar("T")
 
 FRESH_SECONDS = 1.0
 """A commit this recent shows well enough that the database can be written."""
-
-_CHECK = text(
-    "INSERT INTO meta (name, value) VALUES ('checked_at', :now) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
 
 
 def open_storage(url: str, *, busy_seconds: float = 5.0) -> Storage:
@@ -51,6 +47,14 @@ class Storage:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sealgate-reader")
         self._writer = Writer(backend)
         self._closed = False
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last commit failed: what is begun now could not be recorded.
+
+        The writer finds out by itself, soon, when commits work again.
+        """
+        return self._writer.failing is not None
 
     @property
     def pending(self) -> int:
@@ -106,12 +110,16 @@ class Storage:
             self._writer.lose(error)
 
     async def check(self) -> None:
-        """Raise `StorageError` where the database cannot be written now. Free while commits succeed."""
+        """Raise `StorageError` where the database cannot be written now. Free while commits succeed or fail."""
+        if self._closed:
+            raise StorageError("the storage is closed")
+        if (why := self._writer.failing) is not None:
+            raise StorageError(f"the last write failed: {why}")
         wrote_at = self._writer.wrote_at
         if wrote_at is not None and time.monotonic() - wrote_at < FRESH_SECONDS:
             return
         try:
-            await asyncio.wait_for(self.write(_touch), self._patience)
+            await asyncio.wait_for(self.write(touch), self._patience)
         except TimeoutError as error:
             raise StorageError(f"the database has not taken a write for {self._patience:g} seconds") from error
 
@@ -137,10 +145,6 @@ class Storage:
                 return fn(connection)
         except SQLAlchemyError as error:
             raise StorageError(reason(error)) from error
-
-
-def _touch(connection: Connection) -> None:
-    connection.execute(_CHECK, {"now": str(time.time_ns() // 1000)})
 
 
 def _backend(url: str, busy_seconds: float) -> Backend:

@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from sealgate.errors import StorageError
@@ -27,6 +28,13 @@ BATCH = 1000
 
 LOG_SECONDS = 10.0
 """The same trouble is logged at most this often."""
+
+PROBE_SECONDS = 0.25
+"""After a failed commit, and while nobody writes, the writer looks this often whether it works again."""
+
+_CHECK = text(
+    "INSERT INTO meta (name, value) VALUES ('checked_at', :now) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
 
 _INSERT = attrgetter("insert")
 
@@ -101,8 +109,9 @@ class Writer:
         self._lock = threading.Lock()
         self._closed = False
         self._last = False
-        self._failing = False
         self._logged = -LOG_SECONDS
+        self.failing: str | None = None
+        """Why the last commit failed; None where it did not."""
         self.commits = 0
         self.lost = 0
         self.wrote_at: float | None = None
@@ -147,17 +156,17 @@ class Writer:
             self._link.close()
 
     def _take(self) -> list[Job]:
-        """Everything queued, waiting for a first job; empty at the end."""
+        """Everything queued, waiting for a first job, or a probe while commits fail; empty at the end."""
         batch: list[Job] = []
         try:
             while not self._last and len(batch) < BATCH:
-                job = self._queue.get(block=not batch)
+                job = self._queue.get(block=not batch, timeout=PROBE_SECONDS if self.failing else None)
                 if job is None:
                     self._last = True
                 else:
                     batch.append(job)
         except queue.Empty:
-            pass
+            return batch or [Job(None, touch, None)]
         return batch
 
     def _execute(self, batch: Sequence[Job]) -> None:
@@ -231,8 +240,8 @@ class Writer:
         assert self._link is not None
         self._link.commit()
         self.commits += 1
-        if self._failing:
-            self._failing = False
+        if self.failing:
+            self.failing = None
             _log.info("storage_works_again")
         self.wrote_at = time.monotonic()
 
@@ -244,11 +253,11 @@ class Writer:
         for job in batch:
             job.error = job.error or _failed(error)
         self.wrote_at = None
-        self._failing = True
+        self.failing = reason(error)
         if self._link is not None:
             self._link.close()
             self._link = None
-        self._complain("storage_write_failed", reason(error), len(batch))
+        self._complain("storage_write_failed", self.failing, len(batch))
 
     def _resolve(self, batch: Sequence[Job]) -> None:
         """Tell all who wait, with one wake-up per event loop."""
@@ -256,7 +265,7 @@ class Writer:
         for job in batch:
             if job.future is not None:
                 waiting.setdefault(job.future.get_loop(), []).append(job)
-            elif job.error is not None:
+            elif job.error is not None and job.insert is not None:
                 self.lose(job.error)
         for loop, jobs in waiting.items():
             try:
@@ -275,6 +284,11 @@ class Writer:
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             _log.error(event, error=f"{error} (rows: {rows})")
+
+
+def touch(connection: Connection) -> None:
+    """Write something that nobody minds."""
+    connection.execute(_CHECK, {"now": str(time.time_ns() // 1000)})
 
 
 def _failed(error: BaseException) -> StorageError:
