@@ -157,6 +157,23 @@ class EdgeConnection(HttpToolsProtocol):
             cycle.keep_alive = False
             self._cancel(cycle)
 
+    @property
+    def resting(self) -> bool:
+        """Whether it is only kept open, after an answer and before the next request."""
+        return self._state == IDLE and not self._fresh
+
+    def stalled(self, seconds: float) -> int:
+        """Bytes that wait for a caller who has not read for so long; else 0."""
+        since = self._stall_at - self.limits.write_stall_seconds
+        return self.transport.get_write_buffer_size() if self.loop.time() - since >= seconds else 0
+
+    def cut(self) -> None:
+        """Give up a caller who does not read."""
+        self._count("client_stalled")
+        self._stall_at = NEVER
+        self._lose("client_stalled")
+        self._abort()
+
     def _lose(self, how: Literal["client_disconnected", "client_stalled"], *, cancel: bool = True) -> None:
         """Nobody is there for the running request: let it know, and cancel it unless ``receive`` has told it."""
         cycle = self._active
@@ -299,10 +316,8 @@ class EdgeConnection(HttpToolsProtocol):
         taken = self._stall_size - self.transport.get_write_buffer_size()
         if taken >= limits.bytes_per_second * limits.write_stall_seconds:
             self._watch_output()
-            return
-        self._stall_at = NEVER
-        self._lose("client_stalled")
-        self._abort()
+        else:
+            self.cut()
 
     # What goes out
 
