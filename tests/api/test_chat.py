@@ -612,29 +612,30 @@ async def test_the_ledger_has_one_row_for_each_request_that_was_understood(serve
 @pytest.mark.anyio
 async def test_an_answer_that_cannot_be_recorded_is_not_given(serve: Serve) -> None:
     """Row F18: a whole answer becomes 503; a stream ends with an error and without ``[DONE]``."""
-    async with ScriptedUpstream() as one, serve({"acme": one}) as running:
-        assert (await running.chat()).status == 200  # the key is known from now on
+    async with serve({"acme": answer()}) as running:
         await _lose_the_ledger(running)
         reply = await running.chat()
         assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "storage_unavailable", "5")
         assert "x-should-retry" not in reply.headers
+    async with serve({"acme": answer()}) as running:
+        await _lose_the_ledger(running)
         stream = await running.chat(stream=True)
         assert (stream.status, stream.code, stream.done) == (200, "storage_unavailable", False)
         assert stream.text, "the content had gone out before"
 
 
 async def _lose_the_ledger(running: Running) -> None:
-    """From now on no row can be written."""
+    """From now on no row can be written; the first request finds it out."""
+    await running.chat()  # the key is known from now on
     await running.hall.storage.write(lambda connection: connection.exec_driver_sql("DROP TABLE ledger"))
 
 
 @pytest.mark.anyio
 async def test_a_refusal_is_told_even_where_it_cannot_be_recorded(serve: Serve) -> None:
-    async with ScriptedUpstream(default=error(400)) as one, serve({"acme": one}) as running:
-        await running.chat()
-        await _lose_the_ledger(running)
-        assert (await running.chat()).code == "upstream_invalid_request"
-        assert (await running.chat(model="unknown")).code == "model_not_found"
+    for name, code in (("m", "upstream_invalid_request"), ("unknown", "model_not_found")):
+        async with serve({"acme": error(400)}) as running:
+            await _lose_the_ledger(running)
+            assert (await running.chat(model=name)).code == code
 
 
 @pytest.mark.anyio

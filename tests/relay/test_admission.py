@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.gateway import UPSTREAM_KEY, Running, Serve, read_reply
 
 from sealgate.limits.ledger import Outcome
 from sealgate.relay.hall import Hall
+from sealgate.storage import open_storage
 from sealgate.testing import Behaviour, answer, cut_after, error, html, quota, redirect, stall_after
 
 
@@ -202,6 +204,31 @@ async def test_where_a_failure_cannot_be_recorded_either_the_caller_hears_of_the
         await gateway.hall.storage.aclose()
         reply = await gateway.chat(**fields)
     assert (reply.code, reply.done) == (code, False)
+
+
+@pytest.mark.anyio
+async def test_rows_h3_h4_while_the_database_cannot_be_written_no_provider_is_asked(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer finds it out. Until it works again callers hear so at once, and readiness is false."""
+    monkeypatch.setattr("sealgate.app.open_storage", partial(open_storage, busy_seconds=0.05))
+    async with serve({"acme": answer()}) as gateway:
+        await gateway.chat()
+        path = gateway.hall.settings.database_url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            replies = [await gateway.chat(), await gateway.chat(), await gateway.chat(stream=True)]
+            ready = await gateway.get("/health/ready")
+            other.execute("ROLLBACK")
+        for reply in replies:
+            assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "storage_unavailable", "5")
+        assert len(gateway.upstreams["acme"].requests) == 2, "the good one, and the one that found it out"
+        assert (ready.status, ready.json["reasons"]) == (503, ["storage_unavailable"])
+        async with asyncio.timeout(5):
+            while (await gateway.get("/health/ready")).status != 200:  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0.02)
+        assert (await gateway.chat()).status == 200
+        assert [row.outcome for row in await gateway.rows(2)] == [Outcome.OK] * 2
 
 
 # The end of the house

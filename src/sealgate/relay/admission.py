@@ -38,6 +38,9 @@ class Admission:
         self._settled = False
 
     async def __aenter__(self) -> Self:
+        """Raises `Problem` while the storage fails (rows H3, H4): nothing is begun that could not be recorded."""
+        if self._hall.storage.failing:
+            raise Problem("storage_unavailable")
         return self
 
     async def settle(self) -> None:
