@@ -50,6 +50,9 @@ from sealgate.auth.pepper import load_pepper
 from sealgate.config import Auth, Model, Provider, Route, Secret, Server, Settings, Storage, Telemetry
 from sealgate.limits.ledger import Entry, Outcome
 from sealgate.relay.hall import Hall
+from sealgate.relay.health import Health
+from sealgate.relay.pace import Paces
+from sealgate.relay.plan import Seen
 from sealgate.storage import open_storage
 from sealgate.storage.tables import ledger
 from sealgate.testing import Behaviour, Event, RawClient, RawResponse, ScriptedUpstream
@@ -200,6 +203,10 @@ class Running:
     def headers(self) -> dict[str, str]:
         """What a request of the customer carries."""
         return {"authorization": f"Bearer {self.key}"}
+
+    def forget(self) -> None:
+        """Forget what was learned of the routes, as a reload does."""
+        self.hall.means = self.hall.means._replace(seen=Seen(Health(), Paces()))
 
     # Asking
 

@@ -20,8 +20,13 @@ from sealgate.errors import ConfigError
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
 from sealgate.relay import catalog
+from sealgate.relay.budget import RetryBudget
 from sealgate.relay.hall import Hall
+from sealgate.relay.health import Health
+from sealgate.relay.pace import Paces
+from sealgate.relay.plan import Seen
 from sealgate.relay.upstreams import Upstreams
+from sealgate.relay.walk import Means
 from sealgate.storage import open_storage
 from sealgate.telemetry import logs
 from sealgate.telemetry.metrics import Metrics
@@ -55,13 +60,14 @@ class Gateway:
             except ConfigError as error:
                 hall.log.error("reload_refused", error=str(error))
                 return
-            self.retired.append(hall.upstreams)
-            hall.settings, hall.catalog, hall.upstreams = settings, fresh, upstreams
+            self.retired.append(hall.means.upstreams)
+            # What was learned of the old routes and keys is forgotten with them.
+            hall.settings, hall.catalog, hall.means = settings, fresh, means(settings, upstreams, hall.means.budget)
             hall.log.info("reloaded", models=len(fresh.models))
 
     async def aclose(self) -> None:
         """Close everything; the storage last, because it writes what is still queued."""
-        for upstreams in (*self.retired, self.hall.upstreams):
+        for upstreams in (*self.retired, self.hall.means.upstreams):
             await upstreams.aclose()
         await self.keys.aclose()
         await self.hall.storage.aclose()
@@ -83,10 +89,14 @@ async def open_gateway(settings: Settings) -> Gateway:
         raise
     metrics = Metrics()
     metrics.watch_ledger(lambda: storage.pending, lambda: storage.lost_appends)
-    hall = Hall(settings, fresh, upstreams, storage, metrics, log, access)
+    hall = Hall(settings, fresh, means(settings, upstreams, RetryBudget()), storage, metrics, log, access)
     if settings.auth.issuers:
         log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
     return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key, flush)
+
+
+def means(settings: Settings, upstreams: Upstreams, budget: RetryBudget) -> Means:
+    return Means(upstreams, settings.timeouts, Seen(Health(), Paces()), budget, set())
 
 
 def routes(hall: Hall, keys: KeyStore) -> Routes:

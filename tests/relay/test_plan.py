@@ -9,7 +9,10 @@ from sealgate.auth.caller import Caller
 from sealgate.config import Model, Provider, Route, Settings
 from sealgate.errors import Problem
 from sealgate.relay.catalog import Catalog, build
-from sealgate.relay.plan import MAX_TARGETS, Plan, make
+from sealgate.relay.health import Health
+from sealgate.relay.pace import Paces
+from sealgate.relay.plan import MAX_TARGETS, Plan, Seen
+from sealgate.relay.plan import make as make_plan
 from sealgate.relay.request import Ask, read_chat
 
 ANYONE = Caller(customer_id="c", key_id="k")
@@ -42,8 +45,12 @@ def ask(model: str = "m", content: Any = "hi", **fields: Any) -> Ask:
     )
 
 
+def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen | None = None) -> Plan:
+    return make_plan(catalog, ask, caller, seen or Seen(Health(), Paces(), lambda: 0.5))
+
+
 def targets(plan: Plan) -> list[str]:
-    return [f"{route.provider}:{route.key}" for route in plan.targets]
+    return [f"{target.route.provider}:{target.route.key}" for target in plan.targets]
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ async def test_a_route_that_fails_before_its_first_content_is_left_and_nobody_se
     """And where there is no other route, the caller is told the class of the failure, and each attempt."""
     async with serve({"acme": fault.behaviour, "backup": GOOD}, MODELS) as gateway:
         served = await gateway.chat(stream=stream)
+        gateway.forget()
         failed = await gateway.chat(model="alone", stream=stream)
         first, second = await gateway.rows(2)
 

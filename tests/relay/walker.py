@@ -17,11 +17,14 @@ from sealgate.config import Provider, Settings, Timeouts
 from sealgate.errors import Problem
 from sealgate.limits.ledger import Entry
 from sealgate.relay import plan as plans
+from sealgate.relay.budget import RetryBudget
 from sealgate.relay.catalog import build
 from sealgate.relay.exchange import AnswerMaker
+from sealgate.relay.health import Health
+from sealgate.relay.pace import Paces
 from sealgate.relay.request import read_chat
 from sealgate.relay.upstreams import Upstreams
-from sealgate.relay.walk import Walk
+from sealgate.relay.walk import Means, Walk
 from sealgate.testing import ScriptedUpstream
 
 
@@ -80,13 +83,16 @@ async def walk(
         return walked
 
 
-def _walk(settings: Settings, upstreams: Upstreams, until: float, fields: dict[str, Any]) -> Walk:
+def _walk(
+    settings: Settings, upstreams: Upstreams, until: float, fields: dict[str, Any], seen: plans.Seen | None = None
+) -> Walk:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], **fields}
     ask = read_chat(json.dumps(body).encode())
-    plan = plans.make(build(settings), ask, ANONYMOUS)
+    means = Means(upstreams, settings.timeouts, seen or plans.Seen(Health(), Paces()), RetryBudget(), set())
+    plan = plans.make(build(settings), ask, ANONYMOUS, means.seen)
     entry = Entry(id="0" * 32, request_id="r", customer_id="c", endpoint="chat.completions", created_at=0)
     answers = AnswerMaker(plan, ask, entry, usage_on_finish=False)
-    return Walk(plan, ask.prompt, answers, upstreams.client, settings.timeouts, set(), until)
+    return Walk(means, plan, ask.prompt, answers, until)
 
 
 async def _follow(walked: Walked) -> None:

@@ -8,18 +8,18 @@ from collections.abc import Iterable
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Client, Limits, Request, Response
 from sealgate.providers.base import Json, Prompt, Reader
-from sealgate.relay.catalog import Route
+from sealgate.relay.catalog import Target
 
 MAX_ERROR_BODY = 256 * 1024
 LINGER_SECONDS = 0.5
 
 
 class Attempt:
-    """One try at one route."""
+    """One try at one target."""
 
-    def __init__(self, client: Client, route: Route, prompt: Prompt, background: set[asyncio.Task[None]]) -> None:
+    def __init__(self, client: Client, target: Target, prompt: Prompt, background: set[asyncio.Task[None]]) -> None:
         self._client = client
-        self._route = route
+        self._target = target
         self._prompt = prompt
         self._background = background
         self._response: Response | None = None
@@ -33,12 +33,8 @@ class Attempt:
 
     async def open(self, limits: Limits) -> None:
         """Send the request and judge the head of its answer. Raises `UpstreamError`."""
-        account, model = self._route.account, self._route.upstream_model
-        kind, prompt = account.kind, self._prompt
-        request = Request(
-            "POST", kind.host.url(account, model), account.headers(prompt), kind.wire.write(kind, prompt, model)
-        )
-        response = self._response = await self._client.send(request, limits)
+        kind, prompt = self._target.route.account.kind, self._prompt
+        response = self._response = await self._client.send(request_of(self._target, prompt), limits)
         if response.status != 200:
             raise kind.wire.failure(response.status, response.headers, await _error_body(response))
         if mismatch := _mismatch(response, stream=prompt.stream):
@@ -83,6 +79,18 @@ class Attempt:
         """Allow the upstream to be silent for this long from now on."""
         if self._response is not None:
             self._response.set_silence(seconds)
+
+
+def request_of(target: Target, prompt: Prompt) -> Request:
+    """What goes to the provider."""
+    route, key = target
+    account, kind = route.account, route.account.kind
+    return Request(
+        "POST",
+        kind.host.url(account, route.upstream_model),
+        account.headers(prompt, key),
+        kind.wire.write(kind, prompt, route.upstream_model),
+    )
 
 
 async def _error_body(response: Response) -> bytes:

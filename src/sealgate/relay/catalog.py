@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from sealgate import config
 from sealgate.errors import ConfigError, Problem
@@ -18,6 +19,8 @@ COMPAT = "tensorzero::"
 RESERVED = frozenset({AUTO, COMPAT.rstrip(":")})
 """Words with a meaning of their own in model names."""
 MAX_COMPARED = 40
+MAX_KEYS = 3
+"""Keys of one account that one request may try."""
 MAX_FOUND = 10_000
 """Names whose routes are remembered."""
 COMPAT_PREFIXES = (COMPAT + "function_name::", COMPAT + "model_name::", COMPAT)
@@ -47,6 +50,8 @@ class Route:
     input_per_mtok: Decimal | None = None
     output_per_mtok: Decimal | None = None
     currency: str = "USD"
+    capabilities: frozenset[str] = frozenset()
+    """What it can honour of the parameters that change what an answer means."""
 
     @property
     def region(self) -> str:
@@ -61,13 +66,21 @@ class Route:
         return f"{self.account.region}/{self.account.name}/{self.key}"
 
 
+class Target(NamedTuple):
+    """What one attempt is made at: a route, by one of its account's keys."""
+
+    route: Route
+    key: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model callers can name, and its routes in order of preference."""
+    """A model callers can name, and its routes as written."""
 
     key: str
     type: str
     routes: tuple[Route, ...]
+    policy: config.Policy = "order"
     aliases: tuple[str, ...] = ()
     context_tokens: int | None = None
     max_output_tokens: int | None = None
@@ -83,8 +96,11 @@ class Selection:
     requested_route: str
     key: str
     routes: tuple[Route, ...]
-    targets: tuple[Route, ...] = ()
-    """The routes as a plan asks them: each as often as its retries allow."""
+    policy: config.Policy = "order"
+    common: frozenset[str] = frozenset()
+    """What all of them can honour."""
+    targets: tuple[Target, ...] = ()
+    """The routes in this order, each as often as its retries allow, where there is nothing to choose."""
 
 
 @dataclass(slots=True)
@@ -141,13 +157,13 @@ class Catalog:
     def _resolve(self, name: str, region: str | None, provider: str | None) -> Selection:
         name = _without_compat(name)
         if model := self.names.get(name):
-            return _narrow(model.key, model.routes, region or AUTO, provider or AUTO)
+            return _narrow(model.key, model.routes, region or AUTO, provider or AUTO, model.policy)
         if parts := self._compound(name):
             return self._resolve_compound(*parts, region, provider)
         if selection := self._resolve_direct(name, region, provider):
             return selection
         if model := self.folded.get(fold(name)):
-            return _narrow(model.key, model.routes, region or AUTO, provider or AUTO)
+            return _narrow(model.key, model.routes, region or AUTO, provider or AUTO, model.policy)
         raise self._unknown(name)
 
     def _compound(self, name: str) -> tuple[str, str, str] | None:
@@ -176,7 +192,8 @@ class Catalog:
             routes += opened
         if not routes:
             raise self._unknown(key)
-        selection = _narrow(model.key if model else key, routes, region, provider)
+        policy = model.policy if model else "order"
+        selection = _narrow(model.key if model else key, routes, region, provider, policy)
         return selection if model else replace(selection, key=f"{provider}::{key}")
 
     def _resolve_direct(self, name: str, region: str | None, provider: str | None) -> Selection | None:
@@ -228,12 +245,27 @@ def _agree(part: str, hint: str | None, what: str) -> str:
     raise Problem("conflicting_route", f"The {what} {hint!r} contradicts {part!r} in the model name.", param=what)
 
 
-def _narrow(key: str, routes: tuple[Route, ...], region: str, provider: str) -> Selection:
+def _narrow(
+    key: str, routes: tuple[Route, ...], region: str, provider: str, policy: config.Policy = "order"
+) -> Selection:
     kept = tuple(route for route in routes if region in (AUTO, route.region) and provider in (AUTO, route.provider))
     if not kept:
         raise Problem("no_matching_route", f"The model {key!r} has no route {region}/{provider}.", param="model")
-    targets = tuple(route for route in kept for _ in range(1 + route.account.retries))
-    return Selection(f"{region}/{provider}/{key}", key, kept, targets)
+    if len(kept) == 1:
+        policy = "order"
+    targets = tuple(target for route in kept for target in tries(route))
+    common = frozenset.intersection(*(route.capabilities for route in kept))
+    return Selection(f"{region}/{provider}/{key}", key, kept, policy, common, targets)
+
+
+def tries(route: Route, keys: Sequence[int] | None = None) -> list[Target]:
+    """A route as it is asked: by its first key as often as its retries allow, then once by each of a few others.
+
+    ``keys`` are those that may be used, all where unset.
+    """
+    usable = range(len(route.account.fixed_headers)) if keys is None else keys
+    repeated = [Target(route, key) for key in usable[:1] for _ in range(1 + route.account.retries)]
+    return repeated + [Target(route, key) for key in usable[1:MAX_KEYS]]
 
 
 def build(settings: config.Settings) -> Catalog:
@@ -312,7 +344,10 @@ def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
 def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Model:
     routes = tuple(_route(key, route, accounts[route.provider]) for route in row.routes)
     _refuse_twins(key, routes)
-    return Model(key, row.type, routes, row.aliases, row.context_tokens, row.max_output_tokens)
+    _refuse_incomparable(key, row)
+    weighted = any(route.weight != 1 for route in row.routes)
+    policy = row.policy or ("weighted" if weighted else "order")
+    return Model(key, row.type, routes, policy, row.aliases, row.context_tokens, row.max_output_tokens)
 
 
 def _route(key: str, row: config.Route, account: Account) -> Route:
@@ -333,3 +368,14 @@ def _refuse_twins(key: str, routes: Iterable[Route]) -> None:
         if route.id in seen:
             raise ConfigError(f"the model '{key}' has two routes called {route.id}; name the providers apart")
         seen.add(route.id)
+
+
+def _refuse_incomparable(key: str, row: config.Model) -> None:
+    """A policy that has nothing to go by would be a silent lie."""
+    if row.policy == "price":
+        if any(route.input_per_mtok is None and route.output_per_mtok is None for route in row.routes):
+            raise ConfigError(f"the model '{key}' has policy 'price', so each of its routes needs a price")
+        if len({route.currency for route in row.routes}) > 1:
+            raise ConfigError(f"the model '{key}' has policy 'price', so its routes must share one currency")
+    if row.policy == "weighted" and not any(route.weight for route in row.routes):
+        raise ConfigError(f"the model '{key}' has policy 'weighted', so one of its routes needs a weight above 0")

@@ -49,16 +49,13 @@ class Exchange:
 
     async def payloads(self) -> AsyncGenerator[bytes]:
         """Raises `Problem`."""
-        hall, ask = self._hall, self._ask
-        upstreams = hall.upstreams
+        hall, ask, means = self._hall, self._ask, self._hall.means
         held: list[bytes] = []
         async with Admission(hall, self.entry, self._started, self._ending) as admission:
-            plan = plans.make(hall.catalog, ask, self._caller)
+            plan = plans.make(hall.catalog, ask, self._caller, means.seen)
             self.entry.requested_route = plan.requested_route
             answers = AnswerMaker(plan, ask, self.entry, self._usage_on_finish())
-            walk = admission.walk = Walk(
-                plan, ask.prompt, answers, upstreams.client, hall.settings.timeouts, hall.background, self._until()
-            )
+            walk = admission.walk = Walk(means, plan, ask.prompt, answers, self._until())
             async with aclosing(walk.payloads()) as payloads:
                 async for payload in payloads:
                     if ask.prompt.stream:

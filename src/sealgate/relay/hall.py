@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sealgate.config import Settings
 from sealgate.relay.catalog import Catalog
-from sealgate.relay.upstreams import Upstreams
+from sealgate.relay.load import Load
+from sealgate.relay.walk import Means
 from sealgate.storage import Storage
 from sealgate.telemetry.logs import Logger
 from sealgate.telemetry.metrics import Metrics
@@ -17,15 +17,15 @@ from sealgate.telemetry.metrics import Metrics
 
 @dataclass(slots=True)
 class Hall:
-    """A reload replaces ``settings``, ``catalog`` and ``upstreams`` together; a request keeps what it began with."""
+    """A reload replaces ``settings``, ``catalog`` and ``means`` together; a request keeps what it began with."""
 
     settings: Settings
     catalog: Catalog
-    upstreams: Upstreams
+    means: Means
     storage: Storage
     metrics: Metrics
     log: Logger
     access: Callable[[dict[str, Any]], None]
     """Writes a request's line into the log."""
+    load: Load
     draining: bool = False
-    background: set[asyncio.Task[None]] = field(default_factory=set)

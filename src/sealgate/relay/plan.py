@@ -1,19 +1,39 @@
 """The plan of one request: which routes will be asked, in which order, and why not the others.
 
-Pure: a function of the catalog, the request and the caller. The walk makes no choices of its own.
+A function of the catalog, the request, the caller and what was seen of the routes. The walk makes no choices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import random
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
-from sealgate.relay.catalog import Catalog, Route, Selection
+from sealgate.relay.catalog import Catalog, Route, Selection, Target, tries
+from sealgate.relay.health import Health, Standing, targets_of
+from sealgate.relay.pace import Paces
 from sealgate.relay.request import Ask
 
+PARAMETERS: dict[str, str] = {}
+
+
+def needed(_fields: object) -> frozenset[str]:
+    return frozenset()
+
+
+def missing(_has: frozenset[str], wanted: frozenset[str]) -> frozenset[str]:
+    return wanted
+
+
 MAX_TARGETS = 8
+EXPLORE = 0.05
+"""Share of requests under the policy ``latency`` that begin at another route than the fastest, to measure it."""
+ASSUMED_TOKENS = 500
+"""Length of an answer whose request sets no limit, where prices are compared."""
+BYTES_PER_TOKEN = 4
 
 
 class Skipped(NamedTuple):
@@ -24,31 +44,49 @@ class Skipped(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Targets in order; a route with retries stands in it several times."""
+    """Targets in order; a route with retries or several keys stands in it several times."""
 
     requested_route: str
-    targets: tuple[Route, ...]
+    targets: tuple[Target, ...]
     skipped: tuple[Skipped, ...]
+    preferred: Route
+    """The first choice, had every route been well."""
+    last_resort: bool = False
+    """Whether the targets are asked although they were ejected, because nothing else is left."""
 
 
-def make(catalog: Catalog, ask: Ask, caller: Caller) -> Plan:
+class Seen(NamedTuple):
+    """What is known of the routes besides the catalog, and where chance comes from (0 to 1)."""
+
+    health: Health
+    paces: Paces
+    chance: Callable[[], float] = random.random
+
+
+def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
     """Raises `Problem` where no route is left."""
     typed = ask.typed
     primary = catalog.resolve(ask.model, typed.region, typed.provider)
     _require_allowed(catalog, primary, caller)
     _require_chat(catalog, primary)
-    if typed.failover is None and ask.media_param is None and len(primary.targets) <= MAX_TARGETS:
+    wanted = needed(ask.prompt.fields)
+    if (
+        typed.failover is None
+        and primary.policy == "order"
+        and ask.media_param is None
+        and wanted <= primary.common
+        and not seen.health.troubled
+        and len(primary.targets) <= MAX_TARGETS
+    ):
         # Nothing to weigh: what nearly every request is.
-        return Plan(primary.requested_route, primary.targets, ())
+        return Plan(primary.requested_route, primary.targets, (), primary.routes[0])
     selections = [primary, *_failover(catalog, ask, caller)]
-    routes = list(dict.fromkeys(route for selection in selections for route in selection.routes))
-    skipped = [Skipped(route, "takes media as data URLs only") for route in routes if not _takes_media(route, ask)]
-    usable = [route for route in routes if _takes_media(route, ask)]
-    if not usable:
-        raise Problem("media_url_not_allowed", param=ask.media_param)
-    targets = [route for route in usable for _ in range(1 + route.account.retries)]
-    skipped += [Skipped(route, f"beyond the first {MAX_TARGETS} targets") for route in targets[MAX_TARGETS:]]
-    return Plan(primary.requested_route, tuple(targets[:MAX_TARGETS]), tuple(skipped))
+    ranked = [route for selection in selections for route in _ranked(selection, ask, seen)]
+    eligible, skipped = _eligible(dict.fromkeys(ranked), ask, wanted)
+    healthy, last_resort, unwell = _healthy(eligible, seen.health)
+    skipped += unwell
+    skipped += [Skipped(target.route, f"beyond the first {MAX_TARGETS} targets") for target in healthy[MAX_TARGETS:]]
+    return Plan(primary.requested_route, tuple(healthy[:MAX_TARGETS]), tuple(skipped), eligible[0], last_resort)
 
 
 def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]:
@@ -81,5 +119,98 @@ def _require_chat(catalog: Catalog, selection: Selection) -> None:
         raise Problem("invalid_model", f"The model {selection.key!r} is for {model.type}, not for chat.", param="model")
 
 
-def _takes_media(route: Route, ask: Ask) -> bool:
-    return ask.media_param is None or route.account.media_by_url
+def _ranked(selection: Selection, ask: Ask, seen: Seen) -> Iterable[Route]:
+    """The routes by the model's policy; ties stay as written."""
+    match selection.policy:
+        case "weighted":
+            return sorted(selection.routes, key=lambda route: _lot(route.weight, seen.chance()))
+        case "price":
+            return sorted(selection.routes, key=lambda route: _price(route, ask))
+        case "latency":
+            return _fastest(selection.routes, ask.prompt.stream, seen)
+        case _:
+            return selection.routes
+
+
+def _lot(weight: float, chance: float) -> float:
+    """Sorting by this draws without replacement in proportion to the weights (Efraimidis and Spirakis, 2006)."""
+    return -math.log(1 - chance) / weight if weight else math.inf
+
+
+def _price(route: Route, ask: Ask) -> float:
+    """What this request would cost there at most, as far as that can be told beforehand; the unit does not matter."""
+    typed = ask.typed
+    tokens = typed.max_completion_tokens or typed.max_tokens or ASSUMED_TOKENS
+    prompt = ask.size / BYTES_PER_TOKEN
+    return prompt * float(route.input_per_mtok or 0) + tokens * float(route.output_per_mtok or 0)
+
+
+def _fastest(routes: tuple[Route, ...], stream: bool, seen: Seen) -> list[Route]:
+    """Unmeasured routes first, so that they are measured; then the fastest; now and then another one leads."""
+    ranked = sorted(routes, key=lambda route: seen.paces.of(route, stream=stream) or 0.0)
+    if seen.chance() < EXPLORE:
+        leader = 1 + int(seen.chance() * (len(ranked) - 1))
+        ranked.insert(0, ranked.pop(min(leader, len(ranked) - 1)))
+    return ranked
+
+
+def _eligible(routes: Collection[Route], ask: Ask, wanted: frozenset[str]) -> tuple[list[Route], list[Skipped]]:
+    """The routes that can honour the request. Raises `Problem` where there is none."""
+    found: list[Route] = []
+    skipped: list[Skipped] = []
+    for route in routes:
+        lacks = sorted(missing(route.capabilities, wanted)) if wanted else ()
+        if lacks:
+            skipped.append(Skipped(route, f"cannot honour {', '.join(lacks)}"))
+        elif ask.media_param is not None and not route.account.media_by_url:
+            skipped.append(Skipped(route, "takes media as data URLs only"))
+        else:
+            found.append(route)
+    if found:
+        return found, skipped
+    lacking = [missing(route.capabilities, wanted) for route in routes]
+    if not all(lacking):
+        raise Problem("media_url_not_allowed", param=ask.media_param)
+    first = sorted(frozenset.intersection(*lacking) or lacking[0])[0]
+    param = PARAMETERS.get(first, first)
+    raise Problem("unsupported_parameter", f"The model {ask.model!r} cannot honour {param!r} ({first}).", param=param)
+
+
+def _healthy(routes: list[Route], health: Health) -> tuple[list[Target], bool, list[Skipped]]:
+    """The targets among them that are well, else those that were only ejected. Raises `Problem` where all cool down."""
+    if not health.troubled:
+        return [target for route in routes for target in tries(route)], False, []
+    targets: list[Target] = []
+    ejected: list[Target] = []
+    skipped: list[Skipped] = []
+    waits: list[tuple[float, Skipped]] = []
+    for route in routes:
+        standings = {target.key: health.standing(target) for target in targets_of(route)}
+        usable = _keys(standings, "up")
+        targets += tries(route, usable)
+        if not usable:
+            ejected += tries(route, _keys(standings, "ejected"))
+            soonest = min(standings.values(), key=lambda standing: standing.until)
+            seconds = health.remaining(soonest)
+            skipped.append(Skipped(route, _reason(soonest, seconds)))
+            waits.append((seconds, skipped[-1]))
+    if targets:
+        return targets, False, skipped
+    if ejected:
+        return ejected, True, [each for each in skipped if each.route not in {target.route for target in ejected}]
+    wait, first = min(waits, key=lambda found: found[0])
+    raise Problem(
+        "no_healthy_route",
+        f"No route can be used now; the next one to be tried again, {first.route.id}, is {first.reason}.",
+        retry_after=max(1, math.ceil(wait)),
+    )
+
+
+def _keys(standings: dict[int, Standing], state: str) -> list[int]:
+    return [key for key, standing in standings.items() if standing.state == state]
+
+
+def _reason(standing: Standing, seconds: float) -> str:
+    last = standing.last.name.lower() if standing.last else "failures"
+    how = "cooling down" if standing.state == "cooling" else "ejected"
+    return f"{how} for {math.ceil(seconds)} s after {last}"

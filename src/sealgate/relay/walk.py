@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 from sealgate.config import Timeouts
 from sealgate.errors import CODES, Failure, Problem, UpstreamError
-from sealgate.outward.client import Client, Limits
-from sealgate.providers.base import Account, Json, Prompt
+from sealgate.outward.client import Limits
+from sealgate.providers.base import Json, Prompt
 from sealgate.relay.answer import Answer
 from sealgate.relay.attempt import Attempt
-from sealgate.relay.catalog import Route
-from sealgate.relay.plan import Plan
+from sealgate.relay.budget import RetryBudget
+from sealgate.relay.catalog import Route, Target
+from sealgate.relay.plan import Plan, Seen
+from sealgate.relay.upstreams import Upstreams
 
 MAX_TEXT = 500
 MAX_RETRY_AFTER = 120
@@ -68,6 +70,20 @@ _SECRET = re.compile(r"\b(?:sk|pk|key|tr|xai|gsk|AIza)[-_][\w.*-]{6,}|\bBearer\s
 _PLACE = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
 
 
+_OF_THE_KEY = {Failure.RATE_LIMITED, Failure.QUOTA, Failure.CREDENTIAL}
+"""Classes that another key of the same account may not meet."""
+
+
+class Means(NamedTuple):
+    """What walks use of the house. A reload makes another; a request keeps what it began with."""
+
+    upstreams: Upstreams
+    timeouts: Timeouts
+    seen: Seen
+    budget: RetryBudget
+    background: set[asyncio.Task[None]]
+
+
 class Outcome(NamedTuple):
     """How one attempt ended, for the caller's ``error.attempts`` and for the operator."""
 
@@ -89,12 +105,10 @@ class Walk:
 
     def __init__(
         self,
+        means: Means,
         plan: Plan,
         prompt: Prompt,
         make_answer: Callable[[Route, bool], Answer],
-        client_of: Callable[[Account], Client],
-        timeouts: Timeouts,
-        background: set[asyncio.Task[None]],
         until: float = math.inf,
     ) -> None:
         self.plan = plan
@@ -104,49 +118,63 @@ class Walk:
         self.route: Route | None = None
         self.first_content_at: float | None = None
         """Monotonic seconds."""
-        self._current: tuple[Route, float] | None = None
+        self.current: Target | None = None
+        """What is being asked now."""
+        self._means = means
+        self._health = means.seen.health
         self._prompt = prompt
         self._make_answer = make_answer
-        self._client_of = client_of
-        self._timeouts = timeouts
-        self._background = background
         self._until = until
+        self._moved_on = False
         self._loop = asyncio.get_running_loop()
 
     @property
     def attempts(self) -> int:
         """Upstream calls so far, one under way included."""
-        return len(self.outcomes) + (self._current is not None)
+        return len(self.outcomes) + (self.current is not None)
 
     @property
     def failed_over(self) -> bool:
-        return self.route is not None and self.route != self.plan.targets[0]
+        """Whether a preferred route had to be left, now or by what was known of it."""
+        return self.route is not None and self.route != self.plan.preferred
 
     async def payloads(self) -> AsyncGenerator[bytes]:
         """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
         errors: list[UpstreamError] = []
-        for position, route in enumerate(self.plan.targets):
-            if errors and not self._goes_on(errors[-1], route, self.plan.targets[position - 1]):
+        before: Target | None = None
+        means, active = self._means, self._means.budget.active
+        for position, target in enumerate(self.plan.targets):
+            charged = None
+            if before is not None:
+                if not self._goes_on(errors[-1], before, target):
+                    continue
+                charged = self._charge(before, target)
+                if charged is None:
+                    continue
+            if self._health.troubled and not self._claimed(target):
+                self._give_back(charged)
                 continue
+            before = self.current = target
+            route, account = target.route, target.route.account
             started = time.monotonic()
-            self._current = (route, started)
-            attempt = Attempt(self._client_of(route.account), route, self._prompt, self._background)
-            answer = self._make_answer(route, route != self.plan.targets[0])
+            active[account.table] += 1
+            attempt = Attempt(means.upstreams.client(account), target, self._prompt, means.background)
+            answer = self._make_answer(route, route != self.plan.preferred)
             try:
                 await attempt.open(self._limits(is_last=position + 1 == len(self.plan.targets)))
                 while (events := await _next(attempt, answer)) is not None:
                     for event in events:
                         for payload in answer.take(event):
-                            self._commit(answer, route, attempt)
+                            self._commit(answer, target, attempt, started)
                             yield payload
                 if not (attempt.marked or answer.finished):
                     raise UpstreamError(Failure.TRUNCATED, "the answer ended before all its choices did")
                 for payload in answer.end():
-                    self._commit(answer, route, attempt)
+                    self._commit(answer, target, attempt, started)
                     yield payload
             except UpstreamError as error:
                 error.status = attempt.status if error.status is None else error.status
-                self._note(route, error, started)
+                self._note(target, error, started)
                 if self.answer is not None and self._prompt.stream:
                     raise self._broken(error) from error
                 self.answer = self.route = None
@@ -157,45 +185,82 @@ class Walk:
                     raise Problem(Failure.TIMEOUT.value, attempts=self._rendered()) from error
             else:
                 self._outcome(Outcome(route, None, 200, time.monotonic() - started))
+                if self._health.troubled:
+                    self._health.succeeded(target)
                 return
             finally:
                 attempt.close()
+                active[account.table] -= 1
+                self._give_back(charged)
+                if self._health.troubled:
+                    self._health.release(target)
         raise self._problem(errors)
 
-    def _goes_on(self, error: UpstreamError, route: Route, before: Route) -> bool:
-        """Whether to ask a route after an error: the same one again only where the error may pass by itself."""
-        return route != before or error.failure not in _LASTING
+    def _goes_on(self, error: UpstreamError, before: Target, target: Target) -> bool:
+        """Whether to ask a target after an error: the same route again only where the error may pass by itself."""
+        if target == before:
+            return error.failure not in _LASTING
+        return target.route != before.route or error.failure in _OF_THE_KEY
+
+    def _charge(self, before: Target, target: Target) -> str | None:
+        """The account whose retry budget one more attempt is charged to: "" for none, None where that is used up.
+
+        A request's first step to another provider or key is free: that is what failover is for.
+        """
+        if target != before and not self._moved_on:
+            self._moved_on = True
+            return ""
+        account = before.route.account.table
+        return account if self._means.budget.take(account) else None
+
+    def _give_back(self, charged: str | None) -> None:
+        if charged:
+            self._means.budget.give_back(charged)
+
+    def _claimed(self, target: Target) -> bool:
+        return self.plan.last_resort or self._health.claim(target)
 
     def _limits(self, *, is_last: bool) -> Limits:
-        return Limits(self._timeouts.connect, self._patience(is_last=is_last), self._until)
+        return Limits(self._means.timeouts.connect, self._patience(is_last=is_last), self._until)
 
     def _patience(self, *, is_last: bool) -> float:
         """Seconds of silence before the first content. A whole answer is silent until it is there."""
         if not self._prompt.stream:
-            return max(self._timeouts.total, self._timeouts.max_total)
-        return self._timeouts.gap if is_last else self._timeouts.first_content
+            return max(self._means.timeouts.total, self._means.timeouts.max_total)
+        return self._means.timeouts.gap if is_last else self._means.timeouts.first_content
 
-    def _commit(self, answer: Answer, route: Route, attempt: Attempt) -> None:
+    def _commit(self, answer: Answer, target: Target, attempt: Attempt, started: float) -> None:
         """The first payload decides; from then on nothing is switched."""
         if self.answer is None:
-            self.answer, self.route = answer, route
+            self.answer, self.route = answer, target.route
             self.first_content_at = time.monotonic()
-            attempt.set_silence(self._timeouts.gap)
+            attempt.set_silence(self._means.timeouts.gap)
+            means = self._means
+            means.seen.paces.note(target.route, stream=self._prompt.stream, seconds=self.first_content_at - started)
+            if self._health.troubled:
+                self._health.answered(target)
 
-    def _note(self, route: Route, error: UpstreamError, started: float) -> None:
+    def _note(self, target: Target, error: UpstreamError, started: float) -> None:
         if self.answer is None:
             error.failure = _BEFORE_CONTENT.get(error.failure, error.failure)
-        self._outcome(Outcome(route, error.failure, error.status, time.monotonic() - started))
+        seconds = time.monotonic() - started
+        self._outcome(Outcome(target.route, error.failure, error.status, seconds))
+        hurried = self._loop.time() >= self._until - CLOCK_STEP and seconds < self._means.timeouts.first_content
+        if not hurried:
+            # A caller in more of a hurry than ours says nothing about the provider.
+            self._health.failed(target, error.failure, error.retry_after)
 
     def _outcome(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        self._current = None
+        self.current = None
 
     def _broken(self, error: UpstreamError) -> Problem:
         return Problem(_BROKEN_STREAM.get(error.failure, "upstream_error"), attempts=self._rendered())
 
     def _problem(self, errors: list[UpstreamError]) -> Problem:
         """One answer for all failures: that of their class where they agree, else ``upstream_error`` (9.4)."""
+        if not errors:
+            return Problem("no_healthy_route")  # the only route is being probed by another request
         last = errors[-1]
         failures = {error.failure for error in errors}
         if len(failures) > 1 and not last.failure.final:
