@@ -71,6 +71,9 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body, in bytes.")] = 32 * 1024 * 1024
     max_connections: Annotated[int, Meta(ge=1, description="Open connections before new ones get 503.")] = 4096
+    max_in_flight: Annotated[
+        int, Meta(ge=1, description="Model requests at once; then 503 for those who hold more than their share.")
+    ] = 1000
     usage_on_finish_chunk: Annotated[
         bool, Meta(description="Streamed usage rides on the finish chunk instead of a chunk without choices.")
     ] = False
@@ -209,12 +212,17 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+Policy = Literal["order", "weighted", "latency", "price"]
+
+
 class Route(Struct, frozen=True, forbid_unknown_fields=True):
     """One place where a model runs."""
 
     provider: Annotated[str, Meta(description="Name of a table under [providers].")]
     model: Annotated[str, Meta(min_length=1, description="The provider's own name of the model.")]
-    weight: Annotated[float, Meta(ge=0, description="Read, without effect in this version: routes go in order.")] = 1
+    weight: Annotated[
+        float, Meta(ge=0, description="Share of the requests, where the model's policy is `weighted`; 0: last of all.")
+    ] = 1
     input_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million prompt tokens.")] = None
     output_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million completion tokens.")] = None
     currency: Annotated[str, Meta(description="Currency of the prices.")] = "USD"
@@ -224,6 +232,13 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     """A model callers can name; the table's name is its key."""
 
     routes: Annotated[tuple[Route, ...], Meta(min_length=1, description="Where it runs, the preferred one first.")]
+    policy: Annotated[
+        Policy | None,
+        Meta(
+            description="Which route is asked first: `order` as written, `weighted` by chance, `latency` the fastest, "
+            "`price` the cheapest. Unset: `weighted` where a route has a weight, else `order`."
+        ),
+    ] = None
     type: Annotated[Literal["chat", "embedding", "transcription"], Meta(description="What it does.")] = "chat"
     aliases: Annotated[tuple[str, ...], Meta(description="Other names for it.")] = ()
     context_tokens: Annotated[Count | None, Meta(description="Longest prompt and answer together.")] = None
