@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -27,6 +28,8 @@ from uvicorn.server import ServerState
 
 from sealgate.api.edge_connection import EdgeConnection
 from sealgate.api.edge_cycle import App, Message
+from sealgate.api.listeners import Listeners, raise_limit
+from sealgate.api.pulse import OnBeat, Pulse
 from sealgate.telemetry import logs
 
 __all__ = ["EdgeServer", "Hooks", "run", "serve"]
@@ -37,6 +40,11 @@ HURRIED_WORDS = 0.25
 
 POLL = 0.02
 
+CUT_MEMORY = 0.92
+"""Share of memory above which callers that do not read lose their connection, the largest buffer first (row D7)."""
+CUT_SECONDS = 1.0
+"""How long they must not have read, and how often memory is made that way."""
+
 
 def _nothing() -> None: ...
 
@@ -44,16 +52,21 @@ def _nothing() -> None: ...
 def _unheard(addresses: list[tuple[str, int]]) -> None: ...
 
 
+def _unfelt(lag: float, memory: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What the application wants to hear of, in the event loop; none may block.
 
     ``on_listening`` gets the bound addresses, ``on_drain`` says to turn readiness off, ``on_reload`` is SIGHUP.
+    ``on_beat`` gets the event loop's lag in seconds and the share of memory in use, 20 times a second.
     """
 
     on_listening: Callable[[list[tuple[str, int]]], None] = _unheard
     on_drain: Callable[[], None] = _nothing
     on_reload: Callable[[], None] = _nothing
+    on_beat: OnBeat = _unfelt
 
 
 class EdgeServer:
@@ -67,7 +80,9 @@ class EdgeServer:
         self.addresses: list[tuple[str, int]] = []
         self._draining = asyncio.Event()
         self._hurried = asyncio.Event()
-        self._servers: list[asyncio.Server] = []
+        self._listeners: Listeners | None = None
+        self._pulse = Pulse(self._beat)
+        self._cut_next = 0.0
         protocol = config.http
         assert isinstance(protocol, type)
         assert issubclass(protocol, EdgeConnection), "the configuration is not the edge's"
@@ -112,18 +127,46 @@ class EdgeServer:
         def connect() -> EdgeConnection:
             return protocol(config=config, server_state=self.state, app_state=app_state)
 
-        loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {}
         if config.ssl is not None:
             seconds = protocol.shared.limits.handshake_seconds
             tls = {"ssl": config.ssl, "ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": seconds}
-        for sock in sockets:
-            try:
-                self._servers.append(await loop.create_server(connect, sock=sock, backlog=config.backlog, **tls))
-            except OSError as error:
-                raise _cannot_listen(sock.getsockname(), error) from error
-            self.addresses.append(sock.getsockname()[:2])
+        self._listeners = Listeners(sockets, connect, self._count, backlog=config.backlog, **tls)
+        try:
+            await self._listeners.open()
+        except OSError as error:
+            raise _cannot_listen(sockets[0].getsockname(), error) from error
+        self.addresses += [sock.getsockname()[:2] for sock in sockets]
         self._hook(lambda: self.hooks.on_listening(self.addresses))
+        self._pulse.start()
+
+    def _beat(self, lag: float, memory: float) -> None:
+        self._hook(lambda: self.hooks.on_beat(lag, memory))
+        if memory > CUT_MEMORY:
+            self._cut_stalled()
+        if self._listeners is not None and self._listeners.paused:
+            self._let_go()
+            self._listeners.look()
+
+    def _cut_stalled(self) -> None:
+        """Make memory: cut callers that do not read until what waits for them makes up for what is too much."""
+        now = asyncio.get_running_loop().time()
+        if now < self._cut_next:
+            return
+        self._cut_next = now + CUT_SECONDS
+        stalled = [(connection.stalled(CUT_SECONDS), connection) for connection in self._connections()]
+        excess = self._pulse.excess(CUT_MEMORY)
+        for waiting, connection in sorted(stalled, key=itemgetter(0), reverse=True):
+            if not waiting or excess <= 0:
+                break
+            excess -= waiting
+            connection.cut()
+
+    def _let_go(self) -> None:
+        """While descriptors are short, none is kept for a caller that may or may not ask again."""
+        for connection in self._connections():
+            if connection.resting:
+                connection.shutdown()
 
     async def _drain(self) -> None:
         """Stop accepting, let running requests finish, then make them."""
@@ -136,6 +179,7 @@ class EdgeServer:
         await self._until_quiet(HURRIED_WORDS if self._hurried.is_set() else LAST_WORDS, hurry=False)
 
     async def _end(self, lifespan: _Lifespan) -> None:
+        self._pulse.stop()
         self._stop_accepting()
         for connection in self._connections():
             connection.transport.abort()
@@ -156,13 +200,15 @@ class EdgeServer:
         ending.result()
 
     def _stop_accepting(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        if self._listeners is not None:
+            self._listeners.close()
 
     def _connections(self) -> list[EdgeConnection]:
         known: set[Any] = {*self.state.connections, *self._protocol.shared.overflow}
         return list(known)
+
+    def _count(self) -> int:
+        return len(self.state.connections) + len(self._protocol.shared.overflow)
 
     async def _until_quiet(self, seconds: float, *, hurry: bool) -> None:
         """Wait until no request runs and nothing waits to be sent, at most ``seconds``."""
@@ -309,5 +355,6 @@ async def serve(config: uvicorn.Config, *, drain_seconds: float = 120, hooks: Ho
 
 def run(config: uvicorn.Config, *, drain_seconds: float = 120, hooks: Hooks | None = None) -> None:
     """Serve in a new loop until a signal; returns when the shutdown is complete."""
+    raise_limit()
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(serve(config, drain_seconds=drain_seconds, hooks=hooks))
