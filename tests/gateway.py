@@ -380,7 +380,11 @@ class Serve:
 async def _listening(application: Application, drain: float) -> AsyncIterator[tuple[str, int]]:
     """Serve on a free port while inside."""
     listening = asyncio.Event()
-    hooks = Hooks(on_listening=lambda _: listening.set(), on_drain=lambda: _drain(application))
+    hooks = Hooks(
+        on_listening=lambda _: listening.set(),
+        on_drain=lambda: _drain(application),
+        on_beat=lambda lag, memory: _beat(application, lag, memory),
+    )
     server = EdgeServer(server_config(application, "127.0.0.1", 0, EdgeLimits()), drain_seconds=drain, hooks=hooks)
     serving = asyncio.create_task(server.serve())
     waiting = asyncio.create_task(listening.wait())
@@ -398,6 +402,11 @@ async def _listening(application: Application, drain: float) -> AsyncIterator[tu
 def _drain(application: Application) -> None:
     if application.gateway is not None:
         application.gateway.drain()
+
+
+def _beat(application: Application, lag: float, memory: float) -> None:
+    if application.gateway is not None:
+        application.gateway.hall.load.beat(lag, memory)
 
 
 def _read_rows(connection: Connection) -> list[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from sealgate.relay import catalog
 from sealgate.relay.budget import RetryBudget
 from sealgate.relay.hall import Hall
 from sealgate.relay.health import Health
+from sealgate.relay.load import Load
 from sealgate.relay.pace import Paces
 from sealgate.relay.plan import Seen
 from sealgate.relay.upstreams import Upstreams
@@ -63,6 +65,7 @@ class Gateway:
             self.retired.append(hall.means.upstreams)
             # What was learned of the old routes and keys is forgotten with them.
             hall.settings, hall.catalog, hall.means = settings, fresh, means(settings, upstreams, hall.means.budget)
+            hall.load.resize(settings.server.max_in_flight)
             hall.log.info("reloaded", models=len(fresh.models))
 
     async def aclose(self) -> None:
@@ -89,7 +92,9 @@ async def open_gateway(settings: Settings) -> Gateway:
         raise
     metrics = Metrics()
     metrics.watch_ledger(lambda: storage.pending, lambda: storage.lost_appends)
-    hall = Hall(settings, fresh, means(settings, upstreams, RetryBudget()), storage, metrics, log, access)
+    load = Load(settings.server.max_in_flight, random.random)
+    metrics.watch_load(lambda: load.refused, lambda: load.lag, lambda: load.memory)
+    hall = Hall(settings, fresh, means(settings, upstreams, RetryBudget()), storage, metrics, log, access, load)
     if settings.auth.issuers:
         log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
     return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key, flush)
@@ -101,7 +106,7 @@ def means(settings: Settings, upstreams: Upstreams, budget: RetryBudget) -> Mean
 
 def routes(hall: Hall, keys: KeyStore) -> Routes:
     """Every endpoint there is."""
-    guard = Guard(keys, required=hall.settings.auth.required)
+    guard = Guard(keys, hall.load, required=hall.settings.auth.required)
     table = [*chat.routes(hall, guard), *models.routes(hall, guard, int(time.time())), *health.routes(hall, guard)]
     return Routes([*table, *reference.routes(table)])
 

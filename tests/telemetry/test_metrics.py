@@ -24,6 +24,8 @@ def used() -> Metrics:
     metrics.tokens("chat", "acme", "eu/acme/m", 17, 4)
     metrics.attempt("acme", "ok")
     metrics.attempt("acme", "ok")
+    metrics.edge_refusal("request_timeout")
+    metrics.watch_load(lambda: {"in_flight": 5, "memory": 0}, lambda: 0.3, lambda: 0.5)
     metrics.watch_ledger(lambda: 3, lambda: 2)
     metrics.in_flight += 1
     return metrics

@@ -36,12 +36,13 @@ class ClientGoneError(Exception):
 class Call:
     """A request being answered.
 
-    ``fields`` collects what the access log says of it besides the obvious, ``extra`` are headers of every answer to it.
+    ``fields`` collects what the access log says of it besides the obvious, ``extra`` are headers of every answer to it,
+    ``admitted`` is whether its caller holds a place for it.
     """
 
     __slots__ = (
-        "caller", "extra", "fields", "headers", "id", "path_value", "receive", "request_id", "route", "scope", "send",
-        "started", "started_us", "status",
+        "admitted", "caller", "extra", "fields", "headers", "id", "path_value", "receive", "request_id", "route",
+        "scope", "send", "started", "started_us", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,6 +58,7 @@ class Call:
         self.route = ""
         self.path_value = ""
         self.caller: Caller | None = None
+        self.admitted = False
         self.extra: Iterable[tuple[bytes, bytes]] = ()
         self.fields: dict[str, Any] = {}
 

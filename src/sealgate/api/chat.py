@@ -65,7 +65,7 @@ class Chat:
 
     async def __call__(self, call: Call) -> None:
         hall = self._hall
-        caller = await self._guard.caller(call)
+        caller = await self._guard.admitted(call)
         settings = hall.settings
         controls = control_headers.read(call.headers, max_timeout=settings.timeouts.max_total)
         in_api = call.route.startswith("/api/")

@@ -53,6 +53,8 @@ class Front:
             await self._tell(call, Problem("internal_error"))
         finally:
             metrics.in_flight -= 1
+            if call.admitted and call.caller is not None:
+                self._hall.load.leave(call.caller.customer_id)
             self._record(call)
 
     async def _tell(self, call: Call, problem: Problem) -> None:

@@ -8,13 +8,18 @@ from sealgate.auth.credential import parse_authorization
 from sealgate.auth.keys import KeyStore
 from sealgate.config import is_loopback
 from sealgate.errors import Problem
+from sealgate.relay.load import Load
 
 
 class Guard:
-    """Knows callers by their keys; lets everyone in where authentication is switched off."""
+    """Knows callers by their keys; lets everyone in where authentication is switched off.
 
-    def __init__(self, keys: KeyStore, *, required: bool) -> None:
+    ``load`` is asked for a place for requests that cost something; `sealgate.api.front` gives it back.
+    """
+
+    def __init__(self, keys: KeyStore, load: Load, *, required: bool) -> None:
         self._keys = keys
+        self._load = load
         self._required = required
 
     async def caller(self, call: Call) -> Caller:
@@ -26,6 +31,13 @@ class Guard:
         credential = parse_authorization(call.headers)
         call.caller = self._keys.cached(credential) or await self._keys.find(credential)
         return call.caller
+
+    async def admitted(self, call: Call) -> Caller:
+        """The caller, with a place for this request. Raises `Problem` also where there is none (row D6)."""
+        caller = await self.caller(call)
+        self._load.enter(caller.customer_id)
+        call.admitted = True
+        return caller
 
     async def optional(self, call: Call) -> Caller | None:
         """The caller where a credential was sent, which must then be valid."""

@@ -246,23 +246,25 @@ class EdgeServer:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM, SIGINT and SIGHUP while inside; only the main thread can have them."""
+        """SIGTERM, SIGINT and SIGHUP while inside, and then as before; only the main thread can have them."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = asyncio.get_running_loop()
-        taken: list[int] = []
+        before: dict[int, Any] = {}
         wanted = {"SIGTERM": self.stop, "SIGINT": self.stop, "SIGHUP": lambda: self._hook(self.hooks.on_reload)}
         for name, action in wanted.items():
             with contextlib.suppress(AttributeError, NotImplementedError):  # not on every system
                 number = getattr(signal, name)
+                handler = signal.getsignal(number)
                 loop.add_signal_handler(number, action)
-                taken.append(number)
+                before[number] = handler
         try:
             yield
         finally:
-            for number in taken:
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler or signal.SIG_DFL)
 
 
 class _Lifespan:

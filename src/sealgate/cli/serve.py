@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated
 
@@ -33,8 +36,8 @@ def serve(
     overrides = {"SEALGATE_SERVER__HOST": host, "SEALGATE_SERVER__PORT": None if port is None else str(port)}
     load = partial(config.load, config_file, overrides={name: text for name, text in overrides.items() if text})
     try:
-        settings = load()
-        _run(settings, load)
+        with _early_hangups() as early:
+            _run(load(), load, early)
     except (ConfigError, StorageError) as error:
         refuse(str(error))
     except OSError as error:
@@ -43,12 +46,27 @@ def serve(
         refuse(error.strerror or str(error))
 
 
-def _run(settings: Settings, load: Callable[[], Settings]) -> None:
+@contextlib.contextmanager
+def _early_hangups() -> Iterator[list[int]]:
+    """The SIGHUPs of a start: they do not end it, but are kept until there is something to reload."""
+    early: list[int] = []
+    number = getattr(signal, "SIGHUP", None)
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield early
+        return
+    before = signal.signal(number, lambda number, _: early.append(number))
+    try:
+        yield early
+    finally:
+        signal.signal(number, before or signal.SIG_DFL)
+
+
+def _run(settings: Settings, load: Callable[[], Settings], early: list[int]) -> None:
     application = Application(settings)
     certificate = _certificate(settings.server)
     reloads: set[asyncio.Task[None]] = set()
 
-    # A signal may come before the gateway is open; then there is nothing to drain or to reload.
+    # A signal may come before the gateway is open; then there is nothing to drain, and nothing to reload yet.
 
     def listening(addresses: list[tuple[str, int]]) -> None:
         # What the start has made stays as long as the process: the collector need not walk through it again and again.
@@ -56,20 +74,33 @@ def _run(settings: Settings, load: Callable[[], Settings]) -> None:
         gc.enable()
         if application.gateway is not None:
             _announce(application.gateway, addresses[0], "http" if certificate is None else "https")
+        if early:
+            early.clear()
+            reload()
 
     def drain() -> None:
         if application.gateway is not None:
             application.gateway.drain()
 
     def reload() -> None:
-        if application.gateway is not None:
-            if certificate is not None:
-                _renew(certificate, application.gateway)
-            task = asyncio.get_running_loop().create_task(application.gateway.reload(load))
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
+        if application.gateway is None:
+            early.append(signal.SIGHUP)
+            return
+        if certificate is not None:
+            _renew(certificate, application.gateway)
+        task = asyncio.get_running_loop().create_task(application.gateway.reload(load))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
 
-    hooks = server.Hooks(on_listening=listening, on_drain=drain, on_reload=reload)
+    def beat(lag: float, memory: float) -> None:
+        if application.gateway is not None:
+            application.gateway.hall.load.beat(lag, memory)
+
+    def refused(code: str, _peer: tuple[str, int] | None) -> None:
+        if application.gateway is not None:
+            application.gateway.hall.metrics.edge_refusal(code)
+
+    hooks = server.Hooks(on_listening=listening, on_drain=drain, on_reload=reload, on_beat=beat)
     hosts = settings.server.hosts
     served = server_config(
         application,
@@ -77,6 +108,7 @@ def _run(settings: Settings, load: Callable[[], Settings]) -> None:
         settings.server.port,
         _limits(settings),
         hosts=frozenset(host.lower() for host in hosts) or None,
+        on_refusal=refused,
         peers=Peers(settings.server.trusted_proxies),
         tls=certificate,
     )

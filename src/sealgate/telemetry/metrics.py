@@ -7,7 +7,7 @@ costs a tenth of a request's time; it does what it is best at, the exposition.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -60,6 +60,10 @@ class Metrics(Collector):
         self._first_content = _Histogram(registry.FIRST_CONTENT)
         self._tokens = _Histogram(registry.TOKEN_USAGE)
         self._attempts: dict[Labels, int] = {}
+        self._refusals: dict[Labels, int] = {}
+        self._shed: Callable[[], Mapping[str, int]] = dict
+        self._lag: Callable[[], float] = float
+        self._memory: Callable[[], float] = float
         self._pending: Callable[[], int] = int
         self._lost: Callable[[], int] = int
         self._registry = CollectorRegistry()
@@ -86,6 +90,16 @@ class Metrics(Collector):
         """One upstream call."""
         self._attempts[provider, outcome] = self._attempts.get((provider, outcome), 0) + 1
 
+    def edge_refusal(self, code: str) -> None:
+        """One request or connection that the edge turned away or cut."""
+        self._refusals[code,] = self._refusals.get((code,), 0) + 1
+
+    def watch_load(
+        self, shed: Callable[[], Mapping[str, int]], lag: Callable[[], float], memory: Callable[[], float]
+    ) -> None:
+        """Read these at each scrape: refused requests by reason, seconds of lag, share of memory in use."""
+        self._shed, self._lag, self._memory = shed, lag, memory
+
     def watch_ledger(self, pending: Callable[[], int], lost: Callable[[], int]) -> None:
         """Read these at each scrape."""
         self._pending, self._lost = pending, lost
@@ -95,6 +109,10 @@ class Metrics(Collector):
         for histogram in (self._http, self._inference, self._first_content, self._tokens):
             yield histogram.family()
         yield _counter(registry.ATTEMPTS, self._attempts)
+        yield _counter(registry.SHED, {(reason,): count for reason, count in self._shed().items()})
+        yield _counter(registry.EDGE_REFUSALS, self._refusals)
+        yield _gauge(registry.LOOP_LAG, self._lag())
+        yield _gauge(registry.MEMORY_USED, self._memory())
         yield _counter(registry.LEDGER_LOST, {(): self._lost()})
         yield _gauge(registry.IN_FLIGHT, self.in_flight)
         yield _gauge(registry.LEDGER_PENDING, self._pending())

@@ -62,6 +62,22 @@ ATTEMPTS = Metric(
     "Calls to providers by how they ended.",
     ("gen_ai_provider_name", "outcome"),
 )
+SHED = Metric(
+    "sealgate_requests_shed_total",
+    "counter",
+    "Requests refused with 503 because of overload: in_flight, event_loop or memory.",
+    ("reason",),
+)
+EDGE_REFUSALS = Metric(
+    "sealgate_edge_refusals_total",
+    "counter",
+    "Requests and connections that ended before an endpoint saw them, or because their caller stopped reading.",
+    ("code",),
+)
+LOOP_LAG = Metric(
+    "sealgate_event_loop_lag_seconds", "gauge", "Longest delay of the event loop in the last 10 to 20 seconds."
+)
+MEMORY_USED = Metric("sealgate_memory_used_ratio", "gauge", "Resident memory as a share of what the process may have.")
 LEDGER_PENDING = Metric("sealgate_ledger_pending", "gauge", "Rows waiting for their commit.")
 LEDGER_LOST = Metric("sealgate_ledger_lost_total", "counter", "Rows that could not be written.")
 BUILD_INFO = Metric("sealgate_build_info", "gauge", "Always 1; the version is a label.", ("version",))
@@ -73,6 +89,10 @@ METRICS = (
     FIRST_CONTENT,
     TOKEN_USAGE,
     ATTEMPTS,
+    SHED,
+    EDGE_REFUSALS,
+    LOOP_LAG,
+    MEMORY_USED,
     LEDGER_PENDING,
     LEDGER_LOST,
     BUILD_INFO,
