@@ -7,6 +7,7 @@ address race in ``create_connection``.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -36,7 +37,8 @@ async def dial(
 ) -> None:
     """Connect, shake hands and hand the transport to the protocol, all within ``seconds``.
 
-    Raises `UpstreamError` with UNREACHABLE, CONNECT_TIMEOUT or TLS. When cancelled, nothing stays open.
+    Raises `UpstreamError` with UNREACHABLE, CONNECT_TIMEOUT, TLS, or POOL where this process has no descriptor left
+    (row I8). When cancelled, nothing stays open.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -53,6 +55,8 @@ async def _connect(origin: Origin) -> socket.socket:
     except TimeoutError:
         raise
     except (OSError, RuntimeError, UnicodeError) as error:
+        if _out_of_files():
+            raise UpstreamError(Failure.POOL, "no file descriptor is free") from error
         raise UpstreamError(Failure.UNREACHABLE, _sentence(error)) from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
@@ -72,6 +76,15 @@ async def _hand_over(
     except OSError as error:
         # An address was already connected: whatever breaks now broke the handshake.
         raise UpstreamError(Failure.TLS if secure else Failure.UNREACHABLE, _sentence(error)) from error
+
+
+def _out_of_files() -> bool:
+    """Whether it is our own fault. Tried, because a failed look-up of a name does not say why."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def _sentence(error: BaseException) -> str:
