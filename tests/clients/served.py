@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +30,11 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *arguments: str, **environ: str) -> Iterator[Served]:
+def served(folder: Path, *arguments: str, prefix: Sequence[str] = (), **environ: str) -> Iterator[Served]:
     """Start it, wait until it is ready, give the key of a first start or a new one, and stop it as an operator would.
 
-    A test may have ended the process itself.
+    ``prefix`` is a command that runs the gateway in its place, as in ``sh -c 'ulimit -n 64; exec "$@"' sh``. A test may
+    have ended the process itself.
     """
     port = _free_port()
     # Providers of whoever runs the tests are not the tests' business.
@@ -41,7 +42,7 @@ def served(folder: Path, *arguments: str, **environ: str) -> Iterator[Served]:
     program = [sys.executable, "-m", "sealgate"]
     with (folder / "out.txt").open("wb") as out, (folder / "err.txt").open("wb") as err:
         process = subprocess.Popen(
-            [*program, "serve", "--port", str(port), *arguments],
+            [*prefix, *program, "serve", "--port", str(port), *arguments],
             cwd=folder,
             stdout=out,
             stderr=err,
