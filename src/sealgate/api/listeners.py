@@ -2,7 +2,8 @@
 
 What accepts is a copy of the socket: closing the copy leaves the original open, so the kernel goes on queueing
 callers, and nothing wakes the event loop for them. Left alone, the loops deal with `EMFILE` in their own ways: uvloop
-accepts and closes, which resets callers, and both leave nothing for connections to providers.
+accepts and closes, which resets callers, and both leave nothing for connections to providers. (Without uvloop, as on Windows, a caller whose connection is being
+accepted when the pause begins is reset.)
 """
 
 from __future__ import annotations
@@ -43,12 +44,15 @@ class Listeners:
         sockets: Sequence[socket.socket],
         connect: Callable[[], asyncio.Protocol],
         connections: Callable[[], int],
+        *,
+        backlog: int,
         **options: Any,
     ) -> None:
         self.paused = False
         self._sockets = list(sockets)
         self._connect = connect
         self._connections = connections
+        self._backlog = backlog
         self._options = options
         self._servers: list[asyncio.Server] = []
         self._opening: asyncio.Task[None] | None = None
@@ -62,7 +66,9 @@ class Listeners:
         for sock in self._sockets:
             copy = sock.dup()
             try:
-                self._servers.append(await loop.create_server(self._accepted, sock=copy, **self._options))
+                # asyncio accepts as many as its backlog at once, before anybody could say stop.
+                self._servers.append(await loop.create_server(self._accepted, sock=copy, backlog=1, **self._options))
+                sock.listen(self._backlog)
             except OSError:
                 copy.close()
                 raise
@@ -84,7 +90,7 @@ class Listeners:
     def _accepted(self) -> asyncio.Protocol:
         if not self.paused and self._short():
             self.paused = True
-            self._stop()
+            asyncio.get_running_loop().call_soon(self._stop)  # now would cost this caller his connection
             structlog.get_logger().warning("accepting_paused", reason="file descriptors are short")
         return self._connect()
 
