@@ -47,7 +47,7 @@ async def beats(during: Callable[[], None] | None = None, blocked_seconds: float
     await asyncio.sleep(0)
     if during is not None:
         during()
-    while len(found) < 3:
+    while len(found) < 3:  # noqa: ASYNC110 - beats are what is waited for
         await asyncio.sleep(BEAT / 5)
     heart.stop()
     return found

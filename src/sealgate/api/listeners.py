@@ -2,8 +2,8 @@
 
 What accepts is a copy of the socket: closing the copy leaves the original open, so the kernel goes on queueing
 callers, and nothing wakes the event loop for them. Left alone, the loops deal with `EMFILE` in their own ways: uvloop
-accepts and closes, which resets callers, and both leave nothing for connections to providers. (Without uvloop, as on Windows, a caller whose connection is being
-accepted when the pause begins is reset.)
+accepts and closes, which resets callers, and both leave nothing for connections to providers. (Without uvloop, as on
+Windows, a caller whose connection is being accepted when the pause begins is reset.)
 """
 
 from __future__ import annotations
