@@ -5,6 +5,7 @@ from pathlib import Path
 ELSEWHERE = {
     "house": "rules about the repository itself",
     "clients": "official SDKs against a whole gateway",
+    "faults": "what the machine and the network do to a running gateway",
     "matrix": "rows of the fault matrix against a whole gateway",
     "proxies": "nginx and HAProxy before the gateway, as the documentation configures them",
 }

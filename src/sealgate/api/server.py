@@ -6,13 +6,14 @@ neither is used: of Uvicorn this takes the settings and the protocol.
 On SIGTERM or SIGINT (row I1): ``on_drain`` is called, the sockets close, running requests may finish for
 ``drain_seconds``; then their tasks are cancelled with ``Connection.shutting_down`` set, which leaves them `LAST_WORDS`
 seconds to end their streams honestly; then the lifespan shuts down. A second signal (I2) goes there at once, and leaves
-the lifespan `LAST_WORDS` seconds.
+the lifespan `LAST_WORDS` seconds; where that does not do, `run` ends the process without it, with exit code 1.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -83,6 +84,7 @@ class EdgeServer:
         self._listeners: Listeners | None = None
         self._pulse = Pulse(self._beat)
         self._cut_next = 0.0
+        self._cut = False
         protocol = config.http
         assert isinstance(protocol, type)
         assert issubclass(protocol, EdgeConnection), "the configuration is not the edge's"
@@ -96,8 +98,8 @@ class EdgeServer:
             self._draining.set()
             self._hook(self.hooks.on_drain)
 
-    async def serve(self) -> None:
-        """Run until stopped.
+    async def serve(self) -> bool:
+        """Run until stopped; False where the application had no time to end.
 
         Raises OSError, naming the address, where it cannot listen; and what the application's startup raised.
         """
@@ -120,6 +122,7 @@ class EdgeServer:
             await lifespan.abandon()
             for sock in sockets:
                 sock.close()
+        return not self._cut
 
     async def _listen(self, sockets: list[socket.socket], app_state: dict[str, Any]) -> None:
         config, protocol = self.config, self._protocol
@@ -194,6 +197,7 @@ class EdgeServer:
         if not await self._unless(self._hurried, ending):
             _, late = await asyncio.wait([ending], timeout=LAST_WORDS)
             if late:
+                self._cut = True
                 structlog.get_logger().error("shutdown_cut", seconds=LAST_WORDS)
                 ending.cancel()
                 return
@@ -350,13 +354,17 @@ def _cannot_listen(address: Any, error: OSError) -> OSError:
     return OSError(error.errno, f"cannot listen on {host}:{address[1]}: {reason}")
 
 
-async def serve(config: uvicorn.Config, *, drain_seconds: float = 120, hooks: Hooks | None = None) -> None:
+async def serve(config: uvicorn.Config, *, drain_seconds: float = 120, hooks: Hooks | None = None) -> bool:
     """Serve in the running loop until a signal. See `EdgeServer.serve`."""
-    await EdgeServer(config, drain_seconds=drain_seconds, hooks=hooks).serve()
+    return await EdgeServer(config, drain_seconds=drain_seconds, hooks=hooks).serve()
 
 
 def run(config: uvicorn.Config, *, drain_seconds: float = 120, hooks: Hooks | None = None) -> None:
-    """Serve in a new loop until a signal; returns when the shutdown is complete."""
+    """Serve in a new loop until a signal; returns when the shutdown is complete, and ends the process if it cannot be.
+
+    A thread of the application that is stuck, in a write to the database say, would hold up any other way out.
+    """
     raise_limit()
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(serve(config, drain_seconds=drain_seconds, hooks=hooks))
+        if not runner.run(serve(config, drain_seconds=drain_seconds, hooks=hooks)):
+            os._exit(1)
