@@ -50,7 +50,14 @@ class Exchange:
         """What waits, joined, or else the next piece; ``b""`` at the end. Cancelling it closes the connection."""
         pieces = self.pieces
         while not pieces and (connection := self.connection) is not None:
-            await connection.wait(self)
+            waiter = connection.waiter(self)
+            try:
+                data = await waiter
+            except BaseException:
+                connection.abandoned(self, waiter)
+                raise
+            if data is not None:
+                return data
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
@@ -64,7 +71,7 @@ class Exchange:
     def set_silence(self, seconds: float) -> None:
         self.silence = seconds
         if self.connection is not None:
-            self.connection.hurry(seconds)
+            self.connection.hurry()
 
     def close(self) -> None:
         if (connection := self.connection) is not None:
@@ -85,7 +92,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bytes | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._deadline = 0.0
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -110,29 +117,38 @@ class Connection(asyncio.Protocol):
             transport.write(head + body)
         else:
             transport.writelines((head, body))
-        await self.wait(exchange)
+        waiter = self.waiter(exchange)
+        try:
+            await waiter
+        except BaseException:
+            self.abandoned(exchange, waiter)
+            raise
         if exchange.status == 0 and exchange.error is not None:
             raise exchange.error
         return exchange
 
-    async def wait(self, exchange: Exchange) -> None:
-        """Sleep until something happened to ``exchange``, at most its ``silence`` seconds."""
+    def waiter(self, exchange: Exchange) -> asyncio.Future[bytes | None]:
+        """Await it: the next piece as soon as it is there, None where something else happened to ``exchange``.
+
+        That takes at most ``exchange.silence`` seconds. Whoever is cancelled in it says so to `abandoned`.
+        """
         if self._waiter is not None:
             raise RuntimeError("an answer has one reader")
-        self._watch(exchange.silence)
+        self._watch(exchange)
         self._waiter = waiter = self._loop.create_future()
-        try:
-            await waiter
-        except BaseException:
-            # Not if the answer ended meanwhile: the connection may serve somebody else by now.
-            if self._exchange is exchange:
-                self._waiter = None
-                self.fail(Failure.RESET, "cancelled")
-            raise
+        return waiter
 
-    def hurry(self, silence: float) -> None:
-        if self._waiter is not None:
-            self._watch(silence)
+    def abandoned(self, exchange: Exchange, waiter: asyncio.Future[bytes | None]) -> None:
+        if waiter.done() and not waiter.cancelled() and (data := waiter.result()) is not None:
+            exchange.pieces.insert(0, data)  # given, but never taken
+        # Not if the answer ended meanwhile: the connection may serve somebody else by now.
+        if self._exchange is exchange:
+            self._waiter = None
+            self.fail(Failure.RESET, "cancelled")
+
+    def hurry(self) -> None:
+        if self._waiter is not None and (exchange := self._exchange) is not None:
+            self._watch(exchange)
 
     def drained(self) -> None:
         """The reader took all there was."""
@@ -145,9 +161,11 @@ class Connection(asyncio.Protocol):
 
     # The silence timer stays armed across waits: it is moved when it rings too early, or a wait is shorter than it.
 
-    def _watch(self, silence: float) -> None:
-        until = self._exchange.until if self._exchange is not None else math.inf
-        self._deadline = deadline = min(self._loop.time() + silence, until)
+    def _watch(self, exchange: Exchange) -> None:
+        deadline = self._loop.time() + exchange.silence
+        if deadline > exchange.until:
+            deadline = exchange.until
+        self._deadline = deadline
         if self._timer is None or self._timer_at > deadline:
             self._arm(deadline)
 
@@ -180,7 +198,7 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self.stale = False
-        before = self._unread
+        self._stray += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -191,15 +209,9 @@ class Connection(asyncio.Protocol):
         if self._ended:
             if not self._pieces:
                 self._finish()
-        elif self._unread != before:
-            self._stray = 0
-            if self._unread > _HIGH_WATER:
-                self._pause()
-        else:
+        elif self._stray > self._limits.max_bytes:
             # Heads, chunk lines and trailers without end: the parser would collect them without limit.
-            self._stray += len(data)
-            if self._stray > self._limits.max_bytes:
-                self.fail(Failure.BAD_RESPONSE, "the head or a chunk line is too long")
+            self.fail(Failure.BAD_RESPONSE, "the head or a chunk line is too long")
 
     def _pause(self) -> None:
         if not self._paused and self._transport is not None:
@@ -254,10 +266,16 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def on_body(self, data: bytes) -> None:
-        self._unread += len(data)
+        self._stray = 0
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self._waiter = None
+            waiter.set_result(data)
+            return
         self._pieces.append(data)
-        if self._waiter is not None:
-            self._wake()
+        self._unread += len(data)
+        if self._unread > _HIGH_WATER:
+            self._pause()
 
     def on_message_complete(self) -> None:
         assert self._exchange is not None

@@ -6,7 +6,6 @@ What one connection does is in `connection`; here are the pools, and the one ret
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 
 from sealgate.errors import Failure, UpstreamError
@@ -51,9 +50,7 @@ class Http1Client:
         """See `Client.send`. Await it in the task that owns the answer: one that is lost in between is not closed."""
         target, pool = self._routes.get(request.url) or self._route(request.url)
         head = encode_head(request, target)
-        if limits.until != math.inf:
-            limits = limits._replace(connect=min(limits.connect, limits.until - asyncio.get_running_loop().time()))
-        connection = pool.warm() or await pool.place() or await self._open(target.origin, pool, limits.connect)
+        connection = pool.warm() or await pool.place() or await self._open(target.origin, pool, limits)
         try:
             return await connection.exchange(head, request.body, limits.silence, limits.until)
         except UpstreamError as error:
@@ -61,7 +58,7 @@ class Http1Client:
                 raise
         # The kept connection was closed before it saw the request (RFC 9112 section 9.3.1): once more on a new one.
         pool.extra()
-        connection = await self._open(target.origin, pool, limits.connect)
+        connection = await self._open(target.origin, pool, limits)
         return await connection.exchange(head, request.body, limits.silence, limits.until)
 
     async def aclose(self) -> None:
@@ -84,9 +81,10 @@ class Http1Client:
         self._routes[url] = target, pool
         return target, pool
 
-    async def _open(self, origin: Origin, pool: Pool[Connection], seconds: float) -> Connection:
+    async def _open(self, origin: Origin, pool: Pool[Connection], limits: Limits) -> Connection:
         """Fill a place of the pool with a new connection; the place is given back if that fails."""
         connection = Connection(pool, self._head_limits)
+        seconds = min(limits.connect, limits.until - asyncio.get_running_loop().time())
         try:
             self._refuse_if_closed()
             await dial(origin, lambda: connection, self._context, seconds)
