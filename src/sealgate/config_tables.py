@@ -241,6 +241,13 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     type: Annotated[Literal["chat", "embedding", "transcription"], Meta(description="What it does.")] = "chat"
     aliases: Annotated[tuple[str, ...], Meta(description="Other names for it.")] = ()
+    capabilities: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="All that its routes can do, by the names under docs/reference/providers.md. "
+            "Unset: what their providers usually can."
+        ),
+    ] = None
     context_tokens: Annotated[Count | None, Meta(description="Longest prompt and answer together.")] = None
     max_output_tokens: Annotated[Count | None, Meta(description="Longest answer.")] = None
 

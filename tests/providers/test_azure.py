@@ -54,8 +54,8 @@ def test_a_name_of_dots_alone_would_be_a_step_up_and_is_no_deployment(name: str)
 def test_the_key_goes_in_a_header_of_its_own() -> None:
     account = make_account("az", Provider(kind="azure", base_url=RESOURCE, api_key=(Secret("k"),)))
     assert account.kind.host.credential("k") == {"api-key": "k"}
-    assert account.fixed_headers[True]["api-key"] == "k"
-    assert "authorization" not in account.fixed_headers[True]
+    assert account.fixed_headers[0][True]["api-key"] == "k"
+    assert "authorization" not in account.fixed_headers[0][True]
 
 
 def test_a_resource_is_needed() -> None:

@@ -18,13 +18,14 @@ from sealgate.providers.openai import BY_CODE, QUOTA_CODES, WIRE
 from sealgate.providers.table import KINDS
 
 OPENAI = KINDS["openai"]
+ANY = KINDS["compatible"]
 MESSAGES = [{"role": "user", "content": "Grüße"}]
 
 
-def written(kind: Any = OPENAI, *, stream: bool = False, extra: Mapping[str, Any] | None = None, **fields: Any) -> Any:
+def written(kind: Any = ANY, *, stream: bool = False, extra: Mapping[str, Any] | None = None, **fields: Any) -> Any:
     prompt = Prompt({"messages": MESSAGES, **fields}, stream, dict(extra or {}), {}, {})
     before = json.dumps(prompt)
-    body = json.loads(WIRE.write(kind, prompt, "up/model"))
+    body = json.loads(WIRE.write(kind, prompt, "up/model").body)
     assert json.dumps(prompt) == before, "another route may need the same request"
     return body
 
@@ -52,10 +53,27 @@ def test_a_stream_does_not_ask_where_asking_is_refused() -> None:
 
 
 @pytest.mark.parametrize("sent", ["max_tokens", "max_completion_tokens"])
-@pytest.mark.parametrize("takes", [None, "max_tokens", "max_completion_tokens"])
-def test_the_limit_on_tokens_goes_by_the_name_the_provider_knows(takes: str | None, sent: str) -> None:
-    body = written(replace(OPENAI, max_tokens=takes), **{sent: 5})
+@pytest.mark.parametrize(("kind", "takes"), [
+    ("compatible", None), ("deepseek", "max_tokens"), ("openai", "max_completion_tokens"),
+])  # fmt: skip
+def test_the_limit_on_tokens_goes_by_the_name_the_provider_knows(kind: str, takes: str | None, sent: str) -> None:
+    body = written(KINDS[kind], **{sent: 5})
     assert {name: value for name, value in body.items() if name.startswith("max_")} == {takes or sent: 5}
+
+
+def test_what_was_changed_comes_with_the_body() -> None:
+    prompt = Prompt({"messages": MESSAGES, "max_tokens": 5, "top_k": 1, "temperature": 0}, False, {}, {}, {})
+    body, adjustments = WIRE.write(OPENAI, prompt, "up/model")
+    assert json.loads(body) == {
+        "model": "up/model", "messages": MESSAGES, "max_completion_tokens": 5, "temperature": 0,
+    }  # fmt: skip
+    assert [(each.param, each.action) for each in adjustments] == [("max_tokens", "renamed"), ("top_k", "dropped")]
+
+
+def test_extra_body_goes_as_it_is_even_where_the_provider_takes_no_unknown_fields() -> None:
+    assert written(KINDS["mistral"], extra={"x": 1, "user": "u"}, y=2) == {
+        "messages": MESSAGES, "x": 1, "user": "u", "model": "up/model",
+    }  # fmt: skip
 
 
 def test_extra_body_is_merged_last() -> None:

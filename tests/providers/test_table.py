@@ -14,15 +14,16 @@ from tests.gateway import CHAT, Reply, Serve, model, provider
 from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk, ErrorEnvelope
 from sealgate.config import is_loopback
 from sealgate.limits.ledger import Outcome
-from sealgate.providers.table import GUIDED, HOSTED, KINDS
+from sealgate.providers.capabilities import ALL, CONTRACT, HINTS, needed
+from sealgate.providers.params import adjust
+from sealgate.providers.table import KINDS
 from sealgate.testing import Received, ScriptedUpstream, answer, error, redirect, tool
 from sealgate.testing.openai_wire import GREETING
 
 OVER_HTTP = sorted(KINDS.keys() - {"sandbox"})
-CONTRACT = HOSTED | GUIDED | {"files", "audio", "structural_tag"}
 PROMISED = {
     "openai", "azure", "together", "deepseek", "fireworks", "mistral", "hyperbolic", "xai", "groq", "openrouter",
-    "vllm", "sglang", "tgi", "llamacpp", "ollama", "lmstudio", "sandbox",
+    "vllm", "vllm-legacy", "sglang", "tgi", "llamacpp", "ollama", "lmstudio", "compatible", "sandbox",
 }  # fmt: skip
 
 WEATHER = {
@@ -48,9 +49,8 @@ def test_the_kinds_that_are_promised_are_there() -> None:
 def test_a_row_says_where_its_facts_come_from_and_where_it_lives(kind: Any) -> None:
     assert kind.title
     assert kind.source
-    assert kind.capabilities <= CONTRACT
-    assert kind.capabilities >= {"stream", "stop", "max_tokens"}
-    assert kind.max_tokens in (None, "max_tokens", "max_completion_tokens")
+    assert {"stop", "max_tokens"} <= kind.capabilities <= kind.abilities <= ALL
+    assert kind.hints is None or kind.hints <= HINTS
     assert not kind.base_url or not kind.base_url.endswith("/")
     if kind.base_url and kind.name != "sandbox":
         where = urlsplit(kind.base_url)
@@ -71,6 +71,62 @@ def test_a_key_in_the_environment_belongs_to_one_kind() -> None:
 def test_kinds_with_a_usual_port_have_one_each() -> None:
     ports = [kind.port for kind in KINDS.values() if kind.port is not None]
     assert len(ports) == len(set(ports))
+
+
+# The documented table and what is sent agree, both ways
+
+NAMED = {"type": "function", "function": {"name": "get_weather"}}
+SCHEMA = {"type": "object"}
+SAMPLES: dict[str, list[dict[str, Any]]] = {
+    **{name: [{name: "x"}] for name in HINTS},
+    "reasoning_effort": [{"reasoning_effort": level} for level in ("none", "minimal", "medium", "xhigh", "max")],
+    "guided_whitespace_pattern": [{"guided_whitespace_pattern": " "},
+                                  {"guided_whitespace_pattern": " ", "guided_json": SCHEMA}],
+    "messages": [{"messages": [{"role": "developer", "content": "d"}]},
+                 {"messages": [{"role": "user", "content": "u", "name": "n"}]}],
+    "max_tokens": [{"max_tokens": 1}], "max_completion_tokens": [{"max_completion_tokens": 1}],
+    "n": [{"n": 2}], "stop": [{"stop": "."}], "logprobs": [{"logprobs": True}, {"logprobs": False}],
+    "response_format": [{"response_format": {"type": "json_object"}},
+                        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}}],
+    "tools": [{"tools": [WEATHER]}, {"tools": [{"type": "custom", "custom": {"name": "c"}}]},
+              {"tools": [WEATHER], "response_format": {"type": "json_object"}}],
+    "tool_choice": [{"tools": [WEATHER], "tool_choice": choice} for choice in (
+        "none", "required", NAMED, {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}})],
+    "guided_json": [{"guided_json": SCHEMA}], "guided_regex": [{"guided_regex": "a"}],
+    "guided_choice": [{"guided_choice": ["a"]}], "guided_grammar": [{"guided_grammar": "root ::= \"a\""}],
+    "structural_tag": [{"structural_tag": {"type": "structural_tag"}}],
+    "structured_outputs": [{"structured_outputs": {"regex": "a"}}],
+}  # fmt: skip
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_each_parameter_is_changed_as_documented_and_no_other_is(kind: Any) -> None:
+    assert kind.changes.keys() <= SAMPLES.keys() == CONTRACT | HINTS | {"messages"}
+    for name, samples in SAMPLES.items():
+        said = [each for sample in samples for each in adjust(kind, {"messages": HELLO} | sample)[1]]
+        about = [each for each in said if each.param.partition("[")[0] == name]
+        if name in kind.changes:
+            assert kind.changes[name].action in {each.action for each in about}, name
+        elif name == "tools":
+            assert all(each.detail in ("tool_choice is none", "only the allowed ones are offered") for each in about)
+        elif name == "response_format":
+            assert all(each.detail.endswith("says more") for each in about)
+        else:
+            assert not about, name
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_what_a_kind_can_do_reaches_it(kind: Any) -> None:
+    """Whatever changes the meaning and is sent where it can be honoured is in the body, in some form."""
+    for samples in SAMPLES.values():
+        for sample in samples:
+            fields = {"messages": HELLO} | sample
+            if needed(fields) and needed(fields) <= kind.abilities:
+                body, said = adjust(kind, fields)
+                told = [each.detail for each in said if each.action != "dropped"]
+                for name in CONTRACT & sample.keys():
+                    assert name in body or not sample[name] or sample.get("tool_choice") == "none" or told
 
 
 # Each row, against a real upstream
@@ -139,8 +195,12 @@ def as_chunks(reply: Reply) -> list[ChatCompletionChunk]:
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", OVER_HTTP)
 async def test_a_plain_answer(serve: Serve, kind: str) -> None:
-    """What the caller sent goes upstream, unknown fields too; what is the gateway's own does not."""
-    limit = KINDS[kind].max_tokens or "max_completion_tokens"
+    """What the caller sent goes upstream as its row says, unknown fields too; what is the gateway's own does not."""
+    asked = {
+        "messages": [{"role": "user", "content": "Hello"}], "temperature": 0.5, "seed": 7, "max_completion_tokens": 9,
+        "x_vendor": {"deep": [1, None]},
+    }  # fmt: skip
+    goes, said = adjust(KINDS["compatible" if kind == "openai" else kind], asked)
     reply, received, row = await ask(
         serve, kind, answer("Hi."),
         temperature=0.5, seed=7, max_completion_tokens=9, x_vendor={"deep": [1, None]}, stop=None, stream=False,
@@ -148,15 +208,13 @@ async def test_a_plain_answer(serve: Serve, kind: str) -> None:
         **{"tensorzero::variant_name": "v", "tensorzero::dryrun": True, "tensorzero::extra_body": {"top_k": 3}},
     )  # fmt: skip
     assert_sent(received, kind, stream=False)
-    assert received.json == {
-        "model": "up/model", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0.5, "seed": 7,
-        limit: 9, "x_vendor": {"deep": [1, None]}, "top_k": 3,
-    }  # fmt: skip
+    assert received.json == goes | {"model": "up/model", "top_k": 3}
+    assert ("x_vendor" in goes) == (kind != "mistral")
     found = as_completion(reply)
     assert found.choices[0].message.content == "Hi."
     assert found.model == "m"
-    renamed = [each for each in reply.tresor["adjustments"] if each["action"] == "renamed"]
-    assert [each["param"] for each in renamed] == (["max_completion_tokens"] if limit == "max_tokens" else [])
+    told = [each for each in reply.tresor["adjustments"] if not each["param"].startswith("tensorzero::")]
+    assert told == [each._asdict() for each in said]
     assert (row.outcome, row.upstream_model, row.usage_source) == (Outcome.OK, "up/model", "reported")
 
 
@@ -181,9 +239,14 @@ async def test_a_streamed_answer(serve: Serve, kind: str) -> None:
 @pytest.mark.parametrize("kind", OVER_HTTP)
 async def test_tools_are_offered_and_parallel_calls_come_back(serve: Serve, kind: str, stream: bool) -> None:
     behaviour = answer(tool_calls=CALLS, usage_at=usual_place(kind))
-    offered: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": True}
+    offered: dict[str, Any] = {"tools": [WEATHER], "parallel_tool_calls": True}
+    if "tool_required" in KINDS[kind].abilities:
+        offered["tool_choice"] = "required"
     reply, received, _ = await ask(serve, kind, behaviour, stream=stream, **offered)
-    assert {name: received.json[name] for name in offered} == offered
+    knows = KINDS[kind].hints is None or kind == "openai" or "parallel_tool_calls" in KINDS[kind].hints
+    assert {name: received.json[name] for name in offered if name in received.json} == {
+        name: value for name, value in offered.items() if knows or name != "parallel_tool_calls"
+    }
     assert called(reply, stream=stream) == [
         ("call_get_weather", "get_weather", {"city": "Zürich"}),
         ("call_2", "get_weather", {"city": "Paris"}),
@@ -230,8 +293,8 @@ async def test_usage_is_told_to_the_caller_and_kept_in_the_ledger(serve: Serve, 
 async def test_an_error_is_told_in_our_own_words(serve: Serve, kind: str) -> None:
     """A few classes each: the rows share one wire, whose classes are tested with it."""
     refusals = {
-        400: "upstream_invalid_request", 401: "upstream_auth_failed", 429: "upstream_rate_limited",
-        503: "upstream_overloaded",
+        400: "upstream_invalid_request", 401: "upstream_auth_failed", 503: "upstream_overloaded",
+        429: "upstream_rate_limited",
     }  # fmt: skip
     async with ScriptedUpstream() as upstream:
         upstream.enqueue(*(error(status) for status in refusals))
@@ -282,7 +345,7 @@ async def test_p18_a_providers_key_never_leaves_for_anywhere_else(
                     "/openapi.json",
                 )
                 said += [(await gateway.get(path)).body for path in paths]
-                said += [repr([gateway.hall.settings, gateway.hall.catalog, gateway.hall.upstreams]).encode()]
+                said += [repr([gateway.hall.settings, gateway.hall.catalog, gateway.hall.means.upstreams]).encode()]
                 said += [repr(await gateway.rows(len(faults) * 2)).encode()]
     captured = capfdbinary.readouterr()
     for canary in (first_key.encode(), second_key.encode()):

@@ -7,11 +7,13 @@ that speaks OpenAI's wire is one `Kind` in the table; a new wire is one file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from sealgate.errors import UpstreamError
+from sealgate.providers.capabilities import HINTS
 
 Json = dict[str, Any]
 
@@ -25,6 +27,21 @@ class Prompt(NamedTuple):
     extra_headers: Mapping[str, str]
     trace: Mapping[str, str]
     """``traceparent`` and ``tracestate`` as they came (W3C Trace Context)."""
+
+
+class Adjustment(NamedTuple):
+    """One parameter that does not reach the upstream as the caller sent it."""
+
+    param: str
+    action: str
+    detail: str
+
+
+class Written(NamedTuple):
+    """An upstream request's body, and what in it is not as the caller sent it."""
+
+    body: bytes
+    adjustments: Sequence[Adjustment]
 
 
 class Reader(Protocol):
@@ -43,8 +60,8 @@ class Reader(Protocol):
 class Wire(Protocol):
     """A message format."""
 
-    def write(self, kind: Kind, prompt: Prompt, model: str) -> bytes:
-        """The upstream request's body."""
+    def write(self, kind: Kind, prompt: Prompt, model: str) -> Written:
+        """The upstream request's body. ``prompt`` is not changed: another route may need it."""
 
     def reader(self, *, stream: bool) -> Reader:
         """A reader for one answer."""
@@ -63,15 +80,35 @@ class Host(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of one parameter on its way to a provider.
+
+    ``apply`` gets the parameter's name, the caller's fields and the fields that go out; it changes the latter and says
+    what it did. A contract parameter that asks for something is never taken away. ``gives`` is a capability that exists
+    by this change, wherever the capability ``needs`` does.
+    """
+
+    action: Literal["renamed", "emulated", "dropped"]
+    detail: str
+    apply: Callable[[str, Json, Json], Iterable[Adjustment]]
+    gives: str | None = None
+    needs: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """One row of the provider table: everything that sets a provider apart from OpenAI itself.
 
     ``base_url`` may hold a trailing path. ``key_variables`` are the environment variables under which its key is
     found without configuration. ``port`` is the usual port of a self-hosted server. ``asks_usage`` False is for
-    providers that refuse ``stream_options`` and send usage anyway. ``max_tokens`` names the one field it understands.
-    ``schema_in_json_object`` is for servers that take a JSON Schema beside ``json_object``. ``media_by_url`` is the
-    default of the ``media`` setting. ``reads`` lists the settings beyond the common ones that mean something for it.
-    ``source`` is the page these facts come from.
+    providers that refuse ``stream_options`` and send usage anyway. ``media_by_url`` is the default of the ``media``
+    setting. ``reads`` lists the settings beyond the common ones that mean something for it. ``source`` is the page
+    these facts come from.
+
+    ``capabilities`` are those of `sealgate.providers.capabilities` that it has by itself, ``hints`` those of the hints
+    it knows (None: all), ``params`` what becomes of other parameters. ``only``, where it refuses what it does not know,
+    is every field it takes, and every contract parameter, since those are never taken away. What none of these speak
+    of goes out as it came.
     """
 
     name: str
@@ -83,13 +120,46 @@ class Kind:
     key_variables: tuple[str, ...] = ()
     port: int | None = None
     asks_usage: bool = True
-    max_tokens: str | None = None
-    schema_in_json_object: bool = False
     media_by_url: bool = True
     capabilities: frozenset[str] = frozenset()
+    hints: frozenset[str] | None = None
+    params: Mapping[str, Change] = field(default_factory=dict)
+    only: frozenset[str] | None = None
     reads: frozenset[str] = frozenset()
     open_catalog: bool = False
     """Whether any model name may be asked for under its routes, listed or not."""
+    elsewhere: Kind | None = None
+    """The row that holds at any address but its own, where the provider's API is spoken by others too."""
+
+    changes: Mapping[str, Change] = field(init=False)
+    """What becomes of each parameter, the hints it does not know included."""
+    abilities: frozenset[str] = field(init=False)
+    """What it can do, by itself or by a change that loses nothing."""
+
+    def __post_init__(self) -> None:
+        unknown = () if self.hints is None else sorted(HINTS - self.hints)
+        object.__setattr__(self, "changes", dict.fromkeys(unknown, UNKNOWN_HINT) | dict(self.params))
+        object.__setattr__(self, "abilities", self.with_emulated(self.capabilities))
+
+    def with_emulated(self, native: frozenset[str]) -> frozenset[str]:
+        """Capabilities, and those that follow from them by a change."""
+        given = {each.gives for each in self.params.values() if each.gives and each.needs in native}
+        return native | given
+
+    def at(self, base_url: str) -> Kind:
+        """The row that holds for a server at this address."""
+        if self.elsewhere is None:
+            return self
+        own, here = urlsplit(self.base_url or "").hostname or "", urlsplit(base_url).hostname or ""
+        return self if here == own or here.endswith("." + own) else self.elsewhere
+
+
+def leave_out(name: str, given: Json, body: Json) -> Iterable[Adjustment]:  # noqa: ARG001
+    del body[name]
+    return (Adjustment(name, "dropped", UNKNOWN_HINT.detail),)
+
+
+UNKNOWN_HINT = Change("dropped", "the provider does not know it", leave_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +185,7 @@ class Account:
     """Headers that are the same for every request with one of the keys, by whether it streams."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", self.kind.at(self.base_url))
         credential = self.kind.host.credential
         carried = [credential(secret) for secret in self.secrets] or [{}]
         object.__setattr__(self, "fixed_headers", tuple(map(_fixed_headers, carried)))

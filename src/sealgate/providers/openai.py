@@ -12,7 +12,7 @@ import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.formats import sse
-from sealgate.providers.base import Account, Json, Kind, Prompt
+from sealgate.providers.base import Account, Json, Kind, Prompt, Written
 from sealgate.providers.params import adjust
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -53,8 +53,8 @@ BY_CODE = {
 class OpenAIWire:
     """Requests and answers pass nearly as they are."""
 
-    def write(self, kind: Kind, prompt: Prompt, model: str) -> bytes:
-        fields, _ = adjust(kind, prompt.fields)
+    def write(self, kind: Kind, prompt: Prompt, model: str) -> Written:
+        fields, adjustments = adjust(kind, prompt.fields)
         body = {**fields, "model": model}
         if prompt.stream:
             body["stream"] = True
@@ -63,7 +63,7 @@ class OpenAIWire:
                 body["stream_options"] = {"include_usage": True}
         if prompt.extra_body:
             body.update(prompt.extra_body)
-        return _encode(body)
+        return Written(_encode(body), adjustments)
 
     def reader(self, *, stream: bool) -> StreamReader | WholeReader:
         return StreamReader() if stream else WholeReader()

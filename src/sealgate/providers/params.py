@@ -1,44 +1,285 @@
-"""Parameters that a provider takes in another form, and what the caller is told of that."""
+"""Parameters that a provider takes in another form, and what the caller is told of that.
+
+The functions make the `Change` objects that rows of the provider table are written with; `adjust` applies them.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
-from sealgate.providers.base import Json, Kind
+import msgspec
 
-TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+from sealgate.providers.base import Adjustment, Change, Json, Kind, leave_out
+from sealgate.providers.capabilities import schema_in
+
+NOT_TAKEN = "the provider takes no such field"
+GUIDED_NAME = "guided_json"
+"""What a schema is called where it needs a name and has none."""
+_REGEX_SIGNS = frozenset("\\.^$*+?()[]{}|")
+_IN_LITERALS = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-class Adjustment(NamedTuple):
-    """One parameter that does not reach the upstream as the caller sent it."""
-
-    param: str
-    action: str
-    detail: str
-
-
-def adjust(kind: Kind, fields: Json) -> tuple[Json, list[Adjustment]]:
+def adjust(kind: Kind, fields: Json) -> tuple[Json, Sequence[Adjustment]]:
     """The caller's fields in the form this kind takes, and each change. ``fields`` is not changed."""
-    changes: list[Adjustment] = []
-    if kind.max_tokens:
-        fields = _limit(kind.max_tokens, fields, changes)
-    if kind.schema_in_json_object:
-        fields = _schema(fields, changes)
-    return fields, changes
+    changes = kind.changes
+    concerned = [name for name in fields if name in changes]
+    if not concerned and kind.only is None:
+        return fields, ()
+    body = dict(fields)
+    said: list[Adjustment] = []
+    for name in concerned:
+        if name in body:
+            said += changes[name].apply(name, fields, body)
+    if kind.only is not None:
+        for name in sorted(body.keys() - kind.only):
+            del body[name]
+            said.append(Adjustment(name, "dropped", NOT_TAKEN))
+    return body, said
 
 
-def _limit(name: str, fields: Json, changes: list[Adjustment]) -> Json:
-    for other in TOKEN_LIMITS:
-        if other != name and other in fields:
-            changes.append(Adjustment(other, "renamed", f"sent as {name}"))
-            return {**{key: value for key, value in fields.items() if key != other}, name: fields[other]}
-    return fields
+# By name
 
 
-def _schema(fields: Json, changes: list[Adjustment]) -> Json:
-    """llama.cpp's ``{"type": "json_object", "schema": …}``, which its Python server takes as the only form."""
-    wanted = fields.get("response_format") or {}
-    if wanted.get("type") != "json_schema":
-        return fields
-    changes.append(Adjustment("response_format", "renamed", "sent as json_object with the schema"))
-    return {**fields, "response_format": {"type": "json_object", "schema": wanted["json_schema"].get("schema", {})}}
+def renamed(to: str) -> Change:
+    """The same value by another name. Where both names are given, the provider's own holds."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        value = body.pop(name)
+        if to in given:
+            return (Adjustment(name, "dropped", f"{to} is given too"),)
+        body[to] = value
+        return (Adjustment(name, "renamed", f"sent as {to}"),)
+
+    return Change("renamed", f"`{to}`", apply)
+
+
+def structured(word: str, *, as_text: bool = False) -> Change:
+    """A constraint inside vLLM's ``structured_outputs``, an object as JSON text where that is wanted."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:  # noqa: ARG001
+        holder, value = body.get("structured_outputs", {}), body[name]
+        if type(holder) is not dict:
+            return ()
+        if name == "guided_json":
+            value = schema_in(value) or value
+        if as_text and type(value) is not str:
+            value = msgspec.json.encode(value).decode()
+        del body[name]
+        if word in holder:
+            return (Adjustment(name, "dropped", f"structured_outputs.{word} is given too"),)
+        body["structured_outputs"] = {**holder, word: value}
+        return (Adjustment(name, "renamed", f"sent as structured_outputs.{word}"),)
+
+    return Change("renamed", f"`structured_outputs.{word}`", apply)
+
+
+def as_format(make: Callable[[Any], Json], detail: str, read: Callable[[Any], Any] | None = None) -> Change:
+    """A constraint as the provider's own kind of ``response_format``."""
+    return Change("renamed", f"`response_format` {detail}", _into_format(make, "renamed", detail, read))
+
+
+def schema_format(make: Callable[[Json], Json], detail: str) -> Change:
+    """OpenAI's ``json_schema`` in the provider's own form."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:  # noqa: ARG001
+        wanted = body[name]
+        if wanted.get("type") != "json_schema":
+            return ()
+        body[name] = make(wanted["json_schema"].get("schema", {}))
+        return (Adjustment(name, "renamed", f"sent as {detail}"),)
+
+    return Change("renamed", f"`json_schema` as {detail}", apply)
+
+
+# Emulated without loss
+
+
+def guided_json(make: Callable[[Json], Json] | None = None, detail: str = "json_schema") -> Change:
+    """vLLM's ``guided_json`` as ``response_format``; strict, because a constraint is what was asked for."""
+    into = _into_format(make or _strict, "emulated", detail, schema_in)
+    return Change("emulated", f"`response_format` {detail}", into, gives="guided_json", needs="json_schema")
+
+
+def choice_as_regex(to: str | None = None, make: Callable[[Any], Json] | None = None) -> Change:
+    """``guided_choice`` as a regular expression that matches exactly these texts."""
+    if make is not None:
+        into = _into_format(lambda options: make(alternation(options)), "emulated", "regex")
+    else:
+        into = _into_field(str(to), alternation)
+    target = "`response_format` regex" if make else f"`{to}`"
+    return Change("emulated", f"{target}, an alternation", into, gives="guided_choice", needs="guided_regex")
+
+
+def choice_as_grammar(to: str | None = None, make: Callable[[Any], Json] | None = None) -> Change:
+    """``guided_choice`` as a grammar of exactly these texts (GBNF)."""
+    if make is not None:
+        into = _into_format(lambda options: make(literals(options)), "emulated", "grammar")
+    else:
+        into = _into_field(str(to), literals)
+    target = "`response_format` grammar" if make else f"`{to}`"
+    return Change("emulated", f"{target} of these texts", into, gives="guided_choice", needs="guided_grammar")
+
+
+def only_allowed(*, none: bool = False) -> Change:
+    """``allowed_tools`` by offering only these; with ``none``, also the choice of none by offering no tools."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        choice = body[name]
+        if none and choice == "none":
+            del body[name]
+            said = [Adjustment(name, "emulated", "no tools are offered")]
+            if body.pop("tools", None) is not None:
+                said.append(Adjustment("tools", "dropped", "tool_choice is none"))
+            return said
+        allowed = choice.get("allowed_tools") if type(choice) is dict else None
+        offered = _among(given.get("tools", ()), allowed["tools"]) if allowed else None
+        if not allowed or not offered:
+            return ()
+        body[name], body["tools"] = allowed["mode"], offered
+        return (
+            Adjustment(name, "emulated", f"sent as {allowed['mode']}"),
+            Adjustment("tools", "emulated", "only the allowed ones are offered"),
+        )
+
+    return Change("emulated", "by leaving tools out" if none else "`allowed_tools` by leaving tools out", apply)
+
+
+# Other values
+
+
+def effort(levels: Mapping[str, str], off: tuple[str, Any] | None = None) -> Change:
+    """``reasoning_effort`` by the levels a provider knows; ``off`` is the field and value that mean ``none``."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        level = body[name]
+        if level == "none" and off is not None and off[0] not in given:
+            del body[name]
+            body[off[0]] = off[1]
+            return (Adjustment(name, "renamed", f"sent as {off[0]}"),)
+        if level not in levels:
+            return ()
+        body[name] = levels[level]
+        return (Adjustment(name, "renamed", f"{level} sent as {levels[level]}"),)
+
+    steps = [f"{one}→{other}" for one, other in levels.items()] + ([f"none→`{off[0]}`"] if off else [])
+    return Change("renamed", ", ".join(steps), apply)
+
+
+def in_list() -> Change:
+    """A single text as a list of one."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:  # noqa: ARG001
+        if type(body[name]) is list:
+            return ()
+        body[name] = [body[name]]
+        return (Adjustment(name, "renamed", "sent as a list"),)
+
+    return Change("renamed", "always a list", apply)
+
+
+def idle(value: Any) -> Change:
+    """A value that asks for nothing is left out, where even that is refused. Any other one stays."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:  # noqa: ARG001
+        if body[name] != value:
+            return ()
+        del body[name]
+        return (Adjustment(name, "dropped", "it asks for what happens anyway"),)
+
+    return Change("dropped", "where it asks for nothing", apply)
+
+
+def only_with(name_of_other: str, change: Change) -> Change:
+    """A change for where another parameter is given, too; without that, the parameter is left out."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        return (change.apply if name_of_other in given else leave_out)(name, given, body)
+
+    return Change(change.action, f"{change.detail}, with `{name_of_other}`", apply)
+
+
+def messages(*, developer: bool = False, unnamed: Collection[str] = ()) -> Change:
+    """Messages of role ``developer`` as ``system``; ``name`` left out of messages of the roles in ``unnamed``."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        before = given[name]
+        older = developer and "developer" in [message.get("role") for message in before]
+        named = unnamed and [message for message in before if "name" in message and message.get("role") in unnamed]
+        if not older and not named:
+            return ()
+        body[name] = [_message(message, developer=developer, unnamed=unnamed) for message in before]
+        said = [Adjustment("messages[].role", "renamed", "developer sent as system")] if older else []
+        return said + ([Adjustment("messages[].name", "dropped", NOT_TAKEN)] if named else [])
+
+    details = ["role `developer` as `system`"] if developer else []
+    details += ["without `name`"] if unnamed else []
+    return Change("renamed" if developer else "dropped", ", ".join(details), apply)
+
+
+# What they are made of
+
+
+def alternation(options: Iterable[str]) -> str:
+    """A regular expression that matches these texts and nothing else."""
+    return f"({'|'.join(''.join(_escaped(sign) for sign in option) for option in options)})"
+
+
+def _escaped(sign: str) -> str:
+    return "\\" + sign if sign in _REGEX_SIGNS else {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(sign, sign)
+
+
+def literals(options: Iterable[str]) -> str:
+    """A grammar (GBNF) of these texts and nothing else."""
+    quoted = (f'"{"".join(_IN_LITERALS.get(sign, sign) for sign in option)}"' for option in options)
+    return f"root ::= {' | '.join(quoted)}"
+
+
+def _strict(schema: Json) -> Json:
+    return {"type": "json_schema", "json_schema": {"name": GUIDED_NAME, "strict": True, "schema": schema}}
+
+
+def _into_format(
+    make: Callable[[Any], Json], action: str, detail: str, read: Callable[[Any], Any] | None = None
+) -> Callable[[str, Json, Json], Iterable[Adjustment]]:
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        value = body[name] if read is None else read(body[name])
+        if value is None:
+            return ()
+        del body[name]
+        body["response_format"] = make(value)
+        said = [Adjustment(name, action, f"sent as response_format {detail}")]
+        if "response_format" in given:
+            said.append(Adjustment("response_format", "dropped", f"{name} says more"))
+        return said
+
+    return apply
+
+
+def _into_field(to: str, make: Callable[[Any], Any]) -> Callable[[str, Json, Json], Iterable[Adjustment]]:
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        value = body.pop(name)
+        if to in given:
+            return (Adjustment(name, "dropped", f"{to} is given too"),)
+        body[to] = make(value)
+        return (Adjustment(name, "emulated", f"sent as {to}"),)
+
+    return apply
+
+
+def _among(tools: Iterable[Json], allowed: Iterable[Json]) -> list[Json]:
+    names = {_name(tool) for tool in allowed}
+    return [tool for tool in tools if _name(tool) in names]
+
+
+def _name(tool: Json) -> Any:
+    holder = tool.get(tool.get("type", "function"))
+    return holder.get("name") if type(holder) is dict else None
+
+
+def _message(message: Json, *, developer: bool, unnamed: Collection[str]) -> Json:
+    if message.get("role") in unnamed:
+        message = {key: value for key, value in message.items() if key != "name"}
+    if developer and message.get("role") == "developer":
+        return {**message, "role": "system"}
+    return message

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Client, Limits, Request, Response
-from sealgate.providers.base import Json, Prompt, Reader
+from sealgate.providers.base import Adjustment, Json, Prompt, Reader
 from sealgate.relay.catalog import Target
 
 MAX_ERROR_BODY = 256 * 1024
@@ -25,6 +25,8 @@ class Attempt:
         self._response: Response | None = None
         self._reader: Reader | None = None
         self._over = False
+        self.adjustments: Sequence[Adjustment] = ()
+        """What in the request that was sent is not as the caller sent it; known once it is open."""
 
     @property
     def status(self) -> int | None:
@@ -34,7 +36,8 @@ class Attempt:
     async def open(self, limits: Limits) -> None:
         """Send the request and judge the head of its answer. Raises `UpstreamError`."""
         kind, prompt = self._target.route.account.kind, self._prompt
-        response = self._response = await self._client.send(request_of(self._target, prompt), limits)
+        request, self.adjustments = compose(self._target, prompt)
+        response = self._response = await self._client.send(request, limits)
         if response.status != 200:
             raise kind.wire.failure(response.status, response.headers, await _error_body(response))
         if mismatch := _mismatch(response, stream=prompt.stream):
@@ -81,16 +84,18 @@ class Attempt:
             self._response.set_silence(seconds)
 
 
-def request_of(target: Target, prompt: Prompt) -> Request:
-    """What goes to the provider."""
+def compose(target: Target, prompt: Prompt) -> tuple[Request, Sequence[Adjustment]]:
+    """What goes to the provider, and what in it is not as the caller sent it."""
     route, key = target
     account, kind = route.account, route.account.kind
-    return Request(
-        "POST",
-        kind.host.url(account, route.upstream_model),
-        account.headers(prompt, key),
-        kind.wire.write(kind, prompt, route.upstream_model),
-    )
+    body, adjustments = kind.wire.write(kind, prompt, route.upstream_model)
+    request = Request("POST", kind.host.url(account, route.upstream_model), account.headers(prompt, key), body)
+    return request, adjustments
+
+
+def request_of(target: Target, prompt: Prompt) -> Request:
+    """What goes to the provider."""
+    return compose(target, prompt)[0]
 
 
 async def _error_body(response: Response) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from sealgate.auth.caller import Caller
 from sealgate.limits.ledger import Entry
-from sealgate.providers.params import Adjustment, adjust
+from sealgate.providers.base import Adjustment
 from sealgate.relay import plan as plans
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
@@ -86,14 +86,14 @@ class AnswerMaker:
         self._entry = entry
         self._usage_on_finish = usage_on_finish
 
-    def __call__(self, route: Route, failover: bool) -> Answer:
+    def __call__(self, route: Route, failover: bool, changed: Sequence[Adjustment] = ()) -> Answer:
         ask = self._ask
         tresor = {
             "requested_route": self._plan.requested_route,
             "routed_model": route.id,
             "failover": failover,
         }
-        adjustments = [*ask.adjustments, *adjust(route.account.kind, ask.prompt.fields)[1]]
+        adjustments = [*ask.adjustments, *changed]
         adjustments += [
             Adjustment(f"tensorzero::extra_headers.{name}", "dropped", "the operator does not let callers set it")
             for name in ask.prompt.extra_headers

@@ -16,8 +16,7 @@ import msgspec
 
 from sealgate.errors import Detail, Problem
 from sealgate.formats import ids
-from sealgate.providers.base import Json, Prompt
-from sealgate.providers.params import Adjustment
+from sealgate.providers.base import Adjustment, Json, Prompt
 from sealgate.relay import pointer
 from sealgate.relay.shapes import (
     CONSTRAINTS,

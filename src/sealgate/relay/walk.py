@@ -10,13 +10,13 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sealgate.config import Timeouts
 from sealgate.errors import CODES, Failure, Problem, UpstreamError
 from sealgate.outward.client import Limits
-from sealgate.providers.base import Json, Prompt
+from sealgate.providers.base import Adjustment, Json, Prompt
 from sealgate.relay.answer import Answer
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.budget import RetryBudget
@@ -108,7 +108,7 @@ class Walk:
         means: Means,
         plan: Plan,
         prompt: Prompt,
-        make_answer: Callable[[Route, bool], Answer],
+        make_answer: Callable[[Route, bool, Sequence[Adjustment]], Answer],
         until: float = math.inf,
     ) -> None:
         self.plan = plan
@@ -159,9 +159,9 @@ class Walk:
             started = time.monotonic()
             active[account.table] += 1
             attempt = Attempt(means.upstreams.client(account), target, self._prompt, means.background)
-            answer = self._make_answer(route, route != self.plan.preferred)
             try:
                 await attempt.open(self._limits(is_last=position + 1 == len(self.plan.targets)))
+                answer = self._make_answer(route, route != self.plan.preferred, attempt.adjustments)
                 while (events := await _next(attempt, answer)) is not None:
                     for event in events:
                         for payload in answer.take(event):
