@@ -223,9 +223,9 @@ async def test_row_i4_a_bad_configuration_changes_nothing_and_is_said(
     serve: Serve, log: Log, bad: Callable[[Settings], Settings]
 ) -> None:
     async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
-        before = running.hall.settings, running.hall.catalog, running.hall.upstreams
+        before = running.hall.settings, running.hall.catalog, running.hall.means
         await reload(running, bad)
-        assert (running.hall.settings, running.hall.catalog, running.hall.upstreams) == before
+        assert (running.hall.settings, running.hall.catalog, running.hall.means) == before
         assert (await running.chat()).status == 200
         [refused] = [line for line in log() if line["level"] == "error"]
         assert refused["event"] == "reload_refused"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -64,7 +65,8 @@ class Gateway:
                 return
             self.retired.append(hall.means.upstreams)
             # What was learned of the old routes and keys is forgotten with them.
-            hall.settings, hall.catalog, hall.means = settings, fresh, means(settings, upstreams, hall.means.budget)
+            hall.settings, hall.catalog = settings, fresh
+            hall.means = means(settings, upstreams, hall.metrics, hall.means.budget)
             hall.load.resize(settings.server.max_in_flight)
             hall.log.info("reloaded", models=len(fresh.models))
 
@@ -94,14 +96,29 @@ async def open_gateway(settings: Settings) -> Gateway:
     metrics.watch_ledger(lambda: storage.pending, lambda: storage.lost_appends)
     load = Load(settings.server.max_in_flight, random.random)
     metrics.watch_load(lambda: load.refused, lambda: load.lag, lambda: load.memory)
-    hall = Hall(settings, fresh, means(settings, upstreams, RetryBudget()), storage, metrics, log, access, load)
+    ways = means(settings, upstreams, metrics, RetryBudget())
+    hall = Hall(settings, fresh, ways, storage, metrics, log, access, load)
+    metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     if settings.auth.issuers:
         log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
     return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key, flush)
 
 
-def means(settings: Settings, upstreams: Upstreams, budget: RetryBudget) -> Means:
-    return Means(upstreams, settings.timeouts, Seen(Health(), Paces()), budget, set())
+def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: RetryBudget) -> Means:
+    return Means(upstreams, settings.timeouts, Seen(Health(ejected=metrics.ejection), Paces()), budget, set())
+
+
+def _routes_up(hall: Hall) -> dict[str, bool]:
+    found = (route for model in hall.catalog.models.values() for route in model.routes)
+    return {route.id: hall.means.seen.health.of_route(route).state == "up" for route in found}
+
+
+def _active(hall: Hall) -> dict[str, int]:
+    """By provider's name, which several accounts may share."""
+    found: Counter[str] = Counter()
+    for account in hall.catalog.accounts.values():
+        found[account.name] += hall.means.budget.active[account.table]
+    return found
 
 
 def routes(hall: Hall, keys: KeyStore) -> Routes:

@@ -553,6 +553,7 @@ async def test_a_refusal_takes_the_status_of_its_class(
     """9.4 and 11; streamed or not, for nothing has been sent yet."""
     async with ScriptedUpstream(default=behaviour) as one, serve({"acme": one}) as running:
         for stream in (False, True):
+            running.forget()
             reply = await running.chat(stream=stream)
             assert (reply.status, reply.code) == (status, code)
             assert reply.headers["content-type"] == "application/json"

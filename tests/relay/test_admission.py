@@ -287,6 +287,7 @@ async def test_failures_that_pass_by_themselves_are_counted_and_not_logged_as_er
 ) -> None:
     async with serve({"one": error(429), "two": html(), "backup": answer()}) as gateway:
         await gateway.chat()
+        gateway.forget()
         await gateway.chat(stream=True)
         metrics = (await gateway.get("/metrics")).body.decode()
     levels = {json.loads(line)["level"] for line in capfdbinary.readouterr().err.splitlines()}
@@ -325,4 +326,4 @@ def break_upstreams(hall: Hall) -> None:
     def broken(_: object) -> Any:
         raise LookupError("secret of the house")
 
-    hall.upstreams.client = broken  # type: ignore[method-assign]
+    hall.means.upstreams.client = broken  # type: ignore[method-assign]

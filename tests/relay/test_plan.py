@@ -1,17 +1,20 @@
 """The plan: which routes are asked, in which order, and why not the others."""
 
 import json
+import random
+from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from sealgate.auth.caller import Caller
-from sealgate.config import Model, Provider, Route, Settings
-from sealgate.errors import Problem
-from sealgate.relay.catalog import Catalog, build
-from sealgate.relay.health import Health
+from sealgate.config import Model, Provider, Route, Secret, Settings
+from sealgate.errors import ConfigError, Failure, Problem
+from sealgate.relay.catalog import Catalog, Target, build
+from sealgate.relay.health import EJECT_AFTER, Health
 from sealgate.relay.pace import Paces
-from sealgate.relay.plan import MAX_TARGETS, Plan, Seen
+from sealgate.relay.plan import EXPLORE, MAX_TARGETS, Plan, Seen
 from sealgate.relay.plan import make as make_plan
 from sealgate.relay.request import Ask, read_chat
 
@@ -45,8 +48,8 @@ def ask(model: str = "m", content: Any = "hi", **fields: Any) -> Ask:
     )
 
 
-def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen | None = None) -> Plan:
-    return make_plan(catalog, ask, caller, seen or Seen(Health(), Paces(), lambda: 0.5))
+def make(catalog: Catalog, ask: Ask, caller: Caller, known: Seen | None = None) -> Plan:
+    return make_plan(catalog, ask, caller, known or seen())
 
 
 def targets(plan: Plan) -> list[str]:
@@ -172,3 +175,164 @@ def test_a_forbidden_failover_entry_is_refused_before_any_call() -> None:
 def test_the_same_request_makes_the_same_plan() -> None:
     known = catalog(m=["one", "two"], n=["three"])
     assert make(known, ask(failover=["n"]), ANYONE) == make(known, ask(failover=["n"]), ANYONE)
+
+
+# Policies
+
+
+def routed(policy: Any, *routes: Route) -> Catalog:
+    return build(Settings(providers=PROVIDERS, models={"m": Model(routes=routes, policy=policy)}))
+
+
+def seen(chance: Any = lambda: 0.5, health: Health | None = None, paces: Paces | None = None) -> Seen:
+    return Seen(health or Health(), paces or Paces(), chance)
+
+
+def test_weights_share_out_the_first_places() -> None:
+    known = routed("weighted", Route("one", "x", weight=3), Route("two", "x", weight=1), Route("three", "x", weight=0))
+    chance = random.Random(7).random
+    plans = [targets(make(known, ask(), ANYONE, seen(chance))) for _ in range(4000)]
+    firsts = Counter(plan[0] for plan in plans)
+    assert firsts["one:m"] / len(plans) == pytest.approx(0.75, abs=0.03)
+    assert firsts["two:m"] / len(plans) == pytest.approx(0.25, abs=0.03)
+    assert {plan[2] for plan in plans} == {"three:m"}, "a route without weight is the last resort"
+
+
+def test_a_weight_alone_makes_a_model_weighted() -> None:
+    known = routed(None, Route("one", "x", weight=0), Route("two", "x"))
+    assert targets(make(known, ask(), ANYONE)) == ["two:m", "one:m"]
+    assert known.models["m"].policy == "weighted"
+    assert routed(None, Route("one", "x"), Route("two", "x")).models["m"].policy == "order"
+
+
+def test_the_cheapest_route_for_this_request_is_first() -> None:
+    """One is cheap to ask, the other cheap to listen to."""
+    cheap_prompt = Route("one", "x", input_per_mtok=Decimal(1), output_per_mtok=Decimal(10))
+    cheap_answer = Route("two", "x", input_per_mtok=Decimal(5), output_per_mtok=Decimal(2))
+    known = routed("price", cheap_prompt, cheap_answer)
+    assert targets(make(known, ask(content="long " * 4000, max_tokens=10), ANYONE)) == ["one:m", "two:m"]
+    assert targets(make(known, ask(content="short", max_tokens=4000), ANYONE)) == ["two:m", "one:m"]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (Model(routes=(Route("one", "x"), Route("two", "x")), policy="price"), "each of its routes needs a price"),
+        (
+            Model(
+                routes=(
+                    Route("one", "x", input_per_mtok=Decimal(1)),
+                    Route("two", "x", input_per_mtok=Decimal(1), currency="EUR"),
+                ),
+                policy="price",
+            ),
+            "must share one currency",
+        ),
+        (Model(routes=(Route("one", "x", weight=0),), policy="weighted"), "needs a weight above 0"),
+    ],
+)
+def test_a_policy_that_has_nothing_to_go_by_is_refused(model: Model, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build(Settings(providers=PROVIDERS, models={"m": model}))
+
+
+def test_the_fastest_route_is_first_after_those_that_were_never_measured() -> None:
+    known = routed("latency", Route("one", "x"), Route("two", "x"), Route("three", "x"))
+    one, two, three = known.models["m"].routes
+    paces = Paces()
+    assert targets(make(known, ask(), ANYONE, seen(paces=paces))) == ["one:m", "two:m", "three:m"]
+    paces.note(one, stream=False, seconds=2.0)
+    paces.note(two, stream=False, seconds=0.5)
+    assert targets(make(known, ask(), ANYONE, seen(paces=paces))) == ["three:m", "two:m", "one:m"]
+    paces.note(three, stream=False, seconds=1.0)
+    assert targets(make(known, ask(), ANYONE, seen(paces=paces))) == ["two:m", "three:m", "one:m"]
+    paces.note(one, stream=True, seconds=9.0)
+    assert targets(make(known, ask(stream=True), ANYONE, seen(paces=paces)))[-1] == "one:m"
+
+
+def test_now_and_then_a_slower_route_is_measured_again() -> None:
+    known = routed("latency", Route("one", "x"), Route("two", "x"), Route("three", "x"))
+    paces = Paces()
+    for seconds, route in enumerate(known.models["m"].routes, 1):
+        paces.note(route, stream=False, seconds=seconds)
+    chance = random.Random(3).random
+    firsts = Counter(targets(make(known, ask(), ANYONE, seen(chance, paces=paces)))[0] for _ in range(4000))
+    assert firsts["one:m"] / 4000 == pytest.approx(1 - EXPLORE, abs=0.02)
+    assert firsts["two:m"] > 0
+    assert firsts["three:m"] > 0
+
+
+@pytest.mark.parametrize("policy", ["weighted", "price", "latency"])
+def test_walls_hold_under_every_policy(policy: str) -> None:
+    priced = [Route(name, "x", input_per_mtok=Decimal(1)) for name in ("one", "two", "three")]
+    known = routed(policy, *priced)
+    chance = random.Random(1).random
+    for _ in range(50):
+        plan = make(known, ask(region="eu"), ANYONE, seen(chance))
+        assert sorted(targets(plan)) == ["one:m", "three:m"]
+        assert targets(make(known, ask(provider="two"), ANYONE, seen(chance))) == ["two:m"]
+
+
+# Health
+
+
+def test_routes_that_are_not_well_are_skipped_and_the_reason_is_told() -> None:
+    known, health = catalog(m=["one", "two", "three"]), Health(lambda: 100.0)
+    one, two, _ = (Target(route) for route in known.models["m"].routes)
+    health.failed(one, Failure.RATE_LIMITED, 12)
+    for _ in range(EJECT_AFTER):
+        health.failed(two, Failure.TIMEOUT)
+    plan = make(known, ask(), ANYONE, seen(health=health))
+    assert targets(plan) == ["three:m"]
+    assert [(each.route.provider, each.reason) for each in plan.skipped] == [
+        ("one", "cooling down for 12 s after rate_limited"),
+        ("two", "ejected for 5 s after timeout"),
+    ]
+    assert plan.preferred.provider == "one", "so that the answer says failover"
+
+
+def test_row_p9_the_last_routes_are_asked_although_they_were_ejected() -> None:
+    known, health = catalog(m=["one", "two"]), Health(lambda: 100.0)
+    for route in known.models["m"].routes:
+        for _ in range(EJECT_AFTER):
+            health.failed(Target(route), Failure.SERVER_ERROR)
+    plan = make(known, ask(), ANYONE, seen(health=health))
+    assert (targets(plan), plan.last_resort, plan.skipped) == (["one:m", "two:m"], True, ())
+
+
+def test_row_d8_where_every_route_cools_down_the_caller_hears_when_to_come_back() -> None:
+    known, health = catalog(m=["one", "two"]), Health(lambda: 100.0)
+    one, two = (Target(route) for route in known.models["m"].routes)
+    health.failed(one, Failure.RATE_LIMITED, 30)
+    health.failed(two, Failure.QUOTA, 4.2)
+    with pytest.raises(Problem) as caught:
+        make(known, ask(), ANYONE, seen(health=health))
+    assert (caught.value.code.name, caught.value.status, caught.value.retry_after) == ("no_healthy_route", 503, 5)
+    assert "us/two/m, is cooling down for 5 s after quota" in caught.value.message
+
+
+def test_where_one_route_cools_down_and_the_other_was_ejected_the_other_is_asked() -> None:
+    known, health = catalog(m=["one", "two"]), Health(lambda: 100.0)
+    one, two = (Target(route) for route in known.models["m"].routes)
+    health.failed(one, Failure.RATE_LIMITED, 30)
+    health.failed(two, Failure.CREDENTIAL)
+    plan = make(known, ask(), ANYONE, seen(health=health))
+    assert (targets(plan), plan.last_resort) == (["two:m"], True)
+    assert [each.route.provider for each in plan.skipped] == ["one"]
+
+
+def test_further_keys_come_after_the_retries_of_the_first_and_before_the_next_route() -> None:
+    secrets = tuple(Secret(f"key-{number}") for number in range(5))
+    providers = {**PROVIDERS, "pool": provider(retries=1, api_key=secrets)}
+    known = build(Settings(providers=providers, models={"m": Model(routes=(Route("pool", "x"), Route("one", "x")))}))
+    health = Health(lambda: 100.0)
+
+    def keys() -> list[tuple[str, int]]:
+        plan = make(known, ask(), ANYONE, seen(health=health))
+        return [(target.route.provider, target.key) for target in plan.targets]
+
+    assert keys() == [("pool", 0), ("pool", 0), ("pool", 1), ("pool", 2), ("one", 0)]
+    route = known.models["m"].routes[0]
+    health.failed(Target(route, 0), Failure.QUOTA)
+    health.failed(Target(route, 2), Failure.RATE_LIMITED, 9)
+    assert keys() == [("pool", 1), ("pool", 1), ("pool", 3), ("pool", 4), ("one", 0)]

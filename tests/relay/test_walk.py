@@ -363,9 +363,12 @@ async def test_row_e19_an_error_as_first_event_and_the_backup_fails_too(serve: S
 async def test_requests_at_once_never_mix_their_answers(serve: Serve) -> None:
     """P3, with routes that fail at random moments beside routes that do not."""
     behaviours = [GOOD, error(503), role_only_then_cut(), cut_after(4, GOOD), GOOD, html(), not_json(3, GOOD)]
+    replies: list[Reply] = []
     async with serve({"acme": GOOD, "backup": GOOD}) as gateway:
-        gateway.upstreams["acme"].enqueue(*behaviours * 6)
-        replies = await asyncio.gather(*(gateway.chat(stream=True) for _ in range(len(behaviours) * 6)))
+        for _ in range(6):
+            gateway.forget()
+            gateway.upstreams["acme"].enqueue(*behaviours)
+            replies += await asyncio.gather(*(gateway.chat(stream=True) for _ in behaviours))
         rows = await gateway.rows(len(replies))
     seen = [watermarks(reply.text) for reply in replies]
     assert all(len(found) == 1 for found in seen)

@@ -24,6 +24,10 @@ def used() -> Metrics:
     metrics.tokens("chat", "acme", "eu/acme/m", 17, 4)
     metrics.attempt("acme", "ok")
     metrics.attempt("acme", "ok")
+    metrics.failover("acme", "timeout")
+    metrics.ejection("acme")
+    metrics.longest_gap("acme", "eu/acme/m", 0.4)
+    metrics.watch_routes(lambda: {"eu/acme/m": False, "eu/other/m": True}, lambda: {"acme": 4})
     metrics.edge_refusal("request_timeout")
     metrics.watch_load(lambda: {"in_flight": 5, "memory": 0}, lambda: 0.3, lambda: 0.5)
     metrics.watch_ledger(lambda: 3, lambda: 2)
@@ -53,6 +57,11 @@ def test_numbers_are_those_that_were_counted() -> None:
     assert buckets[(*http, "300.0")] == 1
     assert buckets[(*http, "+Inf")] == 2
     assert found["sealgate_upstream_attempts_total"] == {("acme", "ok"): 2}
+    assert found["sealgate_failovers_total"] == {("acme", "timeout"): 1}
+    assert found["sealgate_ejections_total"] == {("acme",): 1}
+    assert found["sealgate_route_up"] == {("eu/acme/m",): 0, ("eu/other/m",): 1}
+    assert found["sealgate_upstream_in_flight"] == {("acme",): 4}
+    assert found["sealgate_stream_longest_gap_seconds_sum"] == {("acme", "eu/acme/m"): 0.4}
     assert found["sealgate_ledger_pending"] == {(): 3}
     assert found["sealgate_ledger_lost_total"] == {(): 2}
     assert found["sealgate_requests_in_flight"] == {(): 1}

@@ -6,6 +6,7 @@ import asyncio
 import math
 from contextlib import aclosing
 from dataclasses import replace
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -16,9 +17,13 @@ from sealgate.api.events import EventStream
 from sealgate.api.guard import Guard
 from sealgate.api.routes import Route
 from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk
+from sealgate.auth.caller import Caller
 from sealgate.errors import Detail, Problem
 from sealgate.formats import sse
 from sealgate.limits.ledger import Entry
+from sealgate.providers.base import Json
+from sealgate.relay import explain
+from sealgate.relay import plan as plans
 from sealgate.relay.exchange import Exchange
 from sealgate.relay.hall import Hall
 from sealgate.relay.request import Ask, read_chat
@@ -38,6 +43,7 @@ HEADERS = (
     ("Idempotency-Key", "1 to 255 characters; its form is checked, repeated requests run again."),
     ("X-Sealgate-Strict", "`true`: refuse the request instead of dropping a parameter."),
 )
+QUERY = (("dry_run", "`true`: only tell which routes would be asked and what would be sent; needs an admin key."),)
 
 
 def routes(hall: Hall, guard: Guard) -> list[Route]:
@@ -52,6 +58,9 @@ def routes(hall: Hall, guard: Guard) -> list[Route]:
             answer=ChatCompletion,
             events=ChatCompletionChunk,
             header=HEADERS,
+            query=(
+                ("dry_run", "`true`: say which routes would be asked and what would be sent, and do nothing; admin."),
+            ),
         )
     ]
 
@@ -69,13 +78,16 @@ class Chat:
         settings = hall.settings
         controls = control_headers.read(call.headers, max_timeout=settings.timeouts.max_total)
         in_api = call.route.startswith("/api/")
-        if b"dry_run" in call.scope["query_string"]:
-            # Running it for real would be the one thing that was not asked for.
-            raise Problem("invalid_parameter", "This version has no dry run.", param="dry_run")
+        dry = _dry_run(call.scope["query_string"])
+        if dry and not caller.is_admin:
+            raise Problem("admin_key_required", "A dry run shows what goes to providers; it needs an admin key.")
         require_json(call, lenient=in_api)
         body = await call.body(settings.server.max_body_bytes)
         ask = _read(body, settings.server.default_model, controls, in_api=in_api)
         _require_compatible(ask, controls, strict=controls.strict or caller.settings.strict)
+        if dry:
+            await call.json(self._unsent(ask, caller))
+            return
         entry = Entry(
             id=call.id,
             request_id=call.request_id,
@@ -94,6 +106,18 @@ class Chat:
             await (self._stream if ask.prompt.stream else self._whole)(call, exchange)
         finally:
             _describe(call, entry)
+
+    def _unsent(self, ask: Ask, caller: Caller) -> Json:
+        """What would be asked and sent, without doing it."""
+        hall = self._hall
+        seen, catalog = hall.means.seen, hall.catalog
+        plan = plans.make(catalog, ask, caller, seen)
+        chosen = catalog.models.get(plan.preferred.key)
+        return {
+            "object": "chat.completion.dry_run",
+            **explain.describe(plan, seen, chosen, stream=ask.prompt.stream),
+            "requests": explain.dry_run(plan, ask.prompt),
+        }
 
     async def _whole(self, call: Call, exchange: Exchange) -> None:
         async with aclosing(exchange.payloads()) as payloads:
@@ -170,6 +194,16 @@ def _require_compatible(ask: Ask, controls: Controls, *, strict: bool) -> None:
         raise Problem(
             "unsupported_parameter", f"{first.param} would be {first.action}: {first.detail}.", param=first.param
         )
+
+
+def _dry_run(query: bytes) -> bool:
+    if b"dry_run" not in query:
+        return False
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("dry_run", ["false"])
+    if given not in (["true"], ["false"]):
+        # Running it for real would be the one thing that was not asked for.
+        raise Problem("invalid_parameter", "dry_run is true or false.", param="dry_run")
+    return given == ["true"]
 
 
 def _describe(call: Call, entry: Entry) -> None:

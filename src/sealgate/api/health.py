@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
+
 from sealgate import __version__
 from sealgate.api.call import Call
 from sealgate.api.guard import Guard
 from sealgate.api.routes import Route
 from sealgate.api.shapes import Health as State
+from sealgate.api.shapes import RouteHealthList
 from sealgate.errors import Problem, StorageError
+from sealgate.providers.base import Json
+from sealgate.relay import catalog
 from sealgate.relay.hall import Hall
+from sealgate.relay.health import Health as Standings
 from sealgate.telemetry.metrics import CONTENT_TYPE
 
 
@@ -18,6 +25,8 @@ def routes(hall: Hall, guard: Guard) -> list[Route]:
         Route("GET", "/health", "public", health.live, "Whether the process answers.", mounted=False, answer=State),
         Route("GET", "/health/ready", "public", health.ready, "Whether to send requests here; 503 with the reasons.",
               mounted=False, answer=State),
+        Route("GET", "/health/models", "optional", health.models, "How each route is doing.",
+              mounted=False, answer=RouteHealthList),
         Route("GET", "/status", "public", health.status, "Status and version.", mounted=False, answer=State),
         Route("GET", "/metrics", "public", health.metrics, "Metrics as Prometheus text.", mounted=False),
     ]  # fmt: skip
@@ -46,6 +55,14 @@ class Health:
         await call.json({"status": "unavailable", "reasons": reasons} if reasons else {"status": "ok"},
                         503 if reasons else 200)  # fmt: skip
 
+    async def models(self, call: Call) -> None:
+        """How each configured route is doing, as this process knows it."""
+        if not self._hall.settings.server.models_public:
+            await self._guard.caller(call)
+        health = self._hall.means.seen.health
+        routes = [route for model in self._hall.catalog.models.values() for route in model.routes]
+        await call.json({"object": "list", "data": [_standing(health, route) for route in routes]})
+
     async def status(self, call: Call) -> None:
         await call.json({"status": "ok", "version": __version__})
 
@@ -57,3 +74,14 @@ class Health:
         if access == "key":
             await self._guard.admin(call)
         await call.respond(200, self._hall.metrics.render(), CONTENT_TYPE.encode())
+
+
+def _standing(health: Standings, route: catalog.Route) -> Json:
+    found = health.of_route(route)
+    until = datetime.fromtimestamp(time.time() + health.remaining(found), UTC) if found.state != "up" else None
+    return {
+        "route": route.id,
+        "state": found.state,
+        "until": until.isoformat(timespec="milliseconds").replace("+00:00", "Z") if until else None,
+        "last_error": found.last.name.lower() if found.last else None,
+    }

@@ -217,6 +217,25 @@ class ModelList(Struct):
     data: list[ModelEntry]
 
 
+class RouteHealth(Struct):
+    """How one route is doing, as this process knows it."""
+
+    route: str
+    state: Annotated[
+        Literal["up", "cooling", "ejected"],
+        Meta(description="cooling: past a limit of the provider's; ejected: failed several times in a row."),
+    ]
+    until: Annotated[str | None, Meta(description="ISO 8601; from then on it is tried again.")]
+    last_error: Annotated[str | None, Meta(description="Class of its last failure; null once an answer was whole.")]
+
+
+class RouteHealthList(Struct):
+    """All configured routes."""
+
+    object: Literal["list"]
+    data: list[RouteHealth]
+
+
 class Health(Struct):
     """How the gateway is."""
 

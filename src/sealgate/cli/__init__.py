@@ -1,11 +1,11 @@
-"""The command line: ``sealgate serve | init | models | keys``."""
+"""The command line: ``sealgate serve | init | models | explain | keys``."""
 
 from __future__ import annotations
 
 import typer
 
 from sealgate import __version__
-from sealgate.cli import init, keys, models, serve
+from sealgate.cli import explain, init, keys, models, serve
 
 app = typer.Typer(
     help="A self-hosted gateway for language models.",
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("init")(init.init)
 app.command("models")(models.models)
+app.command("explain")(explain.command)
 app.add_typer(keys.app)
 
 

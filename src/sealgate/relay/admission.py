@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -117,8 +118,13 @@ class Admission:
             metrics.attempt(outcome.route.provider, outcome.failure.name.lower() if outcome.failure else "ok")
             if outcome.failure in OURS_TO_MEND:
                 self._complain(outcome)
+        for left, taken in pairwise(walk.outcomes):
+            if left.failure is not None and left.route != taken.route:
+                metrics.failover(left.route.provider, left.failure.name.lower())
         if walk.answer is not None and entry.first_content_us is not None:
             metrics.first_content(operation, provider, model, entry.first_content_us / 1e6)
+            if walk.longest_gap:
+                metrics.longest_gap(provider, model, walk.longest_gap)
             metrics.tokens(operation, provider, model, entry.prompt_tokens or 0, entry.completion_tokens or 0)
 
     def _model_label(self) -> str:

@@ -8,7 +8,6 @@ Only what failed lately is remembered, so a healthy house costs one look.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -81,12 +80,13 @@ class _Trouble:
 
 
 class Health:
-    """One for the process. ``clock`` gives monotonic seconds."""
+    """One for each configuration. ``clock`` gives monotonic seconds; ``ejected`` hears a provider's name each time."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.ejections: Counter[str] = Counter()
-        """How often something of an account was ejected, by the account's name."""
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, ejected: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._clock = clock
+        self._ejected = ejected
         self._troubles: dict[Place, _Trouble] = {}
 
     @property
@@ -172,7 +172,7 @@ class Health:
             trouble.ejections += 1
             trouble.state, trouble.failures, trouble.probed = "ejected", 0, False
             trouble.until = now + min(EJECT_MOST, EJECT_SECONDS * trouble.ejections)
-            self.ejections[target.route.provider] += 1
+            self._ejected(target.route.provider)
 
     def _trouble(self, place: Place, failure: Failure) -> _Trouble:
         found = self._troubles.get(place)

@@ -189,7 +189,8 @@ def _healthy(routes: list[Route], health: Health) -> tuple[list[Target], bool, l
         usable = _keys(standings, "up")
         targets += tries(route, usable)
         if not usable:
-            ejected += tries(route, _keys(standings, "ejected"))
+            # A last resort is asked once: what fails always gets no retries on top.
+            ejected += [Target(route, key) for key in _keys(standings, "ejected")[:1]]
             soonest = min(standings.values(), key=lambda standing: standing.until)
             seconds = health.remaining(soonest)
             skipped.append(Skipped(route, _reason(soonest, seconds)))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from time import monotonic
 from typing import Any, NamedTuple
 
 from sealgate.config import Timeouts
@@ -68,8 +68,6 @@ _TELLING = {
 """Classes about the caller's own request: the provider's sentence is shown, sanitised."""
 _SECRET = re.compile(r"\b(?:sk|pk|key|tr|xai|gsk|AIza)[-_][\w.*-]{6,}|\bBearer\s+\S+|\b[A-Za-z0-9+/_-]{40,}\b")
 _PLACE = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
-
-
 _OF_THE_KEY = {Failure.RATE_LIMITED, Failure.QUOTA, Failure.CREDENTIAL}
 """Classes that another key of the same account may not meet."""
 
@@ -118,6 +116,8 @@ class Walk:
         self.route: Route | None = None
         self.first_content_at: float | None = None
         """Monotonic seconds."""
+        self.longest_gap = 0.0
+        """Seconds between two pieces of a stream, after its first content."""
         self.current: Target | None = None
         """What is being asked now."""
         self._means = means
@@ -125,6 +125,10 @@ class Walk:
         self._prompt = prompt
         self._make_answer = make_answer
         self._until = until
+        self._errors: list[UpstreamError] = []
+        self._asked: Target | None = None
+        self._charged: str | None = None
+        """The account whose retry budget this attempt is charged to."""
         self._moved_on = False
         self._loop = asyncio.get_running_loop()
 
@@ -140,29 +144,21 @@ class Walk:
 
     async def payloads(self) -> AsyncGenerator[bytes]:
         """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
-        errors: list[UpstreamError] = []
-        before: Target | None = None
-        means, active = self._means, self._means.budget.active
+        means = self._means
         for position, target in enumerate(self.plan.targets):
-            charged = None
-            if before is not None:
-                if not self._goes_on(errors[-1], before, target):
-                    continue
-                charged = self._charge(before, target)
-                if charged is None:
-                    continue
-            if self._health.troubled and not self._claimed(target):
-                self._give_back(charged)
+            if not self._may_ask(target):
                 continue
-            before = self.current = target
-            route, account = target.route, target.route.account
-            started = time.monotonic()
-            active[account.table] += 1
-            attempt = Attempt(means.upstreams.client(account), target, self._prompt, means.background)
+            self.current = target
+            started = heard = monotonic()
+            attempt = Attempt(means.upstreams.client(target.route.account), target, self._prompt, means.background)
             try:
                 await attempt.open(self._limits(is_last=position + 1 == len(self.plan.targets)))
-                answer = self._make_answer(route, route != self.plan.preferred, attempt.adjustments)
+                answer = self._make_answer(target.route, target.route != self.plan.preferred, attempt.adjustments)
                 while (events := await _next(attempt, answer)) is not None:
+                    now = monotonic()
+                    if self.answer is not None and now - heard > self.longest_gap:
+                        self.longest_gap = now - heard
+                    heard = now
                     for event in events:
                         for payload in answer.take(event):
                             self._commit(answer, target, attempt, started)
@@ -173,52 +169,61 @@ class Walk:
                     self._commit(answer, target, attempt, started)
                     yield payload
             except UpstreamError as error:
-                error.status = attempt.status if error.status is None else error.status
-                self._note(target, error, started)
-                if self.answer is not None and self._prompt.stream:
-                    raise self._broken(error) from error
-                self.answer = self.route = None
-                errors.append(error)
+                self._failed(target, attempt, error, monotonic() - started)
                 if error.failure.final:
                     break
-                if self._loop.time() >= self._until - CLOCK_STEP:
-                    raise Problem(Failure.TIMEOUT.value, attempts=self._rendered()) from error
             else:
-                self._outcome(Outcome(route, None, 200, time.monotonic() - started))
+                self._outcome(Outcome(target.route, None, 200, monotonic() - started))
                 if self._health.troubled:
                     self._health.succeeded(target)
                 return
             finally:
                 attempt.close()
-                active[account.table] -= 1
-                self._give_back(charged)
-                if self._health.troubled:
-                    self._health.release(target)
-        raise self._problem(errors)
+                self._leave(target)
+        raise self._problem()
 
-    def _goes_on(self, error: UpstreamError, before: Target, target: Target) -> bool:
+    def _may_ask(self, target: Target) -> bool:
+        """Whether this target comes next; then `_leave` is due."""
+        self._charged = None
+        if self._asked is not None and not (self._goes_on(self._asked, target) and self._pay(self._asked, target)):
+            return False
+        if self._health.troubled and not self.plan.last_resort and not self._health.claim(target):
+            self._give_back()
+            return False
+        self._asked = target
+        self._means.budget.active[target.route.account.table] += 1
+        return True
+
+    def _leave(self, target: Target) -> None:
+        self._means.budget.active[target.route.account.table] -= 1
+        self._give_back()
+        if self._health.troubled:
+            self._health.release(target)
+
+    def _goes_on(self, before: Target, target: Target) -> bool:
         """Whether to ask a target after an error: the same route again only where the error may pass by itself."""
+        failure = self._errors[-1].failure
         if target == before:
-            return error.failure not in _LASTING
-        return target.route != before.route or error.failure in _OF_THE_KEY
+            return failure not in _LASTING
+        return target.route != before.route or failure in _OF_THE_KEY
 
-    def _charge(self, before: Target, target: Target) -> str | None:
-        """The account whose retry budget one more attempt is charged to: "" for none, None where that is used up.
+    def _pay(self, before: Target, target: Target) -> bool:
+        """Charge one more attempt to the retry budget of the account that was left, if there is room.
 
         A request's first step to another provider or key is free: that is what failover is for.
         """
         if target != before and not self._moved_on:
             self._moved_on = True
-            return ""
+            return True
         account = before.route.account.table
-        return account if self._means.budget.take(account) else None
+        if not self._means.budget.take(account):
+            return False
+        self._charged = account
+        return True
 
-    def _give_back(self, charged: str | None) -> None:
-        if charged:
-            self._means.budget.give_back(charged)
-
-    def _claimed(self, target: Target) -> bool:
-        return self.plan.last_resort or self._health.claim(target)
+    def _give_back(self) -> None:
+        if self._charged is not None:
+            self._means.budget.give_back(self._charged)
 
     def _limits(self, *, is_last: bool) -> Limits:
         return Limits(self._means.timeouts.connect, self._patience(is_last=is_last), self._until)
@@ -233,32 +238,38 @@ class Walk:
         """The first payload decides; from then on nothing is switched."""
         if self.answer is None:
             self.answer, self.route = answer, target.route
-            self.first_content_at = time.monotonic()
+            self.first_content_at = monotonic()
             attempt.set_silence(self._means.timeouts.gap)
             means = self._means
             means.seen.paces.note(target.route, stream=self._prompt.stream, seconds=self.first_content_at - started)
             if self._health.troubled:
                 self._health.answered(target)
 
-    def _note(self, target: Target, error: UpstreamError, started: float) -> None:
+    def _failed(self, target: Target, attempt: Attempt, error: UpstreamError, seconds: float) -> None:
+        """Note a failed attempt. Raises `Problem` where no other may follow."""
         if self.answer is None:
             error.failure = _BEFORE_CONTENT.get(error.failure, error.failure)
-        seconds = time.monotonic() - started
+        if error.status is None:
+            error.status = attempt.status
+        self._errors.append(error)
         self._outcome(Outcome(target.route, error.failure, error.status, seconds))
-        hurried = self._loop.time() >= self._until - CLOCK_STEP and seconds < self._means.timeouts.first_content
-        if not hurried:
+        late = self._loop.time() >= self._until - CLOCK_STEP
+        if not (late and seconds < self._means.timeouts.first_content):
             # A caller in more of a hurry than ours says nothing about the provider.
             self._health.failed(target, error.failure, error.retry_after)
+        if self.answer is not None and self._prompt.stream:
+            raise Problem(_BROKEN_STREAM.get(error.failure, "upstream_error"), attempts=self._rendered()) from error
+        self.answer = self.route = None
+        if late and not error.failure.final:
+            raise Problem(Failure.TIMEOUT.value, attempts=self._rendered()) from error
 
     def _outcome(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.current = None
 
-    def _broken(self, error: UpstreamError) -> Problem:
-        return Problem(_BROKEN_STREAM.get(error.failure, "upstream_error"), attempts=self._rendered())
-
-    def _problem(self, errors: list[UpstreamError]) -> Problem:
+    def _problem(self) -> Problem:
         """One answer for all failures: that of their class where they agree, else ``upstream_error`` (9.4)."""
+        errors = self._errors
         if not errors:
             return Problem("no_healthy_route")  # the only route is being probed by another request
         last = errors[-1]

@@ -7,6 +7,7 @@ costs a tenth of a request's time; it does what it is best at, the exposition.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -59,8 +60,13 @@ class Metrics(Collector):
         self._inference = _Histogram(registry.GENAI_DURATION)
         self._first_content = _Histogram(registry.FIRST_CONTENT)
         self._tokens = _Histogram(registry.TOKEN_USAGE)
-        self._attempts: dict[Labels, int] = {}
-        self._refusals: dict[Labels, int] = {}
+        self._gap = _Histogram(registry.EVENT_GAP)
+        self._attempts: Counter[Labels] = Counter()
+        self._failovers: Counter[Labels] = Counter()
+        self._ejections: Counter[Labels] = Counter()
+        self._routes: Callable[[], Mapping[str, bool]] = dict
+        self._active: Callable[[], Mapping[str, int]] = dict
+        self._refusals: Counter[Labels] = Counter()
         self._shed: Callable[[], Mapping[str, int]] = dict
         self._lag: Callable[[], float] = float
         self._memory: Callable[[], float] = float
@@ -88,11 +94,27 @@ class Metrics(Collector):
 
     def attempt(self, provider: str, outcome: str) -> None:
         """One upstream call."""
-        self._attempts[provider, outcome] = self._attempts.get((provider, outcome), 0) + 1
+        self._attempts[provider, outcome] += 1
+
+    def failover(self, provider: str, outcome: str) -> None:
+        """A route of this provider was left for another, after this outcome."""
+        self._failovers[provider, outcome] += 1
+
+    def ejection(self, provider: str) -> None:
+        """Something of this provider is left alone for a while."""
+        self._ejections[provider,] += 1
+
+    def longest_gap(self, provider: str, model: str, seconds: float) -> None:
+        """The longest silence within one stream."""
+        self._gap.observe(seconds, provider, model)
 
     def edge_refusal(self, code: str) -> None:
         """One request or connection that the edge turned away or cut."""
-        self._refusals[code,] = self._refusals.get((code,), 0) + 1
+        self._refusals[code,] += 1
+
+    def watch_routes(self, routes: Callable[[], Mapping[str, bool]], active: Callable[[], Mapping[str, int]]) -> None:
+        """Read these at each scrape: whether each route is in use, running upstream calls by provider."""
+        self._routes, self._active = routes, active
 
     def watch_load(
         self, shed: Callable[[], Mapping[str, int]], lag: Callable[[], float], memory: Callable[[], float]
@@ -106,9 +128,13 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Family]:
         """The families, for the client library."""
-        for histogram in (self._http, self._inference, self._first_content, self._tokens):
+        for histogram in (self._http, self._inference, self._first_content, self._tokens, self._gap):
             yield histogram.family()
         yield _counter(registry.ATTEMPTS, self._attempts)
+        yield _counter(registry.FAILOVERS, self._failovers)
+        yield _counter(registry.EJECTIONS, self._ejections)
+        yield _gauges(registry.ROUTE_UP, self._routes())
+        yield _gauges(registry.UPSTREAM_ACTIVE, self._active())
         yield _counter(registry.SHED, {(reason,): count for reason, count in self._shed().items()})
         yield _counter(registry.EDGE_REFUSALS, self._refusals)
         yield _gauge(registry.LOOP_LAG, self._lag())
@@ -123,7 +149,7 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
 
-def _counter(metric: Metric, values: dict[Labels, int]) -> Family:
+def _counter(metric: Metric, values: Mapping[Labels, int]) -> Family:
     found = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
     for labels, value in values.items():
         found.add_metric(labels, value)
@@ -133,4 +159,12 @@ def _counter(metric: Metric, values: dict[Labels, int]) -> Family:
 def _gauge(metric: Metric, value: float, *labels: str) -> Family:
     found = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
     found.add_metric(labels, value)
+    return found
+
+
+def _gauges(metric: Metric, values: Mapping[str, float]) -> Family:
+    """One series for each value of the metric's one label."""
+    found = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for label, value in values.items():
+        found.add_metric((label,), value)
     return found

@@ -78,6 +78,34 @@ LOOP_LAG = Metric(
     "sealgate_event_loop_lag_seconds", "gauge", "Longest delay of the event loop in the last 10 to 20 seconds."
 )
 MEMORY_USED = Metric("sealgate_memory_used_ratio", "gauge", "Resident memory as a share of what the process may have.")
+FAILOVERS = Metric(
+    "sealgate_failovers_total",
+    "counter",
+    "Times a route was left for another, by the provider that was left and why.",
+    ("gen_ai_provider_name", "outcome"),
+)
+EJECTIONS = Metric(
+    "sealgate_ejections_total",
+    "counter",
+    "Times a provider, a key or a route was left alone after failures in a row.",
+    ("gen_ai_provider_name",),
+)
+ROUTE_UP = Metric(
+    "sealgate_route_up",
+    "gauge",
+    "1 where a configured route is in use, 0 while it cools down or is ejected.",
+    ("route",),
+)
+UPSTREAM_ACTIVE = Metric(
+    "sealgate_upstream_in_flight", "gauge", "Calls to providers under way.", ("gen_ai_provider_name",)
+)
+EVENT_GAP = Metric(
+    "sealgate_stream_longest_gap_seconds",
+    "histogram",
+    "The longest silence between two events of a stream, after its first content.",
+    ("gen_ai_provider_name", "gen_ai_response_model"),
+    SECONDS,
+)
 LEDGER_PENDING = Metric("sealgate_ledger_pending", "gauge", "Rows waiting for their commit.")
 LEDGER_LOST = Metric("sealgate_ledger_lost_total", "counter", "Rows that could not be written.")
 BUILD_INFO = Metric("sealgate_build_info", "gauge", "Always 1; the version is a label.", ("version",))
@@ -89,6 +117,11 @@ METRICS = (
     FIRST_CONTENT,
     TOKEN_USAGE,
     ATTEMPTS,
+    FAILOVERS,
+    EJECTIONS,
+    ROUTE_UP,
+    UPSTREAM_ACTIVE,
+    EVENT_GAP,
     SHED,
     EDGE_REFUSALS,
     LOOP_LAG,

@@ -1,0 +1,79 @@
+"""``sealgate explain``: which routes a request would be sent to, in which order, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sealgate import config
+from sealgate.auth.caller import ANONYMOUS
+from sealgate.cli.refuse import refuse
+from sealgate.errors import ConfigError, Problem
+from sealgate.relay import catalog, explain, plan
+from sealgate.relay.health import Health
+from sealgate.relay.pace import Paces
+from sealgate.relay.request import read_chat
+
+HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A model's name, as a request gives it.")],
+    request: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A chat request's JSON body (-: standard input).")
+    ] = None,
+    config_file: Annotated[str | None, typer.Option("--config", metavar="FILE", help="The configuration file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Print the plan of a request: routes in order with reasons, and why not the others.
+
+    Health, measured speed and limits are those of a running server and are not known here;
+    POST /v1/chat/completions?dry_run=true asks the server itself.
+    """
+    from sealgate.app import with_discovered
+
+    seen = plan.Seen(Health(), Paces())
+    try:
+        found = catalog.build(asyncio.run(with_discovered(config.load(config_file))))
+        ask = read_chat(msgspec.json.encode({**_body(request), "model": model}))
+        made = plan.make(found, ask, ANONYMOUS, seen)
+    except ConfigError as error:
+        refuse(str(error))
+    except Problem as problem:
+        refuse(f"{problem.code.name}: {problem.message}")
+    chosen = found.models.get(made.preferred.key)
+    document = explain.describe(made, seen, chosen, stream=ask.prompt.stream)
+    if as_json:
+        typer.echo(msgspec.json.encode(document))
+    else:
+        _print(document)
+
+
+def _body(file: str | None) -> dict[str, Any]:
+    if file is None:
+        return HELLO
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except OSError as error:
+        refuse(f"{file} cannot be read: {error.strerror}")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        refuse(f"{file} is not a JSON object: {error}")
+
+
+def _print(document: dict[str, Any]) -> None:
+    typer.echo(f"{document['requested_route']}\n")
+    table = Table("", "route", "upstream model", "tries", "reason", box=None)
+    for number, target in enumerate(document["targets"], 1):
+        tries = str(target["tries"])
+        table.add_row(str(number), target["route"], target["upstream_model"], tries, target["reason"])
+    for skipped in document["skipped"]:
+        table.add_row("-", skipped["route"], "", "", skipped["reason"])
+    Console().print(table)
