@@ -123,7 +123,11 @@ class EdgeConnection(HttpToolsProtocol):
             self._timer = None
         self.shared.overflow.discard(self)
         self._held.clear()
-        self._lose("client_disconnected")
+        # The system gives a caller who takes nothing as long as we do (`_tune`), and mostly its clock began sooner.
+        stalled = isinstance(exc, TimeoutError) and self._active is not None and self._active.response_started
+        if stalled:
+            self._count("client_stalled")
+        self._lose("client_stalled" if stalled else "client_disconnected")
         self._active = None
         super().connection_lost(exc)
 
