@@ -385,7 +385,10 @@ async def _listening(application: Application, drain: float) -> AsyncIterator[tu
         on_drain=lambda: _drain(application),
         on_beat=lambda lag, memory: _beat(application, lag, memory),
     )
-    server = EdgeServer(server_config(application, "127.0.0.1", 0, EdgeLimits()), drain_seconds=drain, hooks=hooks)
+    config = server_config(
+        application, "127.0.0.1", 0, EdgeLimits(), on_refusal=lambda code, _: _refused(application, code)
+    )
+    server = EdgeServer(config, drain_seconds=drain, hooks=hooks)
     serving = asyncio.create_task(server.serve())
     waiting = asyncio.create_task(listening.wait())
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -407,6 +410,11 @@ def _drain(application: Application) -> None:
 def _beat(application: Application, lag: float, memory: float) -> None:
     if application.gateway is not None:
         application.gateway.hall.load.beat(lag, memory)
+
+
+def _refused(application: Application, code: str) -> None:
+    if application.gateway is not None:
+        application.gateway.hall.metrics.edge_refusal(code)
 
 
 def _read_rows(connection: Connection) -> list[Entry]:
