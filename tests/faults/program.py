@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +48,76 @@ def launch(
         )
 
 
+NURSERY = """
+import os, signal, sys
+import uvicorn, uvloop
+import sealgate.app, sealgate.cli, sealgate.storage.migrate
+from sealgate.__main__ import main
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    pid = os.fork()
+    if pid:
+        print(pid, flush=True)
+        continue
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, name in enumerate((os.devnull, "out.txt", "err.txt")):
+            os.dup2(os.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT), number)
+        sys.argv = ["sealgate", "serve", *line.split()]
+        main()
+    finally:
+        os._exit(1)
+"""
+
+
+class Child:
+    """A process that is no child of ours, with the names of `subprocess.Popen`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        """None while it lives."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return -1
+        return None
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float) -> None:
+        until(lambda: self.poll() is not None, timeout, every=0.001)
+
+
+@contextmanager
+def nursery(folder: Path) -> Iterator[Callable[..., Child]]:
+    """Gives a function that starts `sealgate serve` like `launch`, forked where all imports have been made already."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", NURSERY],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    commands, pids = process.stdin, process.stdout
+
+    def start(_: Path, *arguments: str) -> Child:
+        commands.write(" ".join(arguments) + "\n")
+        commands.flush()
+        return Child(int(pids.readline()))
+
+    with process:
+        yield start
+        commands.close()
+
+
 @contextmanager
 def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """However the block is left, the process is gone."""
@@ -75,7 +145,7 @@ def refuses(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) != 0
 
 
-def writer_of(fifo: Path, process: subprocess.Popen[bytes]) -> int:
+def writer_of(fifo: Path, process: subprocess.Popen[bytes] | Child) -> int:
     """The writing end of a FIFO, once that process has come to read it."""
 
     def opened() -> list[int]:

@@ -106,3 +106,18 @@ async def test_only_verifying_contexts_are_taken() -> None:
     nameless.check_hostname = False
     with pytest.raises(ValueError, match="verified"):
         verifying_context(nameless)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
+async def test_rows_e4_f4_a_provider_that_vanishes_is_noticed_by_the_system_too(serve: Serve) -> None:
+    """What it never acknowledges breaks the connection after ten seconds, and an idle connection is probed."""
+    server = await serve(wait_for_left)
+    probe = Probe()
+    await dial(Origin("http", "127.0.0.1", server.port), lambda: probe, verifying_context(None), 2)
+    sock = probe.transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    probe.transport.abort()
+    await asyncio.sleep(0)

@@ -7,6 +7,7 @@ address race in ``create_connection``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -19,6 +20,13 @@ from sealgate.outward.head import Origin
 
 _RACE_DELAY = 0.25
 """Seconds before the next address is tried beside the first one (RFC 8305 section 5)."""
+
+_UNHEARD_SECONDS = 10
+"""What was sent and is not acknowledged for so long went to nobody: no need to wait for the limits on silence."""
+
+_TCP_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_TCP_OPTIONS["TCP_USER_TIMEOUT"] = _UNHEARD_SECONDS * 1000
+_OPTIONS = [(getattr(socket, name), value) for name, value in _TCP_OPTIONS.items() if hasattr(socket, name)]
 
 
 def verifying_context(given: ssl.SSLContext | None) -> ssl.SSLContext:
@@ -58,8 +66,16 @@ async def _connect(origin: Origin) -> socket.socket:
         if _out_of_files():
             raise UpstreamError(Failure.POOL, "no file descriptor is free") from error
         raise UpstreamError(Failure.UNREACHABLE, _sentence(error)) from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _tune(sock)
     return sock
+
+
+def _tune(sock: socket.socket) -> None:
+    """Notice a provider that has vanished, and keep the ways to one that thinks for minutes open (F4, E4)."""
+    with contextlib.suppress(OSError):  # the connection may be broken already; whoever uses it will see
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _OPTIONS:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _hand_over(
