@@ -23,6 +23,9 @@ PICTURE = [{"type": "image_url", "image_url": {"url": "https://images.example/ca
 INLINE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
 
 
+TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+
+
 def provider(kind: str = "openai", **fields: Any) -> Provider:
     return Provider(kind=kind, base_url="https://llm.acme.example/v1", **fields)
 
@@ -336,3 +339,42 @@ def test_further_keys_come_after_the_retries_of_the_first_and_before_the_next_ro
     health.failed(Target(route, 0), Failure.QUOTA)
     health.failed(Target(route, 2), Failure.RATE_LIMITED, 9)
     assert keys() == [("pool", 1), ("pool", 1), ("pool", 3), ("pool", 4), ("one", 0)]
+
+
+# What a route can honour
+
+
+def test_a_route_that_cannot_honour_the_request_is_skipped_with_the_reason() -> None:
+    models = {
+        "m": Model(routes=(Route("one", "x"),), capabilities=("max_tokens",)),
+        "other": Model(routes=(Route("two", "x"),)),
+    }
+    known = build(Settings(providers=PROVIDERS, models=models))
+    plan = make(known, ask(tools=TOOLS, failover=["other"]), ANYONE)
+    assert targets(plan) == ["two:other"]
+    assert [(each.route.provider, each.reason) for each in plan.skipped] == [("one", "cannot honour tools")]
+    assert targets(make(known, ask(max_tokens=5), ANYONE)) == ["one:m"]
+
+
+def test_what_no_route_can_honour_is_refused_by_parameter_and_model() -> None:
+    models = {"m": Model(routes=(Route("one", "x"), Route("two", "x")), capabilities=("max_tokens",))}
+    known = build(Settings(providers=PROVIDERS, models=models))
+    with pytest.raises(Problem) as caught:
+        make(known, ask(response_format={"type": "json_object"}), ANYONE)
+    assert (caught.value.code.name, caught.value.status) == ("unsupported_parameter", 400)
+    assert caught.value.param == "response_format"
+    assert "'m'" in caught.value.message
+
+
+def test_a_route_that_has_it_by_itself_is_asked_before_one_that_needs_help() -> None:
+    hosted = {"hosted": Provider(kind="openai"), "local": provider("vllm")}
+    models = {"m": Model(routes=(Route("hosted", "x"), Route("local", "x")))}
+    known = build(Settings(providers=hosted, models=models))
+    assert targets(make(known, ask(guided_json={"type": "object"}), ANYONE)) == ["local:m", "hosted:m"]
+    assert targets(make(known, ask(), ANYONE)) == ["hosted:m", "local:m"]
+
+
+def test_a_capability_that_is_none_is_refused_with_the_nearest_name() -> None:
+    models = {"m": Model(routes=(Route("one", "x"),), capabilities=("tols",))}
+    with pytest.raises(ConfigError, match="did you mean 'tools'"):
+        build(Settings(providers=PROVIDERS, models=models))

@@ -114,7 +114,7 @@ class _Filters:
 
 def _detail(model: Model, routes: list[Route]) -> Json:
     first = routes[0]
-    capabilities = frozenset.union(*(route.account.kind.capabilities for route in routes))
+    capabilities = frozenset.union(*(route.capabilities for route in routes))
     single = len(routes) == 1
     return {
         "model_key": model.key,

@@ -12,6 +12,7 @@ from sealgate.relay.catalog import Target
 
 MAX_ERROR_BODY = 256 * 1024
 LINGER_SECONDS = 0.5
+LINGER_BYTES = 64 * 1024
 
 
 class Attempt:
@@ -123,10 +124,10 @@ def _mismatch(response: Response, *, stream: bool) -> str | None:
 
 async def _read_out(response: Response) -> None:
     response.set_silence(LINGER_SECONDS)
+    size = 0
     try:
-        for _ in range(4):
-            if not await response.read():
-                break
+        while size < LINGER_BYTES and (piece := await response.read()):
+            size += len(piece)
     except UpstreamError:
         pass
     finally:

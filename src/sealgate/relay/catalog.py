@@ -12,6 +12,7 @@ from sealgate import config
 from sealgate.errors import ConfigError, Problem
 from sealgate.outward.head import check_field, parse_url
 from sealgate.providers.base import Account, Kind
+from sealgate.providers.capabilities import effective
 from sealgate.providers.table import KINDS
 
 AUTO = "auto"
@@ -52,6 +53,8 @@ class Route:
     currency: str = "USD"
     capabilities: frozenset[str] = frozenset()
     """What it can honour of the parameters that change what an answer means."""
+    emulated: frozenset[str] = frozenset()
+    """Which of these the gateway does in its place."""
 
     @property
     def region(self) -> str:
@@ -98,7 +101,7 @@ class Selection:
     routes: tuple[Route, ...]
     policy: config.Policy = "order"
     common: frozenset[str] = frozenset()
-    """What all of them can honour."""
+    """What all of them can honour by themselves."""
     targets: tuple[Target, ...] = ()
     """The routes in this order, each as often as its retries allow, where there is nothing to choose."""
 
@@ -184,7 +187,7 @@ class Catalog:
         model = self.names.get(key) or self.folded.get(fold(key))
         routes = model.routes if model else ()
         opened = tuple(
-            Route(account, key, key)
+            _direct(account, key)
             for account in self.providers.get(provider, ())
             if account.kind.open_catalog and region in (AUTO, account.region)
         )
@@ -206,7 +209,7 @@ class Catalog:
         if not separator or not upstream or not accounts:
             return None
         _agree(table, provider, "provider")
-        routes = tuple(Route(account, upstream, upstream) for account in accounts)
+        routes = tuple(_direct(account, upstream) for account in accounts)
         selection = _narrow(upstream, routes, region or AUTO, table)
         # An allow list means it only where it says so: the same name elsewhere may be another model at another price.
         return replace(selection, key=f"{table}::{upstream}")
@@ -254,7 +257,7 @@ def _narrow(
     if len(kept) == 1:
         policy = "order"
     targets = tuple(target for route in kept for target in tries(route))
-    common = frozenset.intersection(*(route.capabilities for route in kept))
+    common = frozenset.intersection(*(route.capabilities - route.emulated for route in kept))
     return Selection(f"{region}/{provider}/{key}", key, kept, policy, common, targets)
 
 
@@ -342,7 +345,7 @@ def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
 
 
 def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Model:
-    routes = tuple(_route(key, route, accounts[route.provider]) for route in row.routes)
+    routes = tuple(_route(key, route, accounts[route.provider], row.capabilities) for route in row.routes)
     _refuse_twins(key, routes)
     _refuse_incomparable(key, row)
     weighted = any(route.weight != 1 for route in row.routes)
@@ -350,8 +353,21 @@ def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Mode
     return Model(key, row.type, routes, policy, row.aliases, row.context_tokens, row.max_output_tokens)
 
 
-def _route(key: str, row: config.Route, account: Account) -> Route:
+def _direct(account: Account, name: str) -> Route:
+    """A route that no configuration names."""
+    able = effective(account)
+    return Route(account, name, name, capabilities=able, emulated=able - account.kind.capabilities)
+
+
+def _route(key: str, row: config.Route, account: Account, capabilities: tuple[str, ...] | None) -> Route:
+    try:
+        able = effective(account, capabilities)
+    except ValueError as error:
+        raise ConfigError(f"[models.'{key}']: capabilities: {error}") from None
+    native = account.kind.capabilities if capabilities is None else frozenset(capabilities)
     return Route(
+        capabilities=able,
+        emulated=able - native,
         account=account,
         key=key,
         upstream_model=row.model,

@@ -12,21 +12,11 @@ from typing import NamedTuple
 
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
+from sealgate.providers.capabilities import PARAMETERS, missing, needed
 from sealgate.relay.catalog import Catalog, Route, Selection, Target, tries
 from sealgate.relay.health import Health, Standing, targets_of
 from sealgate.relay.pace import Paces
 from sealgate.relay.request import Ask
-
-PARAMETERS: dict[str, str] = {}
-
-
-def needed(_fields: object) -> frozenset[str]:
-    return frozenset()
-
-
-def missing(_has: frozenset[str], wanted: frozenset[str]) -> frozenset[str]:
-    return wanted
-
 
 MAX_TARGETS = 8
 EXPLORE = 0.05
@@ -74,14 +64,14 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
         typed.failover is None
         and primary.policy == "order"
         and ask.media_param is None
-        and wanted <= primary.common
+        and (not wanted or wanted <= primary.common)
         and not seen.health.troubled
         and len(primary.targets) <= MAX_TARGETS
     ):
         # Nothing to weigh: what nearly every request is.
         return Plan(primary.requested_route, primary.targets, (), primary.routes[0])
     selections = [primary, *_failover(catalog, ask, caller)]
-    ranked = [route for selection in selections for route in _ranked(selection, ask, seen)]
+    ranked = [route for selection in selections for route in _ranked(selection, ask, wanted, seen)]
     eligible, skipped = _eligible(dict.fromkeys(ranked), ask, wanted)
     healthy, last_resort, unwell = _healthy(eligible, seen.health)
     skipped += unwell
@@ -119,8 +109,13 @@ def _require_chat(catalog: Catalog, selection: Selection) -> None:
         raise Problem("invalid_model", f"The model {selection.key!r} is for {model.type}, not for chat.", param="model")
 
 
-def _ranked(selection: Selection, ask: Ask, seen: Seen) -> Iterable[Route]:
-    """The routes by the model's policy; ties stay as written."""
+def _ranked(selection: Selection, ask: Ask, wanted: frozenset[str], seen: Seen) -> Iterable[Route]:
+    """The routes by the model's policy; those that need nothing emulated for this request come first."""
+    found = _by_policy(selection, ask, seen)
+    return sorted(found, key=lambda route: not wanted.isdisjoint(route.emulated)) if wanted else found
+
+
+def _by_policy(selection: Selection, ask: Ask, seen: Seen) -> Iterable[Route]:
     match selection.policy:
         case "weighted":
             return sorted(selection.routes, key=lambda route: _lot(route.weight, seen.chance()))
@@ -172,7 +167,7 @@ def _eligible(routes: Collection[Route], ask: Ask, wanted: frozenset[str]) -> tu
     if not all(lacking):
         raise Problem("media_url_not_allowed", param=ask.media_param)
     first = sorted(frozenset.intersection(*lacking) or lacking[0])[0]
-    param = PARAMETERS.get(first, first)
+    param = PARAMETERS[first]
     raise Problem("unsupported_parameter", f"The model {ask.model!r} cannot honour {param!r} ({first}).", param=param)
 
 
