@@ -52,7 +52,7 @@ def served(folder: Path, *arguments: str, prefix: Sequence[str] = (), **environ:
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(url, process, folder)
             first = re.search(r"sk-sealgate-[\w-]{43}", (folder / "out.txt").read_text())
-            key = first[0] if first else _new_key([*program, "keys", "create"], folder, clean | environ)
+            key = first[0] if first else new_key([*program, "keys", "create"], folder, clean | environ)
             yield Served(url, key, folder, process)
         finally:
             if process.poll() is None:
@@ -60,7 +60,7 @@ def served(folder: Path, *arguments: str, prefix: Sequence[str] = (), **environ:
             process.wait(timeout=20)
 
 
-def _new_key(command: list[str], folder: Path, environ: dict[str, str]) -> str:
+def new_key(command: list[str], folder: Path, environ: dict[str, str]) -> str:
     done = subprocess.run(
         [*command, "--name", "test", "--json"], cwd=folder, check=True, capture_output=True, env=environ
     )
