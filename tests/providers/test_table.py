@@ -14,9 +14,10 @@ from tests.gateway import CHAT, Reply, Serve, model, provider
 from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk, ErrorEnvelope
 from sealgate.config import is_loopback
 from sealgate.limits.ledger import Outcome
-from sealgate.providers.capabilities import ALL, CONTRACT, HINTS, needed
+from sealgate.providers.capabilities import ALL, CONTRACT, HINTS, PARAMETERS, needed
 from sealgate.providers.params import adjust
 from sealgate.providers.table import KINDS
+from sealgate.relay.catalog import Target
 from sealgate.testing import Received, ScriptedUpstream, answer, error, redirect, tool
 from sealgate.testing.openai_wire import GREETING
 
@@ -236,7 +237,7 @@ async def test_a_streamed_answer(serve: Serve, kind: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("kind", OVER_HTTP)
+@pytest.mark.parametrize("kind", [kind for kind in OVER_HTTP if "tools" in KINDS[kind].abilities])
 async def test_tools_are_offered_and_parallel_calls_come_back(serve: Serve, kind: str, stream: bool) -> None:
     behaviour = answer(tool_calls=CALLS, usage_at=usual_place(kind))
     offered: dict[str, Any] = {"tools": [WEATHER], "parallel_tool_calls": True}
@@ -273,6 +274,23 @@ def called(reply: Reply, *, stream: bool) -> list[tuple[str, str, Any]]:
             else:
                 calls[call.index] = [call.id, call.function["name"], call.function["arguments"]]
     return [(each, name, json.loads(text)) for each, name, text in calls.values()]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [kind for kind in OVER_HTTP if KINDS[kind].abilities < ALL and kind != "openai"])
+async def test_what_a_kind_cannot_do_is_refused_before_it_is_asked(serve: Serve, kind: str) -> None:
+    asks = [{"messages": HELLO} | sample for samples in SAMPLES.values() for sample in samples]
+    lacking = [fields for fields in asks if not needed(fields) <= KINDS[kind].abilities]
+    assert lacking
+    async with (
+        ScriptedUpstream() as upstream,
+        serve({"acme": provider(where(upstream, kind), kind=kind)}) as gateway,
+    ):
+        for fields in lacking:
+            reply = await gateway.chat(**fields)
+            assert (reply.status, reply.error["code"]) == (400, "unsupported_parameter")
+            assert reply.error["param"] in {PARAMETERS[name] for name in needed(fields) - KINDS[kind].abilities}
+        assert not upstream.requests
 
 
 @pytest.mark.anyio
@@ -335,7 +353,10 @@ async def test_p18_a_providers_key_never_leaves_for_anywhere_else(
             first.enqueue(*faults * 2)
             providers = {"one": provider(first, api_key=first_key), "two": provider(second, api_key=second_key)}
             async with serve(providers) as gateway:
-                said = [(await gateway.chat(stream=stream)).body for stream in (True, False) for _ in faults]
+                said = []
+                for stream in (True, False) * len(faults):
+                    said.append((await gateway.chat(stream=stream)).body)
+                    gateway.hall.means.seen.health.succeeded(Target(gateway.hall.catalog.models["m"].routes[0]))
                 paths = (
                     "/v1/models?detail=true",
                     "/v1/models/m",

@@ -14,6 +14,8 @@ from typing import Any
 from sealgate import config
 from sealgate.config_template import settings_of
 from sealgate.errors import CODES, Failure
+from sealgate.providers.base import Kind
+from sealgate.providers.capabilities import CAPABILITIES
 from sealgate.providers.sandbox import MODELS
 from sealgate.providers.table import KINDS
 from sealgate.relay.shapes import ChatRequest
@@ -99,15 +101,46 @@ def _providers() -> str:
             f"`{kind.base_url}`" if kind.base_url else "set `base_url`",
             ", ".join(f"`{name}`" for name in kind.key_variables),
             "https or data" if kind.media_by_url else "data only",
-            ", ".join(sorted(kind.capabilities)),
         )
         for kind in KINDS.values()
     ]
-    head = ("kind", "provider", "base_url", "key found in", "images", "declared capabilities")
+    head = ("kind", "provider", "base_url", "key found in", "images")
+    meanings = [(f"`{row.name}`", f"`{row.param}`", row.meaning) for row in CAPABILITIES.values()]
+    abilities = [(f"`{kind.name}`", *_abilities(kind)) for kind in KINDS.values()]
+    changes = [(f"`{kind.name}`", *line) for kind in KINDS.values() for line in _changes(kind)]
     return (
-        f"# Providers\n\n{NOTE}One row for each `kind`. Any other server that speaks OpenAI's API is kind `openai` "
-        "with its own `base_url`.\n\n" + _table(*head, rows=rows)
+        f"# Providers\n\n{NOTE}One row for each `kind`. Any other server that speaks OpenAI's API is kind "
+        "`compatible`, and so is kind `openai` with a `base_url` that is not OpenAI's own: everything goes there as "
+        "the caller sent it.\n\n"
+        + _table(*head, rows=rows)
+        + "\n## Capabilities\n\nParameters that change what an answer means go only to routes that can honour them; "
+        "where there is none, the answer is 400 `unsupported_parameter`. The names can be set for a model, "
+        '`[models."NAME"] capabilities`, where it can do more or less than its provider usually can.\n\n'
+        + _table("capability", "asked for by", "meaning", rows=meanings)
+        + "\n## What each kind can do\n\nEmulated: in another form that loses nothing.\n\n"
+        + _table("kind", "by itself", "emulated", rows=abilities)
+        + "\n## What becomes of parameters\n\nWhat is not listed goes out as it came. Each change is told to the "
+        "caller in `tresor.adjustments`; `tensorzero::extra_body` is never changed.\n\n"
+        + _table("kind", "parameter", "becomes", rows=changes)
     )
+
+
+def _abilities(kind: Kind) -> tuple[str, str]:
+    given = kind.abilities - kind.capabilities
+    return _in_order(kind.capabilities), _in_order(given)
+
+
+def _in_order(names: frozenset[str]) -> str:
+    return ", ".join(name for name in CAPABILITIES if name in names)
+
+
+def _changes(kind: Kind) -> Iterator[tuple[str, str]]:
+    for name, change in sorted(kind.params.items()):
+        yield f"`{name}`", f"{change.action}: {change.detail}"
+    if left_out := sorted(kind.changes.keys() - kind.params.keys()):
+        yield ", ".join(f"`{name}`" for name in left_out), "dropped: unknown there"
+    if kind.only is not None:
+        yield "all that it does not know", "dropped: refused there"
 
 
 def _chat_request() -> str:

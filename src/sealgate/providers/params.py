@@ -142,7 +142,8 @@ def only_allowed(*, none: bool = False) -> Change:
             Adjustment("tools", "emulated", "only the allowed ones are offered"),
         )
 
-    return Change("emulated", "by leaving tools out" if none else "`allowed_tools` by leaving tools out", apply)
+    choices = "`none` and `allowed_tools`" if none else "`allowed_tools`"
+    return Change("emulated", f"{choices} by leaving tools out", apply)
 
 
 # Other values
