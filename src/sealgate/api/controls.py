@@ -16,6 +16,7 @@ TIMEOUT = b"x-tresor-timeout-seconds"
 IDEMPOTENCY_KEY = b"idempotency-key"
 STRICT = b"x-sealgate-strict"
 SDK_READ_TIMEOUT = (b"x-stainless-read-timeout", b"x-stainless-timeout")
+SDK_HEAD_START = 0.25
 TRACE = (b"traceparent", b"tracestate")
 
 _CONTROLS = frozenset({RECEIPT, NONCE, TIMEOUT, IDEMPOTENCY_KEY, STRICT})
@@ -24,7 +25,7 @@ _DUPLICATE = {TIMEOUT: "invalid_timeout_override", NONCE: "invalid_nonce", IDEMP
 
 
 class Controls(NamedTuple):
-    """What the headers said. ``client_seconds`` is the SDK's own read timeout."""
+    """What the headers said. ``client_seconds`` is what the SDK's own read timeout leaves."""
 
     receipt: bool | None = None
     nonce: str | None = None
@@ -96,12 +97,15 @@ def _check_idempotency_key(value: bytes | None) -> None:
 
 
 def _client_seconds(found: dict[bytes, bytes]) -> float | None:
-    """The SDK's read timeout, or None where it is missing or no positive number."""
+    """When to be done for an SDK with a read timeout of its own; None where it sent none, or no positive number.
+
+    Just before it gives up: then it hears that it should not try again, which it would by itself.
+    """
     for name in SDK_READ_TIMEOUT:
         try:
             seconds = float(found[name])
         except (KeyError, ValueError):
             continue
         if math.isfinite(seconds) and seconds > 0:
-            return seconds
+            return seconds - min(SDK_HEAD_START, seconds / 20)
     return None
