@@ -146,6 +146,10 @@ class Application:
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise ValueError("a secret")
 
+    async def do_raise_between(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await _start(send)
+        raise ValueError("a secret")
+
     async def do_return(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         return
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.api.edge_server import HOST, Served, get, post
 
 from sealgate.api.edge import EdgeLimits
+from sealgate.api.edge_cycle import Cycle
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
@@ -16,7 +19,7 @@ def edge(request: pytest.FixtureRequest) -> Iterator[Served]:
         yield served
 
 
-@pytest.mark.parametrize("path", ["/raise", "/return", "/inject"])
+@pytest.mark.parametrize("path", ["/raise", "/return", "/inject", "/raise-between", "/short"])
 def test_i12_a_failure_before_the_answer_is_an_honest_500(edge: Served, path: str) -> None:
     with edge.caller() as caller:
         caller.send(get(path))
@@ -29,9 +32,8 @@ def test_i12_a_failure_before_the_answer_is_an_honest_500(edge: Served, path: st
         assert caller.ended() == "fin"
 
 
-@pytest.mark.parametrize("path", ["/raise-late", "/short"])
-def test_i12_a_failure_within_the_answer_leaves_it_visibly_incomplete(edge: Served, path: str) -> None:
-    answer = edge.ask(get(path))
+def test_i12_a_failure_within_the_answer_leaves_it_visibly_incomplete(edge: Served) -> None:
+    answer = edge.ask(get("/raise-late"))
 
     assert answer.status == 200
     assert not answer.whole
@@ -42,6 +44,30 @@ def test_i12_an_incomplete_answer_that_only_the_close_would_end_is_reset(edge: S
         caller.send(get("/raise-late", version=b"HTTP/1.0"))
 
         assert caller.ended() == "rst"
+
+
+@pytest.mark.anyio
+async def test_the_head_and_the_first_piece_of_the_body_are_one_write() -> None:
+    written: list[bytes] = []
+    carrier: Any = SimpleNamespace(
+        transport=SimpleNamespace(write=written.append),
+        flow=SimpleNamespace(write_paused=False),
+        default_lines=lambda: b"",
+        answered=lambda: None,
+    )
+    cycle = Cycle(
+        carrier, {"http_version": "1.1", "method": "GET"}, keep_alive=True, body_left=0, continue_due=False
+    )  # fmt: skip
+    cycle.more_body = False
+
+    await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
+    assert written == []
+    for piece in (b"one", b"two"):
+        await cycle.send({"type": "http.response.body", "body": piece, "more_body": True})
+    await cycle.send({"type": "http.response.body", "body": b""})
+
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    assert written == [head + b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"]
 
 
 def test_an_answer_without_a_length_is_chunked(edge: Served) -> None:

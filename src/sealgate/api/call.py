@@ -41,8 +41,8 @@ class Call:
     """
 
     __slots__ = (
-        "admitted", "caller", "extra", "fields", "headers", "id", "path_value", "receive", "request_id", "route",
-        "scope", "send", "started", "started_us", "status",
+        "_first", "admitted", "caller", "extra", "fields", "headers", "id", "path_value", "receive", "request_id",
+        "route", "scope", "send", "started", "started_us", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,6 +53,7 @@ class Call:
         self.started_us = time.time_ns() // 1000
         self.id = ids.uuid7_hex()
         self.headers: Headers = scope["headers"]
+        self._first = dict(reversed(self.headers))
         self.request_id = self._given_id() or self.id
         self.status = 0
         self.route = ""
@@ -68,10 +69,7 @@ class Call:
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that name (lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self._first.get(name)
 
     @property
     def client_left(self) -> bool:

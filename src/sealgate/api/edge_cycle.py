@@ -63,6 +63,7 @@ class Cycle:
         "_chunked",
         "_event",
         "_handed_over",
+        "_head",
         "_length",
         "_pieces",
         "began",
@@ -110,6 +111,7 @@ class Cycle:
         self.task: asyncio.Task[None] | None = None
         self._pieces: list[bytes] = []
         self._handed_over = False
+        self._head = b""
         self._event: asyncio.Event | None = None
         self._length: int | None = None
         self._chunked = False
@@ -187,17 +189,18 @@ class Cycle:
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Message) -> None:
-        if self._chunked and not self.flow.write_paused and not self.disconnected and message.get("more_body"):
+        """ASGI's: the head waits for the first piece of the body, and both are one write."""
+        if self._chunked and self.response_started and not (self.flow.write_paused or self.disconnected):
             body = message.get("body")  # an event of a stream: the one case that comes by the hundred
-            if body:
-                self.transport.write(b"".join((b"%x\r\n" % len(body), body, b"\r\n")))
-            return
+            if body and message.get("more_body"):
+                self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+                return
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
             return
         kind = message["type"]
-        if self.response_started:
+        if self._head or self.response_started:
             if kind != "http.response.body" or self.response_complete:
                 raise RuntimeError(f"unexpected ASGI message {kind!r}")
             self._body(message.get("body", b""), message.get("more_body", False))
@@ -240,9 +243,8 @@ class Cycle:
             raise RuntimeError("a response header holds a line end")
         self._length = 0 if bodiless else length
         self._chunked = chunked
-        self.response_started = True
         self.continue_due = False
-        self.transport.write(head)
+        self._head = head
 
     def _worth_discarding(self) -> bool:
         return not self.continue_due and self.body_left is not None and self.body_left <= DISCARD_BYTES
@@ -255,6 +257,9 @@ class Cycle:
                 body = b"0\r\n\r\n"
         elif self._length is not None:
             body = self._counted(body, more)
+        if self._head:
+            body, self._head = self._head + body, b""
+            self.response_started = True
         if body:
             self.transport.write(body)
         if not more:

@@ -27,9 +27,11 @@ class EventStream:
     def __init__(self, call: Call, keep_alive: float) -> None:
         self.started = False
         self._call = call
+        self._send = call.send
         self._interval = keep_alive
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
+        self._time = self._loop.time
+        self._last = self._time()
         self._busy = False
         self._comment: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(keep_alive, self._tick)
@@ -44,7 +46,14 @@ class EventStream:
 
     async def payload(self, data: bytes) -> None:
         """One JSON document as one event, in one write."""
-        await self._write(sse.event(data), more=True)
+        if not self.started:
+            await self._write(sse.event(data), more=True)
+            return
+        # The same once more, without a coroutine of its own: this comes by the hundred.
+        self._busy = True
+        await self._send({"type": "http.response.body", "body": sse.event(data), "more_body": True})
+        self._last = self._time()
+        self._busy = False
 
     async def end(self, last: bytes) -> None:
         """The terminal bytes, and the end of the body."""
@@ -55,13 +64,13 @@ class EventStream:
         if not self.started:
             self.started = True
             await self._call.start(200, head())
-        await self._call.send({"type": "http.response.body", "body": data, "more_body": more})
-        self._last = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._last = self._time()
         self._busy = False
 
     def _tick(self) -> None:
         """Re-armed lazily, so that an event costs no timer. While a write waits for a slow reader it says nothing."""
-        silent = self._loop.time() - self._last
+        silent = self._time() - self._last
         if silent >= self._interval and not self._busy:
             self._comment = self._loop.create_task(self._write(sse.KEEP_ALIVE, more=True))
             silent = 0.0
