@@ -20,6 +20,7 @@ import uvloop
 
 from bench import machine, measures, tables, targets
 from bench.children import Children
+from bench.crowd import measure_crowd
 from bench.growth import measure_growth
 from bench.judge import WrongAnswerError
 from bench.measures import FULL, QUICK, Bench, Figures
@@ -30,19 +31,23 @@ from bench.subjects import NotStartedError, Stage, Subject, start_bare, start_ca
 
 MEASURES = ("start", "memory", "whole", "stream", "latency", "delay")
 GROWTH = "growth"
+CROWD = "crowd"
+EXTRA = (GROWTH, CROWD)
+"""Measured only where asked for."""
 LOADS: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "whole": measures.measure_whole,
     "stream": measures.measure_stream,
     "latency": measures.measure_latency,
     "delay": measures.measure_delay,
     GROWTH: measure_growth,
+    CROWD: measure_crowd,
 }
 
 
 def arguments() -> argparse.Namespace:
     reader = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks on loopback, on pinned cores.")
     reader.add_argument("--quick", action="store_true", help="fewer rounds: at most 40 seconds instead of 4 minutes")
-    reader.add_argument("--only", type=_names, default=MEASURES, help="of " + ",".join((*MEASURES, GROWTH)))
+    reader.add_argument("--only", type=_names, default=MEASURES, help="of " + ",".join((*MEASURES, *EXTRA)))
     reader.add_argument("--growth", action="store_true", help="also how cost grows with prompts, keys and models")
     reader.add_argument("--peers", action="store_true", help="also other programs that are installed, such as nginx")
     reader.add_argument("--json", type=Path, metavar="FILE", help="where the results go, instead of bench/results")
@@ -63,9 +68,9 @@ def arguments() -> argparse.Namespace:
 
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    unknown = [name for name in names if name not in (*MEASURES, GROWTH)]
+    unknown = [name for name in names if name not in (*MEASURES, *EXTRA)]
     if unknown:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join((*MEASURES, GROWTH))}")
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join((*MEASURES, *EXTRA))}")
     return names
 
 

@@ -32,6 +32,7 @@ class Asked(msgspec.Struct):
     messages: list[dict[str, object]]
     stream: bool = False
     stream_options: StreamOptions | None = None
+    user: str = ""
 
 
 _ask = msgspec.json.Decoder(Asked).decode
@@ -102,7 +103,7 @@ class Book:
 class Stream:
     """One stream on its way: a tick sends an event and sets the next tick."""
 
-    def __init__(self, upstream: Upstream, model: str, *, usage: bool) -> None:
+    def __init__(self, upstream: Upstream, model: str, *, usage: bool, pace: float) -> None:
         self._upstream = upstream
         self._loop = asyncio.get_running_loop()
         self._book = upstream.book
@@ -111,11 +112,12 @@ class Stream:
         self._times = self._book.sent[self._number] = {}
         self._place = 0
         self._usage = usage
+        self._pace = pace
         shared = {"id": ID, "object": "chat.completion.chunk", "created": 1_750_000_000, "model": model}
         self._start = _encode({**shared, "system_fingerprint": FINGERPRINT})[:-1]
         self._before = self._start + b',"choices":[{"index":0,"delta":{"content":"'
         self._after = b'"},"logprobs":null,"finish_reason":null}]%b}' % (b',"usage":null' if usage else b"")
-        self._due = self._loop.time() + shape.PACE
+        self._due = self._loop.time() + pace
         self._timer = self._loop.call_at(self._due, self._content)
         self._times["role"] = time.monotonic_ns()
         upstream.write(STREAM_HEAD + _event(self._choice(b'{"role":"assistant","content":""}', b"null")))
@@ -152,7 +154,7 @@ class Stream:
 
     def _next(self, step: object) -> None:
         # From the plan, not from now: a late tick does not push the following ones back.
-        self._due += shape.PACE
+        self._due += self._pace
         self._timer = self._loop.call_at(self._due, step)  # type: ignore[arg-type]
 
 
@@ -205,7 +207,8 @@ class Upstream(asyncio.Protocol):
         if not asked.stream:
             return self.write(self.book.whole(asked.model))
         usage = asked.stream_options is not None and asked.stream_options.include_usage
-        self.stream = Stream(self, asked.model, usage=usage)
+        pace = shape.CROWD_PACE if asked.user == shape.CROWD else shape.PACE
+        self.stream = Stream(self, asked.model, usage=usage, pace=pace)
         return None
 
     def _clear(self) -> None:

@@ -200,6 +200,8 @@ async def streams(
 
     def begin(connection: Connection) -> None:
         nonlocal left
+        if run.finished.done():
+            return  # it has failed
         left -= 1
         connection.stream = StreamJudge()
         connection.send(request)

@@ -21,6 +21,7 @@ def everything(results: Results) -> str:
         "memory": _memory,
         "start": _start,
         "growth": _growth,
+        "crowd": _crowd,
     }
     parts = [make(measures[name]) for name, make in makers.items() if name in measures]
     return "\n\n".join([*parts, *_aims(measures), *_absent(results)])
@@ -172,6 +173,27 @@ def _growth(measure: Results) -> str:
             _table("Growth of Sealgate, CPU µs per answer", ("", "with one", "with all", "times", "start s"), many),
         ]
     )
+
+
+def _crowd(measure: Results) -> str:
+    head = ("streams", "program", "events/s", "p50 / p99 / max ms", "load", "others")
+    rows = (
+        (
+            str(step["streams"]),
+            name,
+            f"{step['per_second']:.0f}",
+            " / ".join(f"{step[key]:.1f}" for key in ("p50_ms", "p99_ms", "max_ms")) if "p99_ms" in step else "refused",
+            f"{step['load']:.0%}" if "load" in step and name != "direct" else "",
+            _others(step) if "others" in step else "",
+        )
+        for name, subject in measure["subjects"].items()
+        for step in subject["steps"]
+    )
+    most = ", ".join(
+        f"{name} {subject['carried']}" for name, subject in measure["subjects"].items() if name != "direct"
+    )
+    title = f"A crowd: delay of each event of streams at {measure['pace_per_second']} events/s"
+    return f"{_table(title, head, rows)}\n\nStreams carried with p99 below {measure['most_ms']} ms: {most}."
 
 
 def _aims(measures: Results) -> list[str]:
