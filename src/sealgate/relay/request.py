@@ -31,8 +31,8 @@ from sealgate.relay.shapes import (
 
 MAX_DEPTH = 64
 MAX_ITEMS = 100_000
-EPISODE_SLACK_MS = 60_000
-"""An episode id may be this far ahead of our clock: hosts disagree a little."""
+EPISODE_SLACK_MS = 7_200_000
+"""An episode id may be this far ahead of our clock: hosts disagree, and a clock that ran ahead is set back."""
 
 FIELD_CODES = {
     "model": "invalid_model",

@@ -1,0 +1,51 @@
+"""Durations and deadlines go by the monotonic clock: the wall clock, which may jump, only dates things (row D13)."""
+
+import ast
+from collections.abc import Iterator
+
+WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
+"""What reads the wall clock: a name, and the attribute of it."""
+
+DATES = {
+    "app.py": "since when models are listed",
+    "api/call.py": "when a request came, for its row",
+    "api/health.py": "until when a route rests",
+    "auth/keys.py": "whether a key has expired",
+    "cli/keys.py": "whether a key has expired, and how dates are written",
+    "formats/ids.py": "ids that sort by the time they were made",
+    "providers/sandbox/client.py": "when an answer was made",
+    "relay/request.py": "whether an id can have been made already",
+    "storage/writer.py": "when the database was last written to for a check",
+    "telemetry/logs.py": "when something happened",
+    "testing/openai_wire.py": "when an answer was made",
+}
+"""Modules that may look at the wall clock, and what they date with it."""
+
+
+def _looks(tree: ast.AST) -> Iterator[ast.AST]:
+    """Places where the wall clock is read or handed on."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            if (owner, node.attr) in WALL:
+                yield node
+        elif isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield from (node for alias in node.names if ("time", alias.name) in WALL)
+
+
+def test_the_wall_clock_is_looked_at_only_to_date_things(sources: dict[str, ast.Module]) -> None:
+    looking = {name for name, tree in sources.items() if any(_looks(tree))}
+
+    assert looking - DATES.keys() == set(), "take time.monotonic() for durations, or say here what is dated"
+    assert DATES.keys() - looking == set(), "these do not look at it any more"
+
+
+def test_no_duration_is_a_difference_of_two_looks_at_the_wall_clock(sources: dict[str, ast.Module]) -> None:
+    differences = [
+        f"{name}:{node.lineno}"
+        for name, tree in sources.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and any(_looks(node))
+    ]
+
+    assert not differences, f"a clock that is set in between makes nonsense of these: {differences}"
