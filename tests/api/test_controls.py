@@ -22,7 +22,7 @@ def test_every_control_is_read() -> None:
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     )  # fmt: skip
     assert (found.receipt, found.nonce, found.timeout, found.strict, found.client_seconds) == (
-        True, "n 1", 30, True, 45.5,
+        True, "n 1", 30, True, 45.25,
     )  # fmt: skip
     assert found.trace == {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 
