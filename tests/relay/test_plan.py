@@ -378,3 +378,24 @@ def test_a_capability_that_is_none_is_refused_with_the_nearest_name() -> None:
     models = {"m": Model(routes=(Route("one", "x"),), capabilities=("tols",))}
     with pytest.raises(ConfigError, match="did you mean 'tools'"):
         build(Settings(providers=PROVIDERS, models=models))
+
+
+def test_strictly_a_route_that_would_drop_a_parameter_is_not_asked() -> None:
+    both = {"picky": Provider(kind="groq"), "one": provider()}
+    models = {
+        "m": Model(routes=(Route("picky", "x"), Route("one", "x"))),
+        "alone": Model(routes=(Route("picky", "x"),)),
+    }
+    known = build(Settings(providers=both, models=models))
+    wish = {"top_k": 5}
+    assert targets(make(known, ask(**wish), ANYONE)) == ["picky:m", "one:m"]
+    strict = ask(**wish)
+    strict.strict = True
+    plan = make(known, strict, ANYONE)
+    assert targets(plan) == ["one:m"]
+    assert [each.reason for each in plan.skipped] == ["would drop top_k"]
+    strict = ask("alone", **wish)
+    strict.strict = True
+    with pytest.raises(Problem) as caught:
+        make(known, strict, ANYONE)
+    assert (caught.value.code.name, caught.value.param) == ("unsupported_parameter", "top_k")

@@ -84,7 +84,8 @@ class Chat:
         require_json(call, lenient=in_api)
         body = await call.body(settings.server.max_body_bytes)
         ask = _read(body, settings.server.default_model, controls, in_api=in_api)
-        _require_compatible(ask, controls, strict=controls.strict or caller.settings.strict)
+        ask.strict = controls.strict or caller.settings.strict
+        _require_compatible(ask, controls)
         if dry:
             await call.json(self._unsent(ask, caller))
             return
@@ -186,10 +187,10 @@ def as_unprocessable(problem: Problem) -> Problem:
     return problem
 
 
-def _require_compatible(ask: Ask, controls: Controls, *, strict: bool) -> None:
+def _require_compatible(ask: Ask, controls: Controls) -> None:
     if controls.timeout is not None and ask.prompt.stream:
         raise Problem("invalid_timeout_override", "X-Tresor-Timeout-Seconds is for whole answers only.")
-    if strict and ask.adjustments:
+    if ask.strict and ask.adjustments:
         first = ask.adjustments[0]
         raise Problem(
             "unsupported_parameter", f"{first.param} would be {first.action}: {first.detail}.", param=first.param

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
+from sealgate.providers.params import adjust
 from sealgate.relay.catalog import Catalog, Route, Selection, Target, tries
 from sealgate.relay.health import Health, Standing, targets_of
 from sealgate.relay.pace import Paces
@@ -64,6 +65,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
         typed.failover is None
         and primary.policy == "order"
         and ask.media_param is None
+        and not ask.strict
         and (not wanted or wanted <= primary.common)
         and not seen.health.troubled
         and len(primary.targets) <= MAX_TARGETS
@@ -149,26 +151,37 @@ def _fastest(routes: tuple[Route, ...], stream: bool, seen: Seen) -> list[Route]
     return ranked
 
 
-def _eligible(routes: Collection[Route], ask: Ask, wanted: frozenset[str]) -> tuple[list[Route], list[Skipped]]:
-    """The routes that can honour the request. Raises `Problem` where there is none."""
+def _eligible(routes: Iterable[Route], ask: Ask, wanted: frozenset[str]) -> tuple[list[Route], list[Skipped]]:
+    """The routes that can honour the request. Where there is none, raises what speaks against the first."""
     found: list[Route] = []
     skipped: list[Skipped] = []
+    problems: list[Problem] = []
     for route in routes:
-        lacks = sorted(missing(route.capabilities, wanted)) if wanted else ()
-        if lacks:
-            skipped.append(Skipped(route, f"cannot honour {', '.join(lacks)}"))
-        elif ask.media_param is not None and not route.account.media_by_url:
-            skipped.append(Skipped(route, "takes media as data URLs only"))
-        else:
+        obstacle = _obstacle(route, ask, wanted)
+        if obstacle is None:
             found.append(route)
-    if found:
-        return found, skipped
-    lacking = [missing(route.capabilities, wanted) for route in routes]
-    if not all(lacking):
-        raise Problem("media_url_not_allowed", param=ask.media_param)
-    first = sorted(frozenset.intersection(*lacking) or lacking[0])[0]
-    param = PARAMETERS[first]
-    raise Problem("unsupported_parameter", f"The model {ask.model!r} cannot honour {param!r} ({first}).", param=param)
+        else:
+            skipped.append(Skipped(route, obstacle[0]))
+            problems.append(obstacle[1])
+    if not found:
+        raise problems[0]
+    return found, skipped
+
+
+def _obstacle(route: Route, ask: Ask, wanted: frozenset[str]) -> tuple[str, Problem] | None:
+    """Why a route cannot honour a request: in the plan's words, and in the caller's."""
+    if lacks := sorted(missing(route.capabilities, wanted)):
+        param = PARAMETERS[lacks[0]]
+        said = f"The model {ask.model!r} cannot honour {param!r} ({lacks[0]})."
+        return f"cannot honour {', '.join(lacks)}", Problem("unsupported_parameter", said, param=param)
+    if ask.media_param is not None and not route.account.media_by_url:
+        return "takes media as data URLs only", Problem("media_url_not_allowed", param=ask.media_param)
+    if ask.strict:
+        for param, action, detail in adjust(route.account.kind, ask.prompt.fields)[1]:
+            if action == "dropped":
+                said = f"{param} would be dropped: {detail}."
+                return f"would drop {param}", Problem("unsupported_parameter", said, param=param)
+    return None
 
 
 def _healthy(routes: list[Route], health: Health) -> tuple[list[Target], bool, list[Skipped]]:

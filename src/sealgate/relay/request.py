@@ -71,6 +71,8 @@ class Ask(msgspec.Struct):
     adjustments: list[Adjustment]
     size: int
     """Bytes of the body without its media, for estimates of prompt tokens."""
+    strict: bool = False
+    """Whether a route that would drop a parameter must not be asked."""
 
 
 def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str, str] | None = None) -> Ask:
