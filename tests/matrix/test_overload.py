@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import re
 import socket
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -17,8 +21,9 @@ import pytest
 from tests.gateway import CHAT, Serve, read_reply
 from tests.matrix.crowd import Gateway, Reply, after, ask, caller, gateway, request, say, ticking, until
 
-from sealgate.config import Server
+from sealgate.config import Server, load
 from sealgate.telemetry import logs
+from sealgate.telemetry.registry import METRICS
 from sealgate.testing import ScriptedUpstream, answer, delayed, silent
 
 pytestmark = pytest.mark.anyio
@@ -227,3 +232,37 @@ def test_i9_a_blocked_loop_is_reported_sheds_what_has_piled_up_and_goes_on(
 
 def holds_the_loop_up(seconds: float) -> None:
     time.sleep(seconds)
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "load.md"
+
+
+def blocks(kind: str) -> list[str]:
+    """The code blocks of the guide in that language."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_guide_names_metrics_and_settings_that_exist(tmp_path: Path) -> None:
+    named = set(re.findall(r"^\| `(sealgate_\w+)` \|", GUIDE.read_text(), re.MULTILINE))
+    assert len(named) == 5
+    assert named <= {metric.name for metric in METRICS}
+    [settings] = blocks("toml")
+    (tmp_path / "sealgate.toml").write_text(settings)
+    assert load(str(tmp_path / "sealgate.toml")).server.max_in_flight == Server().max_in_flight
+
+
+@pytest.mark.long
+def test_the_guide_s_example_waits_until_there_is_room(serve: Serve) -> None:
+    """The only place is taken when the official SDK asks first, and free when it comes again."""
+    [program] = blocks("python")
+    with serve.in_thread({"acme": answer("Hi")}, server=SMALL) as at:
+        at.loop.call_soon_threadsafe(at.hall.load.enter, "default")
+        environ = {**os.environ, "OPENAI_BASE_URL": at.base_url, "OPENAI_API_KEY": at.key}
+        child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environ)
+        end = time.monotonic() + 20
+        while not at.hall.load.refused["in_flight"] and time.monotonic() < end:
+            time.sleep(0.02)
+        at.loop.call_soon_threadsafe(at.hall.load.leave, "default")
+        said, _ = child.communicate(timeout=20)
+    assert at.hall.load.refused["in_flight"] >= 1
+    assert said == "Hi\n"
