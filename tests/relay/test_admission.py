@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection
 from tests.gateway import UPSTREAM_KEY, Running, Serve, read_reply
 
+from sealgate.config import Timeouts
 from sealgate.limits.ledger import Outcome
 from sealgate.relay.hall import Hall
 from sealgate.storage import open_storage
@@ -229,6 +230,28 @@ async def test_rows_h3_h4_while_the_database_cannot_be_written_no_provider_is_as
                 await asyncio.sleep(0.02)
         assert (await gateway.chat()).status == 200
         assert [row.outcome for row in await gateway.rows(2)] == [Outcome.OK] * 2
+
+
+@pytest.mark.anyio
+async def test_row_h4_a_whole_answer_does_not_wait_for_its_row_beyond_its_limit(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is locked: the caller hears so in time, and what was paid for is on record once it can be."""
+    monkeypatch.setattr("sealgate.relay.admission.COMMIT_SECONDS", 0.05)
+    providers, models = {"acme": answer(), "sick": error(500)}, {"m": ["acme"], "sick": ["sick"]}
+    async with serve(providers, models, timeouts=Timeouts(total=0.1)) as gateway:
+        await gateway.chat()
+        path = gateway.hall.settings.database_url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            since = time.monotonic()
+            replies = await asyncio.gather(gateway.chat(), gateway.chat(model="sick"))
+            took = time.monotonic() - since
+            other.execute("ROLLBACK")
+        assert [reply.code for reply in replies] == ["storage_unavailable", "upstream_error"]
+        assert took < 1
+        rows = await gateway.rows(3)
+    assert sorted(row.outcome for row in rows) == [Outcome.OK, Outcome.OK, Outcome.UPSTREAM_FAILED]
 
 
 # The end of the house

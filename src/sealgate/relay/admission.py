@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -19,6 +20,9 @@ from sealgate.storage.tables import ledger
 OPERATIONS = {"chat.completions": "chat"}
 """Ledger endpoint to OpenTelemetry's ``gen_ai.operation.name``."""
 
+COMMIT_SECONDS = 1.0
+"""A whole answer's row may take so long beyond the answer's own limit."""
+
 OURS_TO_MEND = {Failure.CREDENTIAL, Failure.QUOTA, Failure.MODEL_GONE, Failure.TLS, Failure.REDIRECT}
 """Failures that stay until somebody mends an account or the catalog: the log says them loudly."""
 
@@ -26,16 +30,25 @@ OURS_TO_MEND = {Failure.CREDENTIAL, Failure.QUOTA, Failure.MODEL_GONE, Failure.T
 class Admission:
     """``async with Admission(...) as admission``: `settle` before the terminal bytes; leaving settles what was not.
 
-    ``started`` is monotonic seconds. ``ending`` says why a cancelled request ends: ``client_stalled``,
-    ``gateway_shutting_down``, or None where the caller just left.
+    ``started`` is monotonic seconds; ``until``, by the event loop's clock, is when a whole answer must be there.
+    ``ending`` says why a cancelled request ends: ``client_stalled``, ``gateway_shutting_down``, or None where the
+    caller just left.
     """
 
-    def __init__(self, hall: Hall, entry: Entry, started: float, ending: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        hall: Hall,
+        entry: Entry,
+        started: float,
+        ending: Callable[[], str | None],
+        until: float = math.inf,
+    ) -> None:
         self.entry = entry
         self.walk: Walk | None = None
         self._hall = hall
         self._started = started
         self._ending = ending
+        self._until = until
         self._settled = False
 
     async def __aenter__(self) -> Self:
@@ -48,7 +61,7 @@ class Admission:
         """Record a whole answer and wait for the commit. Raises `Problem` where it cannot be recorded (row F18)."""
         self._settled = True
         try:
-            await self._hall.storage.append(ledger, self._close(Outcome.OK, 200, None))
+            await self._append(self._close(Outcome.OK, 200, None))
         except StorageError as error:
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(error))
             self.entry.outcome, self.entry.status = Outcome.ERROR, CODES["storage_unavailable"].status
@@ -77,10 +90,20 @@ class Admission:
             self._hall.storage.append_nowait(ledger, values)
             return
         try:
-            await self._hall.storage.append(ledger, values)
+            await self._append(values)
         except StorageError as lost:
             # The caller is told of the first error; the operator of both.
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(lost))
+
+    async def _append(self, values: dict[str, object]) -> None:
+        """Raises `StorageError`. A row that took too long is not waited for; it may still come (as in row H2)."""
+        until = self._until
+        limit = None if until == math.inf else max(until, asyncio.get_running_loop().time() + COMMIT_SECONDS)
+        try:
+            async with asyncio.timeout_at(limit):
+                await self._hall.storage.append(ledger, values)
+        except TimeoutError as error:
+            raise StorageError("the row was not written in time") from error
 
     def _cut_off(self) -> tuple[Outcome, int, str | None]:
         """How a request ended whose task was cancelled: its caller is gone, or the server ends."""

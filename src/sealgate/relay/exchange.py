@@ -51,11 +51,12 @@ class Exchange:
         """Raises `Problem`."""
         hall, ask, means = self._hall, self._ask, self._hall.means
         held: list[bytes] = []
-        async with Admission(hall, self.entry, self._started, self._ending) as admission:
+        until = self._until()
+        async with Admission(hall, self.entry, self._started, self._ending, until) as admission:
             plan = plans.make(hall.catalog, ask, self._caller, means.seen)
             self.entry.requested_route = plan.requested_route
             answers = AnswerMaker(plan, ask, self.entry, self._usage_on_finish())
-            walk = admission.walk = Walk(means, plan, ask.prompt, answers, self._until())
+            walk = admission.walk = Walk(means, plan, ask.prompt, answers, until)
             async with aclosing(walk.payloads()) as payloads:
                 async for payload in payloads:
                     if ask.prompt.stream:
