@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -121,3 +122,17 @@ async def test_rows_e4_f4_a_provider_that_vanishes_is_noticed_by_the_system_too(
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     probe.transport.abort()
     await asyncio.sleep(0)
+
+
+async def test_i8_without_a_descriptor_left_nobody_else_is_blamed(serve: Serve) -> None:
+    """Failing for want of our own descriptors is a full pool, which says nothing about the provider."""
+    server = await serve(wait_for_left)
+    lowest, limits = os.dup(0), resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(UpstreamError) as caught:
+            await dial(Origin("http", "127.0.0.1", server.port), asyncio.Protocol, verifying_context(None), 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert caught.value.failure is Failure.POOL
