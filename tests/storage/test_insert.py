@@ -1,10 +1,12 @@
 """The compiled INSERT of the hot path."""
 
+from collections.abc import Sequence
+
 import pytest
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sealgate.storage.insert import Insert
+from sealgate.storage.insert import ROWS, Insert
 from sealgate.storage.tables import meta
 
 
@@ -12,13 +14,10 @@ class Cursor:
     """Remembers what it was asked to do."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, str, object]] = []
+        self.calls: list[tuple[str, Sequence[object]]] = []
 
-    def execute(self, statement: str, values: object) -> None:
-        self.calls.append(("execute", statement, values))
-
-    def executemany(self, statement: str, rows: object) -> None:
-        self.calls.append(("executemany", statement, rows))
+    def execute(self, statement: str, values: Sequence[object]) -> None:
+        self.calls.append((statement, values))
 
 
 def test_values_are_in_the_order_of_the_columns_whatever_the_order_of_the_row() -> None:
@@ -41,17 +40,20 @@ def test_each_driver_gets_its_own_marks_and_values_are_never_in_the_text() -> No
     Insert(meta, postgresql.dialect()).run(cursor, [("a", "b")])
 
     assert cursor.calls == [
-        ("execute", "INSERT INTO meta (name, value) VALUES (?, ?)", ("a", "b")),
-        ("execute", "INSERT INTO meta (name, value) VALUES (%s, %s)", ("a", "b")),
+        ("INSERT INTO meta (name, value) VALUES (?, ?)", ("a", "b")),
+        ("INSERT INTO meta (name, value) VALUES (%s, %s)", ("a", "b")),
     ]
 
 
-def test_many_rows_are_one_call_of_the_driver() -> None:
+def test_many_rows_are_few_statements_and_stay_in_order() -> None:
     cursor = Cursor()
 
-    Insert(meta, sqlite.dialect()).run(cursor, [("a", "b"), ("c", "d")])
+    Insert(meta, sqlite.dialect()).run(cursor, [(f"n{number}", "v") for number in range(ROWS + 2)])
 
-    assert [call[0] for call in cursor.calls] == ["executemany"]
+    (first, values), (second, rest) = cursor.calls
+    assert first == "INSERT INTO meta (name, value) VALUES " + ", ".join(["(?, ?)"] * ROWS)
+    assert second == "INSERT INTO meta (name, value) VALUES (?, ?), (?, ?)"
+    assert [*values, *rest][::2] == [f"n{number}" for number in range(ROWS + 2)]
 
 
 def test_a_name_that_is_a_word_of_sql_is_quoted() -> None:
@@ -60,7 +62,7 @@ def test_a_name_that_is_a_word_of_sql_is_quoted() -> None:
 
     Insert(table, sqlite.dialect()).run(cursor, [(1, "x")])
 
-    assert cursor.calls[0][1] == 'INSERT INTO "order" ("select", plain) VALUES (?, ?)'
+    assert cursor.calls[0][0] == 'INSERT INTO "order" ("select", plain) VALUES (?, ?)'
 
 
 def test_a_type_that_needs_converting_is_converted() -> None:

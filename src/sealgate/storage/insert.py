@@ -1,8 +1,13 @@
-"""The hot path's INSERT: compiled once per table, given to the driver without SQLAlchemy in between."""
+"""The hot path's INSERT: compiled once per table, given to the driver without SQLAlchemy in between.
+
+Several rows are one statement: SQLite's driver lets go of the interpreter's lock and takes it again for each statement
+that it runs, and the event loop is in between each time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -10,9 +15,12 @@ from sqlalchemy import Boolean, Dialect, Table
 
 Values = tuple[Any, ...]
 
+ROWS = 16
+"""The most rows in one statement; SQLite allows 32 766 parameters, PostgreSQL 65 535."""
+
 
 class Insert:
-    """Inserts whole rows of one table with the driver's executemany."""
+    """Inserts whole rows of one table."""
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
         names = [column.name for column in table.columns]
@@ -20,7 +28,7 @@ class Insert:
         self._names = frozenset(names)
         self._pick = itemgetter(*names)
         self._converters = _converters(table, dialect)
-        self._statement = _statement(table, dialect)
+        self._statements = [_statement(table, dialect, rows) for rows in range(1, ROWS + 1)]
 
     def values(self, row: Mapping[str, Any]) -> Values:
         """A row as the driver wants it, columns not given as NULL. Raises `ValueError` for a column there is not."""
@@ -35,11 +43,10 @@ class Insert:
         return tuple(converted)
 
     def run(self, cursor: Any, rows: Sequence[Values]) -> None:
-        """Insert all rows, in order. One that fails leaves those before it inserted."""
-        if len(rows) == 1:
-            cursor.execute(self._statement, rows[0])
-        else:
-            cursor.executemany(self._statement, rows)
+        """Insert all rows, in order. One that fails leaves some of those before it inserted."""
+        for start in range(0, len(rows), ROWS):
+            some = rows[start : start + ROWS]
+            cursor.execute(self._statements[len(some) - 1], tuple(chain.from_iterable(some)))
 
     def _completed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if unknown := row.keys() - self._names:
@@ -58,10 +65,10 @@ def _converters(table: Table, dialect: Dialect) -> list[tuple[int, Callable[[Any
     return found
 
 
-def _statement(table: Table, dialect: Dialect) -> str:
+def _statement(table: Table, dialect: Dialect, rows: int) -> str:
     quoted = dialect.identifier_preparer
     names = ", ".join(quoted.format_column(column) for column in table.columns)
     mark = "?" if dialect.paramstyle == "qmark" else "%s"
-    marks = ", ".join([mark] * len(table.columns))
+    row = f"({', '.join([mark] * len(table.columns))})"
     # Names come from our own Table and values are bound, so there is nothing of a caller's in this text.
-    return f"INSERT INTO {quoted.format_table(table)} ({names}) VALUES ({marks})"  # noqa: S608
+    return f"INSERT INTO {quoted.format_table(table)} ({names}) VALUES {', '.join([row] * rows)}"  # noqa: S608
