@@ -46,9 +46,26 @@ class EventReader:
         self._data_size = 0
         self._at_start = True
         self._after_cr = False
+        self._between = False
+        """Whether nothing is held: the next byte begins an event."""
 
     def feed(self, piece: bytes) -> list[Event]:
         """Take the next bytes. Raises `LineTooLongError` when a line or an event's data passes the cap."""
+        if (
+            self._between
+            and piece.find(b"\n") == len(piece) - 2
+            and piece.startswith(b"data: ")
+            and piece.endswith(b"\n\n")
+            and b"\r" not in piece
+            and len(piece) <= self._max_line
+        ):
+            # One whole event of one line: what nearly every piece is.
+            return [Event(b"", piece[6:-2])]
+        found = self._feed(piece)
+        self._between = not (self._parts or self._data or self._name or self._after_cr or self._at_start)
+        return found
+
+    def _feed(self, piece: bytes) -> list[Event]:
         if self._at_start and piece:
             piece = self._without_bom(piece)
         if self._after_cr and piece:

@@ -89,6 +89,8 @@ class StreamReader:
             events = self._events.feed(piece)
         except sse.LineTooLongError as error:
             raise UpstreamError(Failure.BAD_STREAM, str(error)) from None
+        if len(events) == 1 and not events[0].data.startswith(b"[DONE]"):
+            return (self._chunk(events[0]),)
         return self._chunks(events) if events else ()
 
     def end(self) -> Iterable[Json]:

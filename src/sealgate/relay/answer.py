@@ -65,8 +65,8 @@ class Answer:
         if (usage := upstream.get("usage")) is not None:
             self.reported = usages.read(usage) or self.reported
         for name in PASSED_ON:
-            if upstream.get(name) is not None:
-                self._passed[name] = upstream[name]
+            if (value := upstream.get(name)) is not None:
+                self._passed[name] = value
 
     def _require_substance(self) -> None:
         if not self.has_content and self.reported is None:
@@ -162,6 +162,8 @@ class StreamedAnswer(Answer):
         }
         self._head = _encode(shared)[:-1] + b',"choices":'
         self._tail = b',"usage":null}' if self._usage_chunk else b"}"
+        self._before_text = self._head + b'[{"index":0,"delta":{"content":'
+        self._after_text = b'},"finish_reason":null}]' + self._tail
 
     @property
     def finished(self) -> bool:
@@ -197,13 +199,18 @@ class StreamedAnswer(Answer):
         index = choice.get("index") or 0
         if index in self._closed:
             return
-        delta = choice.get("delta")
-        if delta and (delta := self._delta(index, delta)):
+        delta, logprobs = choice.get("delta"), choice.get("logprobs")
+        text = delta.get("content") if delta and len(delta) == 1 else None
+        if text and type(text) is str and logprobs is None and index == 0 and 0 in self._begun:
+            # A piece of text and nothing else: what nearly every chunk is.
+            self.characters += len(text)
+            ready.append(self._before_text + _encode(text) + self._after_text)
+        elif delta and (delta := self._delta(index, delta)):
             self.has_content = True
             self._begin(index, ready)
-            ready.append(self._chunk(index, _encode(delta), choice.get("logprobs")))
-        elif choice.get("logprobs") and index in self._begun:
-            ready.append(self._chunk(index, b"{}", choice["logprobs"]))
+            ready.append(self._chunk(index, _encode(delta), logprobs))
+        elif logprobs and index in self._begun:
+            ready.append(self._chunk(index, b"{}", logprobs))
         said = choice.get("finish_reason")
         if said:
             self._closed.add(index)

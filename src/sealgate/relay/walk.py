@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sealgate.config import Timeouts
 from sealgate.errors import CODES, Failure, Problem, UpstreamError
 from sealgate.outward.client import Limits
-from sealgate.providers.base import Adjustment, Json, Prompt
+from sealgate.providers.base import Adjustment, Prompt
 from sealgate.relay.answer import Answer
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.budget import RetryBudget
@@ -154,7 +154,16 @@ class Walk:
             try:
                 await attempt.open(self._limits(is_last=position + 1 == len(self.plan.targets)))
                 answer = self._make_answer(target.route, target.route != self.plan.preferred, attempt.adjustments)
-                while (events := await _next(attempt, answer)) is not None:
+                while True:
+                    try:
+                        events = await attempt.read()
+                    except UpstreamError as error:
+                        # Whose every choice has said that it is finished is whole, however the connection ended (F2).
+                        if answer.finished and error.failure in _CUT:
+                            break
+                        raise
+                    if events is None:
+                        break
                     now = monotonic()
                     if self.answer is not None and now - heard > self.longest_gap:
                         self.longest_gap = now - heard
@@ -295,16 +304,6 @@ class Walk:
 
 def _whole_seconds(seconds: float) -> int:
     return math.ceil(min(MAX_RETRY_AFTER, max(1.0, seconds)))
-
-
-async def _next(attempt: Attempt, answer: Answer) -> Iterable[Json] | None:
-    try:
-        return await attempt.read()
-    except UpstreamError as error:
-        # Whose every choice has said that it is finished is whole, however the connection ended (row F2).
-        if answer.finished and error.failure in _CUT:
-            return None
-        raise
 
 
 def sanitise(text: str, secrets: Iterable[str] = ()) -> str:
