@@ -48,7 +48,7 @@ async def beats(during: Callable[[], None] | None = None, blocked_seconds: float
     if during is not None:
         during()
     while len(found) < 3:  # noqa: ASYNC110 - beats are what is waited for
-        await asyncio.sleep(BEAT / 5)
+        await asyncio.sleep(BEAT / 10)
     heart.stop()
     return found
 

@@ -17,8 +17,8 @@ import structlog
 
 from sealgate.telemetry import memory
 
-BEAT = 0.05
-MEMORY_BEATS = 20
+BEAT = 0.1
+MEMORY_BEATS = 10
 """Memory is looked at once in so many beats: every second."""
 BLOCKED_SECONDS = 2.0
 LOOK = 0.5

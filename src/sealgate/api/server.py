@@ -61,7 +61,7 @@ class Hooks:
     """What the application wants to hear of, in the event loop; none may block.
 
     ``on_listening`` gets the bound addresses, ``on_drain`` says to turn readiness off, ``on_reload`` is SIGHUP.
-    ``on_beat`` gets the event loop's lag in seconds and the share of memory in use, 20 times a second.
+    ``on_beat`` gets the event loop's lag in seconds and the share of memory in use, ten times a second.
     """
 
     on_listening: Callable[[list[tuple[str, int]]], None] = _unheard

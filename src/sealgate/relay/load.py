@@ -25,11 +25,11 @@ FEWEST = 8
 """Room that is always left: a short stop of an idle server turns nobody away."""
 RESERVE = 8
 """One in so many places on top is for those who hold less than their share."""
-SHRUNK, GROWN = 0.95, 1.2
+SHRUNK, GROWN = 0.95, 1.4
 """What a beat under pressure leaves of what is in flight; by how much a good one widens the room again."""
 RETRY_SECONDS = 3
 """Callers are asked to come back after 1 to so many seconds, at random, so that they do not come together."""
-LAG_BEATS = 200
+LAG_BEATS = 100
 """Beats for which the longest lag is remembered, at least."""
 
 
