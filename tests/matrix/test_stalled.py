@@ -83,7 +83,7 @@ async def test_d7_when_memory_runs_out_the_reader_with_most_in_wait_is_cut_first
             short.append(0.921)  # for one beat; a tenth of a megabyte too much: one of them is enough
             cut = b'sealgate_edge_refusals_total{code="client_stalled"} 1.0'
             async with asyncio.timeout(3):
-                while cut not in (await running.get("/metrics")).body:
+                while cut not in (await running.get("/metrics")).body:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.02)
             assert await _end_of(whole) == "rst"
             assert [row.status for row in await running.rows(1)] == [200], "the stream goes on"
