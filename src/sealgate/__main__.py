@@ -9,14 +9,24 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    if sys.argv[1:2] == ["serve"] and hasattr(signal, "SIGHUP"):
-        # To a server it means "read the configuration again", from its first moment: nothing has been read yet.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if sys.argv[1:2] == ["serve"]:
+        _obey_early_signals()
     # Importing makes many objects and no garbage; looking for some in between costs a part of the start.
     gc.disable()
     from sealgate.cli import app
 
     app()
+
+
+def _obey_early_signals() -> None:
+    """What signals mean to a server from its first moment, long before there is a loop to hear them.
+
+    Without this SIGHUP would end it, and SIGTERM would be lost where it is the first process of a container.
+    """
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # "read the configuration again": it has not been read yet
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 if __name__ == "__main__":

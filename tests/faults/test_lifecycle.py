@@ -185,15 +185,32 @@ sys.meta_path.insert(0, Gate())
 """
 
 
+def gated(folder: Path) -> tuple[Path, dict[str, str]]:
+    """A FIFO that holds a start at its imports, and the environment for it."""
+    (folder / "sitecustomize.py").write_text(GATE)
+    os.mkfifo(folder / "gate")
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    return folder / "gate", {"PYTHONPATH": path, "GATE": str(folder / "gate")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_start_that_is_told_to_end_ends_at_once_and_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """With exit code 0 and without a traceback, however early."""
+    gate, environ = gated(tmp_path)
+    with ending(launch(tmp_path, environ=environ)) as process:
+        held = writer_of(gate, process)
+        process.send_signal(number)
+        assert process.wait(5) == 0
+        os.close(held)
+    assert (tmp_path / "err.txt").read_text() == ""
+    assert not (tmp_path / ".sealgate").exists(), "nothing was begun"
+
+
 def test_a_hangup_during_the_start_does_not_end_it_and_is_remembered(tmp_path: Path) -> None:
     """It is held by a FIFO at its imports, and by another in place of its configuration."""
-    (tmp_path / "sitecustomize.py").write_text(GATE)
-    gate, config = tmp_path / "gate", tmp_path / "config.toml"
-    os.mkfifo(gate)
+    gate, environ = gated(tmp_path)
+    config, port = tmp_path / "config.toml", free_port()
     os.mkfifo(config)
-    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    port = free_port()
-    environ = {"PYTHONPATH": path, "GATE": str(gate)}
     with ending(launch(tmp_path, "--config", str(config), "--port", str(port), environ=environ)) as process:
         held = writer_of(gate, process)
         hang_up(process)
