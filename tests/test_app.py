@@ -17,7 +17,7 @@ import uvicorn
 from tests.gateway import PEPPER, Running, Serve, model, provider, settings
 
 from sealgate import app
-from sealgate.app import Application, open_gateway
+from sealgate.app import BUILT, Application, open_gateway, require_clock
 from sealgate.config import Auth, Issuer, Provider, Secret, Settings
 from sealgate.errors import ConfigError, StorageError
 from sealgate.telemetry import logs
@@ -268,3 +268,14 @@ async def test_another_asgi_server_can_run_it(tmp_path: Path, monkeypatch: pytes
     server.should_exit = True
     await serving
     assert threads() == set()
+
+
+@pytest.mark.parametrize("now", [0, -1, 1_700_000_000, BUILT - 1])
+def test_row_i11_a_clock_that_was_never_set_is_refused_at_the_start(now: float) -> None:
+    with pytest.raises(ConfigError, match="clock says"):
+        require_clock(now)
+
+
+@pytest.mark.parametrize("now", [BUILT, 2_208_988_800, 4_102_444_800])
+def test_row_i11_a_clock_past_2038_is_believed(now: float) -> None:
+    require_clock(now)

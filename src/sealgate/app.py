@@ -79,8 +79,20 @@ class Gateway:
         self.flush()
 
 
+BUILT = 1_793_491_200
+"""Unix seconds of 2026-11-01, shortly before this version was made."""
+
+
+def require_clock(now: float) -> None:
+    """Refuse to write rows and check expiries by a clock that was never set (row I11). Raises `ConfigError`."""
+    if now < BUILT:
+        shown = time.strftime("%Y-%m-%d", time.gmtime(now))
+        raise ConfigError(f"this machine's clock says {shown}, which is before this version was made; set it first")
+
+
 async def open_gateway(settings: Settings) -> Gateway:
     """Raises `ConfigError`; then nothing is left open."""
+    require_clock(time.time())
     log, access, flush = logs.configure(settings.telemetry.level, settings.telemetry.format)
     settings = await with_discovered(settings)
     fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)

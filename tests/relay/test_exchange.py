@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from tests.gateway import Serve, model, provider
 
 from sealgate.config import Server, Timeouts
 from sealgate.limits.ledger import Outcome
+from sealgate.outward.http1 import Http1Client
+from sealgate.relay import upstreams
 from sealgate.testing import (
     Behaviour,
     Hang,
@@ -281,3 +284,54 @@ async def test_no_route_that_answers_is_one_row_whatever_the_form(serve: Serve) 
             rows = await gateway.rows(2)
     assert codes == ["upstream_unreachable"] * 2
     assert [row.stream for row in rows] == [True, False]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [True, False])
+async def test_row_e23_an_answer_of_another_model_is_delivered_and_both_names_are_kept(
+    serve: Serve, stream: bool
+) -> None:
+    """The caller reads the name it sent; the row says what was asked for, and what the provider says has answered."""
+    async with serve({"acme": answer(model="test-model-2026-11-20")}) as gateway:
+        reply = await gateway.chat(stream=stream)
+        row = await gateway.row()
+    documents = reply.chunks if stream else [reply.json]
+    assert {each["model"] for each in documents} == {"m"}
+    assert (row.model, row.upstream_model, row.reported_model) == ("m", "test-model", "test-model-2026-11-20")
+
+
+@pytest.mark.anyio
+async def test_row_e24_where_no_connection_comes_free_the_next_route_is_asked(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And without one the caller hears when to come back; nobody blames the provider."""
+    monkeypatch.setattr(upstreams, "Http1Client", partial(Http1Client, max_connections=1, pool_wait=0.05))
+    models = {"m": ["acme", "backup"], "alone": ["acme"]}
+    async with serve({"acme": stall_after(2), "backup": answer()}, models) as gateway, gateway.client() as holding:
+        await gateway.begin(holding, model="alone", stream=True)
+        await gateway.upstreams["acme"].wait_for_requests(1)
+        served = await gateway.chat()
+        refused = await gateway.chat(model="alone")
+        assert not gateway.hall.means.seen.health.troubled
+    assert served.tresor["routed_model"] == "global/backup/m"
+    assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "upstream_pool_exhausted", "1")
+
+
+@pytest.mark.anyio
+async def test_row_g8_a_request_that_an_sdk_sends_again_runs_again_and_is_counted(serve: Serve) -> None:
+    async with serve({"acme": answer()}) as gateway:
+        for attempt in ("0", "1", "2"):
+            assert (await gateway.chat(headers={"x-stainless-retry-count": attempt})).status == 200
+        await gateway.rows(3)
+        metrics = (await gateway.get("/metrics", {})).body.decode()
+    assert len(gateway.upstreams["acme"].requests) == 3
+    assert "sealgate_client_retries_total 2.0" in metrics
+
+
+@pytest.mark.anyio
+async def test_row_g10_a_stream_tells_proxies_not_to_hold_it_back(serve: Serve) -> None:
+    async with serve({"acme": answer()}) as gateway:
+        reply = await gateway.chat(stream=True)
+    assert reply.headers["x-accel-buffering"] == "no"
+    assert reply.headers["cache-control"] == "no-cache, no-transform"
+    assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"

@@ -228,7 +228,7 @@ async def test_row_e5_a_kept_connection_that_was_given_up_costs_nobody_an_attemp
     (422, None, "upstream_unprocessable"), (400, "unsupported_schema", "unsupported_schema"),
     (418, None, "upstream_invalid_request"),
 ])  # fmt: skip
-async def test_rows_e9_e11_what_is_wrong_with_the_request_itself_ends_the_walk(
+async def test_rows_e9_to_e11_what_is_wrong_with_the_request_itself_ends_the_walk(
     serve: Serve, status: int, code: str | None, public: str, stream: bool
 ) -> None:
     """The provider's sentence is shown, with the parameter it names; no other route is asked."""

@@ -20,8 +20,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{head}"
 
 
 def upgrade():
@@ -45,7 +45,7 @@ def with_next(tmp_path: Path, last: str) -> Path:
     """Our migrations and one more."""
     folder = tmp_path / "100%" / "migrations"
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_next.py").write_text(NEXT.format(last=last))
+    (folder / "versions" / "9999_next.py").write_text(NEXT.format(last=last, head=HEAD))
     return folder
 
 
@@ -71,7 +71,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(fresh_url: str, tm
     before = tables(outside)
 
     with pytest.raises(ConfigError, match="nowhere"):
-        migrate(storage._backend, with_next(tmp_path, 'op.execute("INSERT INTO nowhere VALUES (1)")'), "0002")
+        migrate(storage._backend, with_next(tmp_path, 'op.execute("INSERT INTO nowhere VALUES (1)")'), "9999")
 
     storage.close()
     open_storage(fresh_url).close()
@@ -85,7 +85,7 @@ def test_a_migration_that_raises_leaves_the_database_as_it_was(fresh_url: str, t
     before = tables(outside)
 
     with pytest.raises(ZeroDivisionError):
-        migrate(storage._backend, with_next(tmp_path, "1 / 0"), "0002")
+        migrate(storage._backend, with_next(tmp_path, "1 / 0"), "9999")
 
     storage.close()
     assert tables(outside) == before
@@ -94,23 +94,23 @@ def test_a_migration_that_raises_leaves_the_database_as_it_was(fresh_url: str, t
 def test_a_missing_migration_is_applied(fresh_url: str, tmp_path: Path) -> None:
     storage = open_storage(fresh_url)
 
-    migrate(storage._backend, with_next(tmp_path, ""), "0002")
+    migrate(storage._backend, with_next(tmp_path, ""), "9999")
 
     storage.close()
     outside = Outside(fresh_url)
     assert "added" in tables(outside)
     with outside.engine.connect() as connection:
-        assert version(connection) == "0002"
+        assert version(connection) == "9999"
 
 
 def test_a_newer_database_is_refused_and_untouched(fresh_url: str, tmp_path: Path) -> None:
     storage = open_storage(fresh_url)
-    migrate(storage._backend, with_next(tmp_path, ""), "0002")
+    migrate(storage._backend, with_next(tmp_path, ""), "9999")
     storage.close()
     outside = Outside(fresh_url)
     before = tables(outside)
 
-    with pytest.raises(ConfigError, match=r"schema 0002.*newer version"):
+    with pytest.raises(ConfigError, match=r"schema 9999.*newer version"):
         open_storage(fresh_url)
 
     assert tables(outside) == before

@@ -32,6 +32,7 @@ def used() -> Metrics:
     metrics.watch_load(lambda: {"in_flight": 5, "memory": 0}, lambda: 0.3, lambda: 0.5)
     metrics.watch_ledger(lambda: 3, lambda: 2)
     metrics.in_flight += 1
+    metrics.client_retries += 6
     return metrics
 
 
@@ -62,6 +63,7 @@ def test_numbers_are_those_that_were_counted() -> None:
     assert found["sealgate_route_up"] == {("eu/acme/m",): 0, ("eu/other/m",): 1}
     assert found["sealgate_upstream_in_flight"] == {("acme",): 4}
     assert found["sealgate_stream_longest_gap_seconds_sum"] == {("acme", "eu/acme/m"): 0.4}
+    assert found["sealgate_client_retries_total"] == {(): 6}
     assert found["sealgate_ledger_pending"] == {(): 3}
     assert found["sealgate_ledger_lost_total"] == {(): 2}
     assert found["sealgate_requests_in_flight"] == {(): 1}

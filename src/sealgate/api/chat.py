@@ -77,6 +77,8 @@ class Chat:
         caller = await self._guard.admitted(call)
         settings = hall.settings
         controls = control_headers.read(call.headers, max_timeout=settings.timeouts.max_total)
+        if (call.header(b"x-stainless-retry-count") or b"0") != b"0":
+            hall.metrics.client_retries += 1
         in_api = call.route.startswith("/api/")
         dry = _dry_run(call.scope["query_string"])
         if dry and not caller.is_admin:

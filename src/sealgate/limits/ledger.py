@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from sealgate.storage.tables import ledger
 
 LABEL = 256
-"""The most characters kept of a text that the caller chose (``model``, ``requested_route``, ``end_user``)."""
+"""The most characters kept of a text that somebody else chose."""
 
 
 class Outcome(enum.StrEnum):
@@ -55,6 +55,9 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     routed_model: str | None = None
     provider: str | None = None
     upstream_model: str | None = None
+    """What the provider was asked for."""
+    reported_model: str | None = None
+    """What it says has answered; many answer for a name with a dated one."""
     outcome: Outcome = Outcome.UNKNOWN
     status: int = 0
     """The HTTP status of how it ended; 499 where the caller left. A stream that broke off was begun with 200."""
@@ -83,6 +86,8 @@ def row(entry: Entry) -> dict[str, Any]:
     values["model"] = _label(entry.model)
     if entry.requested_route is not None:
         values["requested_route"] = _label(entry.requested_route)
+    if entry.reported_model is not None:
+        values["reported_model"] = _label(entry.reported_model)
     if entry.end_user is not None:
         values["end_user"] = _label(entry.end_user)
     return values

@@ -177,6 +177,7 @@ def _describe(entry: Entry, walk: Walk, started: float) -> None:
     entry.routed_model = walk.route.id
     entry.provider = walk.route.provider
     entry.upstream_model = walk.route.upstream_model
+    entry.reported_model = walk.answer.reported_model
     entry.failover = walk.failed_over
     entry.prompt_tokens = usage.prompt
     entry.completion_tokens = usage.completion

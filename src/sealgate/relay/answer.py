@@ -40,6 +40,7 @@ class Answer:
         self.expected = choices
         self.has_content = False
         self.reported: Usage | None = None
+        self.reported_model: str | None = None
         self.characters = 0
         self._request_bytes = request_bytes
         self._passed: Json = {}
@@ -64,6 +65,8 @@ class Answer:
     def _note(self, upstream: Json) -> None:
         if (usage := upstream.get("usage")) is not None:
             self.reported = usages.read(usage) or self.reported
+        if self.reported_model is None and isinstance(model := upstream.get("model"), str):
+            self.reported_model = model
         for name in PASSED_ON:
             if (value := upstream.get(name)) is not None:
                 self._passed[name] = value

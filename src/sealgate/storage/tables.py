@@ -71,6 +71,7 @@ ledger = Table(
     Column("routed_model", Text),
     Column("provider", Text),
     Column("upstream_model", Text),
+    Column("reported_model", Text),
     Column("outcome", Text, nullable=False),
     Column("status", Integer, nullable=False),
     Column("code", Text),

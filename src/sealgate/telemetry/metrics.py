@@ -56,6 +56,7 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.in_flight = 0
+        self.client_retries = 0
         self._http = _Histogram(registry.HTTP_DURATION)
         self._inference = _Histogram(registry.GENAI_DURATION)
         self._first_content = _Histogram(registry.FIRST_CONTENT)
@@ -135,6 +136,7 @@ class Metrics(Collector):
         yield _counter(registry.EJECTIONS, self._ejections)
         yield _gauges(registry.ROUTE_UP, self._routes())
         yield _gauges(registry.UPSTREAM_ACTIVE, self._active())
+        yield _counter(registry.CLIENT_RETRIES, {(): self.client_retries})
         yield _counter(registry.SHED, {(reason,): count for reason, count in self._shed().items()})
         yield _counter(registry.EDGE_REFUSALS, self._refusals)
         yield _gauge(registry.LOOP_LAG, self._lag())

@@ -106,6 +106,11 @@ EVENT_GAP = Metric(
     ("gen_ai_provider_name", "gen_ai_response_model"),
     SECONDS,
 )
+CLIENT_RETRIES = Metric(
+    "sealgate_client_retries_total",
+    "counter",
+    "Chat requests that an SDK says it sends again (`x-stainless-retry-count`).",
+)
 LEDGER_PENDING = Metric("sealgate_ledger_pending", "gauge", "Rows waiting for their commit.")
 LEDGER_LOST = Metric("sealgate_ledger_lost_total", "counter", "Rows that could not be written.")
 BUILD_INFO = Metric("sealgate_build_info", "gauge", "Always 1; the version is a label.", ("version",))
@@ -122,6 +127,7 @@ METRICS = (
     ROUTE_UP,
     UPSTREAM_ACTIVE,
     EVENT_GAP,
+    CLIENT_RETRIES,
     SHED,
     EDGE_REFUSALS,
     LOOP_LAG,
