@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.gateway import CHAT, Serve, read_reply
 from tests.matrix.crowd import Gateway, Reply, after, ask, caller, gateway, request, say, ticking, until
 
@@ -105,6 +106,60 @@ async def test_d6_short_memory_sheds_and_says_so(serve: Serve) -> None:
             load.enter("default")
         assert (await running.chat()).code == "overloaded", "now he holds half of what there is room for"
         assert load.refused["memory"] == 1
+
+
+async def test_a_reload_changes_the_bound_and_a_request_keeps_its_place(serve: Serve) -> None:
+    async with ScriptedUpstream(default=silent()) as upstream, serve({"acme": upstream}) as running:
+        settings = running.hall.settings
+        async with running.client() as busy:
+            await running.begin(busy)
+            await upstream.wait_for_requests(1)
+            await running.gateway.reload(lambda: replace(settings, server=replace(settings.server, max_in_flight=1)))
+            assert (await running.chat()).code == "overloaded"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_p8_a_thousand_slow_senders_do_not_slow_the_others_down(tmp_path: Path) -> None:
+    """They send a head a byte at a time, and are closed after the time that a head may take."""
+    async with gateway(tmp_path, answer("Hi"), timeouts="header = 6") as at:
+
+        async def usual() -> list[float]:
+            async with caller(at) as mine:
+                return [(await mine.ask(request(at.other))).seconds for _ in range(300)]
+
+        await usual()
+        before = sorted(await usual())
+        slow = []
+        try:
+            for _ in range(1000):
+                reader, writer = await asyncio.open_connection("127.0.0.1", at.port)
+                writer.write(b"P")
+                slow.append((reader, writer))
+            begun = time.monotonic()
+            trickle = asyncio.create_task(_trickle([writer for _, writer in slow], b"OST /v1/chat/completions"))
+            during = sorted(await usual())
+            ends = await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in slow)), 10)
+            took = time.monotonic() - begun
+            trickle.cancel()
+        finally:
+            for _, writer in slow:
+                writer.transport.abort()
+        say(
+            f"median {before[150] * 1e3:.2f} ms alone, {during[150] * 1e3:.2f} ms beside; all closed after {took:.1f} s"
+        )
+        assert took < 6 + 1.5
+        assert set(ends) == {b""}, "closed without a word: there was no request line"
+        assert during[150] < 2 * before[150]
+        assert at.metric("sealgate_edge_refusals_total", code="request_timeout") == 1000
+
+
+async def _trickle(writers: list[asyncio.StreamWriter], text: bytes) -> None:
+    for byte in text:
+        await asyncio.sleep(1)
+        for writer in writers:
+            if not writer.transport.is_closing():
+                writer.write(bytes((byte,)))
 
 
 @pytest.mark.long
