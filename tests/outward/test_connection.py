@@ -152,6 +152,82 @@ async def test_whatever_comes_ends_well_or_in_our_error(raw: bytes, cuts: list[i
     wire.done()
 
 
+SEEDS = (
+    OK + b"Content-Length: 5\r\n\r\nhello",
+    OK + b"content-type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nT: 1\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n",
+    b"HTTP/1.0 503 No\r\nRetry-After: 3\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nno",
+    b"HTTP/1.1 204 No Content\r\n\r\n" + OK + b"\r\nrest",
+    b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\nno",
+    b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbytes",
+)
+"""Answers of every shape, to be spoiled."""
+
+
+async def outcome(pieces: list[bytes], reset: bool, *, reading: bool) -> tuple[Any, ...]:
+    """What a reader makes of an answer, and whether its connection is kept; ``reading`` while the bytes still come."""
+    wire = Wire()
+    task = wire.begin()
+    await asyncio.sleep(0)
+    taken = asyncio.create_task(_taken(task))
+    for piece in pieces:
+        wire.connection.data_received(piece)
+        if reading:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    kept = wire.pool.warm() is wire.connection
+    if kept:
+        second = await wire.answer(OK + b"Content-Length: 2\r\n\r\nok")
+        assert (second.status, dict(second.headers), await whole(second)) == (200, {"content-length": "2"}, b"ok")
+    if not reset:
+        wire.connection.eof_received()
+    wire.connection.connection_lost(ConnectionResetError() if reset else None)
+    found = await taken
+    assert wire.pool.places == 0
+    wire.done()
+    return found
+
+
+async def _taken(task: asyncio.Task[Exchange]) -> tuple[Any, ...]:
+    body, head, failure = b"", None, None
+    try:
+        exchange = await task
+        head = exchange.status, dict(exchange.headers)
+        while piece := await exchange.read():
+            body += piece
+    except UpstreamError as error:
+        failure = error.failure
+    allowed = (None, Failure.RESET, Failure.BAD_RESPONSE)
+    assert failure in (allowed if head is None else (*allowed, Failure.TRUNCATED))
+    return head, body, failure
+
+
+async def judge(raw: bytes, cuts: list[int], reset: bool) -> None:
+    """An answer means the same however it is cut and whenever it is read, and leaves nothing for the next one."""
+    at_once = await outcome([raw] if raw else [], reset, reading=False)
+    pieces = splits(raw, cuts)
+    for reading in (False, True):
+        cut = await outcome(pieces, reset, reading=reading)
+        assert cut == at_once, (cut, at_once)
+
+
+@given(
+    raw=st.one_of(
+        st.sampled_from(SEEDS),
+        st.tuples(st.sampled_from(SEEDS), st.integers(0, 300), st.binary(max_size=8)).map(
+            lambda spoiled: spoiled[0][: spoiled[1]] + spoiled[2] + spoiled[0][spoiled[1] :]
+        ),
+    ),
+    cuts=st.lists(st.integers(0, 300), max_size=6),
+    reset=st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+async def test_an_answer_means_the_same_however_it_is_cut(raw: bytes, cuts: list[int], reset: bool) -> None:
+    """Whole or in pieces, read at once or at the end; a connection that is kept then serves another answer."""
+    await judge(raw, cuts, reset)
+
+
 @pytest.mark.parametrize("tail", [b"0\r\n\r\n", b"3\r\nabc\r\n0\r\n\r\n"], ids=["empty", "last"])
 async def test_a_late_cancel_does_not_touch_the_next_owner(tail: bytes) -> None:
     """The reader is woken by the end, the connection goes to somebody else, and only then the reader is cancelled."""
@@ -182,6 +258,16 @@ async def test_a_piece_given_to_a_reader_who_is_cancelled_is_not_lost() -> None:
     await asyncio.sleep(0)
     assert reading.cancelled()
     assert await whole(exchange) == b"abcdef"
+    wire.done()
+
+
+async def test_a_body_of_an_interim_answer_is_not_taken_for_the_answers() -> None:
+    """RFC 9110 gives it none; the parser would read one where a length is said."""
+    wire = Wire()
+    with pytest.raises(UpstreamError) as caught:
+        await wire.answer(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nhello" + OK + b"\r\n")
+    assert caught.value.failure is Failure.BAD_RESPONSE
+    assert wire.transport.aborted
     wire.done()
 
 

@@ -118,6 +118,8 @@ def test_framing(version: str, fields: list[tuple[bytes, bytes]], framed: bool, 
     [
         (99, "1.1", []),
         (101, "1.1", []),
+        (103, "1.1", [(b"content-length", b"5")]),
+        (100, "1.1", [(b"transfer-encoding", b"chunked")]),
         (600, "1.1", []),
         (200, "2.0", []),
         (200, "0.9", []),

@@ -154,6 +154,9 @@ def judge_head(
     coding = headers.get("transfer-encoding")
     if not 100 <= status <= 599 or status == 101 or version not in _VERSIONS:
         raise BadHead("unknown version or status")
+    if status < 200 and (coding is not None or headers.get("content-length", "0") != "0"):
+        # RFC 9110 sections 8.6 and 15.2: it has none. The parser would read one, and give it for the answer's.
+        raise BadHead("an interim answer with a body")
     if coding is None:
         return Head(headers, "content-length" in headers, True)
     if coding.lower() != "chunked":
