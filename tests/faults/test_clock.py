@@ -138,6 +138,7 @@ def libfaketime() -> str:
     return found[0]
 
 
+@pytest.mark.long
 async def test_d13_p29_a_step_of_the_clock_under_a_process(tmp_path: Path, libfaketime: str) -> None:
     clock = tmp_path / "clock"
 

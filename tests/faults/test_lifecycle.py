@@ -150,6 +150,7 @@ async def test_i2_a_second_signal_ends_fifty_streams_at_once_and_every_row_is_th
     assert Counter((row["outcome"], row["code"]) for row in found) == {("truncated", "gateway_shutting_down"): STREAMS}
 
 
+@pytest.mark.long
 async def test_i2_a_database_that_takes_no_rows_does_not_hold_the_hurried_end_up(tmp_path: Path) -> None:
     """At most two seconds are left for what must be written; then the process ends without it."""
     (tmp_path / "sealgate.toml").write_text(SANDBOX.format(drain=60))
