@@ -18,7 +18,7 @@ RESOURCE = "https://acme.openai.azure.example"
 
 def url(base_url: str = RESOURCE, model: str = "gpt-5", **fields: Any) -> str:
     account = make_account("az", Provider(kind="azure", base_url=base_url, **fields))
-    return account.kind.host.url(account, model)
+    return account.kind.host.url(account, model, stream=False)
 
 
 @pytest.mark.parametrize("base_url", [

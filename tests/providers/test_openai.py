@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import openai
-from sealgate.providers.base import Prompt
+from sealgate.providers.base import Account, Kind, Prompt
 from sealgate.providers.openai import BY_CODE, QUOTA_CODES, WIRE
 from sealgate.providers.table import KINDS
 
@@ -22,10 +22,14 @@ ANY = KINDS["compatible"]
 MESSAGES = [{"role": "user", "content": "Grüße"}]
 
 
+def account(kind: Kind) -> Account:
+    return Account("acme", "acme", "eu", kind, kind.base_url or "https://llm.acme.example/v1")
+
+
 def written(kind: Any = ANY, *, stream: bool = False, extra: Mapping[str, Any] | None = None, **fields: Any) -> Any:
     prompt = Prompt({"messages": MESSAGES, **fields}, stream, dict(extra or {}), {}, {})
     before = json.dumps(prompt)
-    body = json.loads(WIRE.write(kind, prompt, "up/model").body)
+    body = json.loads(WIRE.write(account(kind), prompt, "up/model", None).body)
     assert json.dumps(prompt) == before, "another route may need the same request"
     return body
 
@@ -63,7 +67,7 @@ def test_the_limit_on_tokens_goes_by_the_name_the_provider_knows(kind: str, take
 
 def test_what_was_changed_comes_with_the_body() -> None:
     prompt = Prompt({"messages": MESSAGES, "max_tokens": 5, "top_k": 1, "temperature": 0}, False, {}, {}, {})
-    body, adjustments = WIRE.write(OPENAI, prompt, "up/model")
+    body, adjustments = WIRE.write(account(OPENAI), prompt, "up/model", None)
     assert json.loads(body) == {
         "model": "up/model", "messages": MESSAGES, "max_completion_tokens": 5, "temperature": 0,
     }  # fmt: skip
@@ -85,13 +89,13 @@ def test_extra_body_is_merged_last() -> None:
 
 
 def streamed(*pieces: bytes) -> tuple[list[Any], Any]:
-    reader = WIRE.reader(stream=True)
+    reader = WIRE.reader({}, stream=True)
     found = [chunk for piece in pieces for chunk in reader.feed(piece)] + list(reader.end())
     return found, reader
 
 
 def read(body: bytes, *, stream: bool) -> list[Any]:
-    reader = WIRE.reader(stream=stream)
+    reader = WIRE.reader({}, stream=stream)
     return [*reader.feed(body), *reader.end()]
 
 
@@ -136,7 +140,7 @@ def test_row_f8_the_pieces_do_not_matter(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("data", [b"{", b"nope", b"[1]", b"7", b'"x"', b"null", b"{" * 5000, b'{"a": NaN}', b"\xff"])
 def test_row_f6_an_event_that_is_no_object_breaks_the_stream(data: bytes) -> None:
-    reader = WIRE.reader(stream=True)
+    reader = WIRE.reader({}, stream=True)
     chunks = iter(reader.feed(event(CHUNK) + b"data: " + data + b"\n\n"))
     assert next(chunks) == CHUNK, "what came before it counts"
     with pytest.raises(UpstreamError) as caught:
@@ -145,7 +149,7 @@ def test_row_f6_an_event_that_is_no_object_breaks_the_stream(data: bytes) -> Non
 
 
 def test_row_f7_a_line_without_end_is_given_up() -> None:
-    reader = WIRE.reader(stream=True)
+    reader = WIRE.reader({}, stream=True)
     for _ in range(8):
         assert list(reader.feed(b"x" * (1 << 20))) == []
     with pytest.raises(UpstreamError) as caught:
@@ -200,7 +204,7 @@ ANSWER = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
 
 def test_a_whole_answer_is_read_at_its_end_whatever_the_pieces() -> None:
     body = b"\n\n  " + json.dumps(ANSWER).encode()
-    reader = WIRE.reader(stream=False)
+    reader = WIRE.reader({}, stream=False)
     assert [chunk for byte in body for chunk in reader.feed(bytes([byte]))] == []
     assert list(reader.end()) == [ANSWER]
     assert not reader.done
@@ -211,7 +215,7 @@ def test_a_whole_answer_is_read_at_its_end_whatever_the_pieces() -> None:
     [b"", b"{", b"[]", b"<html>", b'{"choices": {}}', b'{"choices": [1]}', b"{}", b'{"choices": null}', b"[" * 5000],
 )
 def test_rows_e13_e14_what_is_no_answer_is_a_bad_response(body: bytes) -> None:
-    reader = WIRE.reader(stream=False)
+    reader = WIRE.reader({}, stream=False)
     reader.feed(body)
     with pytest.raises(UpstreamError) as caught:
         reader.end()
@@ -220,7 +224,7 @@ def test_rows_e13_e14_what_is_no_answer_is_a_bad_response(body: bytes) -> None:
 
 def test_row_e18_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai, "MAX_ANSWER", 1000)
-    reader = WIRE.reader(stream=False)
+    reader = WIRE.reader({}, stream=False)
     reader.feed(b"x" * 1000)
     with pytest.raises(UpstreamError) as caught:
         reader.feed(b"x")

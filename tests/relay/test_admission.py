@@ -349,4 +349,4 @@ def break_upstreams(hall: Hall) -> None:
     def broken(_: object) -> Any:
         raise LookupError("secret of the house")
 
-    hall.means.upstreams.client = broken  # type: ignore[method-assign]
+    hall.means.upstreams.way = broken  # type: ignore[method-assign]

@@ -313,7 +313,7 @@ def test_no_document_of_an_upstream_is_an_error_of_ours(stream: bool) -> None:
     @given(chunks if stream else whole, st.integers(1, 2))
     def check(documents: list[Any], choices: int) -> None:
         bodies = [msgspec.json.encode(each) for each in documents]
-        reader = WIRE.reader(stream=stream)
+        reader = WIRE.reader({}, stream=stream)
         with suppress(UpstreamError):
             for payload in rendered(reader, bodies, stream=stream, choices=choices):
                 json.loads(payload)

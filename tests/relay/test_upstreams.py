@@ -30,8 +30,8 @@ HTTP = "http://127.0.0.1:9/v1"
 def clients(**rows: Provider) -> dict[str, Client]:
     upstreams = Upstreams(rows)
     accounts = {table: make_account(table, row) for table, row in rows.items()}
-    found = {table: upstreams.client(account) for table, account in accounts.items()}
-    assert all(upstreams.client(accounts[table]) is client for table, client in found.items()), "it is made once"
+    found = {table: upstreams.way(account)[0] for table, account in accounts.items()}
+    assert all(upstreams.way(accounts[table])[0] is client for table, client in found.items()), "it is made once"
     return found
 
 

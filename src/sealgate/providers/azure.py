@@ -15,7 +15,7 @@ from sealgate.providers.base import Account
 class AzureHost:
     """``{resource}/openai/v1/chat/completions`` with the header ``api-key``."""
 
-    def url(self, account: Account, model: str) -> str:
+    def url(self, account: Account, model: str, *, stream: bool) -> str:  # noqa: ARG002
         root = account.base_url.removesuffix("/openai/v1").removesuffix("/openai")
         if account.api_version is None:
             return f"{root}/openai/v1/chat/completions"
@@ -27,6 +27,9 @@ class AzureHost:
 
     def credential(self, secret: str) -> dict[str, str]:
         return {"api-key": secret}
+
+    def signer(self, account: Account) -> None:  # noqa: ARG002
+        return None
 
 
 AZURE = AzureHost()

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from sealgate.errors import UpstreamError
+from sealgate.outward.client import Request
 from sealgate.providers.capabilities import HINTS
 
 Json = dict[str, Any]
@@ -58,25 +59,41 @@ class Reader(Protocol):
 
 
 class Wire(Protocol):
-    """A message format."""
+    """A message format. ``stream_type`` is the content type of its streams; a whole answer is JSON."""
 
-    def write(self, kind: Kind, prompt: Prompt, model: str) -> Written:
-        """The upstream request's body. ``prompt`` is not changed: another route may need it."""
+    stream_type: str
 
-    def reader(self, *, stream: bool) -> Reader:
-        """A reader for one answer."""
+    def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:
+        """The upstream request's body. ``prompt`` is not changed: another route may need it.
+
+        ``max_output`` is the longest answer of the model in tokens, where it is configured: for wires that demand a
+        limit.
+        """
+
+    def reader(self, fields: Json, *, stream: bool) -> Reader:
+        """A reader for one answer to a request with these fields."""
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """What an answer that is not a success says about this route."""
 
 
+class Signer(Protocol):
+    """Works out what a request must carry that changes from one to the next: signatures, tokens that expire."""
+
+    async def sign(self, request: Request, key: int) -> Request:
+        """The request with it. Raises `UpstreamError` with CREDENTIAL where there is no valid one."""
+
+
 class Host(Protocol):
     """Where a provider lives."""
 
-    def url(self, account: Account, model: str) -> str: ...
+    def url(self, account: Account, model: str, *, stream: bool) -> str: ...
 
     def credential(self, secret: str) -> dict[str, str]:
-        """The headers that carry the key."""
+        """The headers that carry a key, where that is all it takes."""
+
+    def signer(self, account: Account) -> Signer | None:
+        """For accounts whose requests take more than a key in a header; made once for each account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +116,10 @@ class Change:
 class Kind:
     """One row of the provider table: everything that sets a provider apart from OpenAI itself.
 
-    ``base_url`` may hold a trailing path. ``key_variables`` are the environment variables under which its key is
-    found without configuration. ``port`` is the usual port of a self-hosted server. ``asks_usage`` False is for
-    providers that refuse ``stream_options`` and send usage anyway. ``media_by_url`` is the default of the ``media``
+    ``base_url`` may hold a trailing path, and settings of the account in braces. ``key_variables`` are the environment
+    variables under which its key is found without configuration. ``port`` is the usual port of a self-hosted server.
+    ``asks_usage`` False is for providers that refuse ``stream_options`` and send usage anyway. ``media_by_url`` is the
+    default of the ``media``
     setting. ``reads`` lists the settings beyond the common ones that mean something for it. ``source`` is the page
     these facts come from.
 
@@ -179,6 +197,13 @@ class Account:
     retries: int = 0
     deployment: str | None = None
     api_version: str | None = None
+    aws_region: str | None = None
+    project: str | None = None
+    location: str | None = None
+    endpoint: str | None = None
+    carries: str | None = None
+    anthropic_version: str | None = None
+    api_model: str | None = None
     allowed_headers: frozenset[str] = frozenset()
 
     fixed_headers: tuple[Mapping[bool, Mapping[str, str]], ...] = field(init=False, repr=False, compare=False)
@@ -188,7 +213,8 @@ class Account:
         object.__setattr__(self, "kind", self.kind.at(self.base_url))
         credential = self.kind.host.credential
         carried = [credential(secret) for secret in self.secrets] or [{}]
-        object.__setattr__(self, "fixed_headers", tuple(map(_fixed_headers, carried)))
+        accepted = self.kind.wire.stream_type
+        object.__setattr__(self, "fixed_headers", tuple(_fixed_headers(each, accepted) for each in carried))
 
     def headers(self, prompt: Prompt, key: int = 0) -> Mapping[str, str]:
         """All headers of one request: fixed ones with the credential, the trace, what the operator lets callers add.
@@ -202,11 +228,11 @@ class Account:
         return {**allowed, **fixed, **prompt.trace}
 
 
-def _fixed_headers(credential: Mapping[str, str]) -> Mapping[bool, Mapping[str, str]]:
+def _fixed_headers(credential: Mapping[str, str], stream_type: str) -> Mapping[bool, Mapping[str, str]]:
     common = {
         **credential,
         "content-type": "application/json",
         "accept-encoding": "identity",
         "user-agent": "sealgate",
     }
-    return {True: {**common, "accept": "text/event-stream"}, False: {**common, "accept": "application/json"}}
+    return {True: {**common, "accept": stream_type}, False: {**common, "accept": "application/json"}}

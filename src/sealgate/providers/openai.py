@@ -12,7 +12,7 @@ import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.formats import sse
-from sealgate.providers.base import Account, Json, Kind, Prompt, Written
+from sealgate.providers.base import Account, Json, Prompt, Written
 from sealgate.providers.params import adjust
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -53,7 +53,10 @@ BY_CODE = {
 class OpenAIWire:
     """Requests and answers pass nearly as they are."""
 
-    def write(self, kind: Kind, prompt: Prompt, model: str) -> Written:
+    stream_type = "text/event-stream"
+
+    def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:  # noqa: ARG002
+        kind = account.kind
         fields, adjustments = adjust(kind, prompt.fields)
         body = {**fields, "model": model}
         if prompt.stream:
@@ -65,7 +68,7 @@ class OpenAIWire:
             body.update(prompt.extra_body)
         return Written(_encode(body), adjustments)
 
-    def reader(self, *, stream: bool) -> StreamReader | WholeReader:
+    def reader(self, fields: Json, *, stream: bool) -> StreamReader | WholeReader:  # noqa: ARG002
         return StreamReader() if stream else WholeReader()
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
@@ -148,11 +151,14 @@ class WholeReader:
 class BearerHost:
     """``POST {base_url}/chat/completions`` with ``Authorization: Bearer``."""
 
-    def url(self, account: Account, model: str) -> str:  # noqa: ARG002
+    def url(self, account: Account, model: str, *, stream: bool) -> str:  # noqa: ARG002
         return account.base_url + "/chat/completions"
 
     def credential(self, secret: str) -> dict[str, str]:
         return {"authorization": f"Bearer {secret}"}
+
+    def signer(self, account: Account) -> None:  # noqa: ARG002
+        return None
 
 
 def _error_of(body: bytes) -> Any:

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Client, Limits, Request, Response
-from sealgate.providers.base import Adjustment, Json, Prompt, Reader
+from sealgate.providers.base import Adjustment, Json, Prompt, Reader, Signer
 from sealgate.relay.catalog import Target
 
 MAX_ERROR_BODY = 256 * 1024
+JSON = "application/json"
+STRUCTURED = {JSON, "text/event-stream", "application/vnd.amazon.eventstream"}
+"""Content types that say what a body is; others are given the benefit of the doubt."""
 LINGER_SECONDS = 0.5
 LINGER_BYTES = 64 * 1024
 
@@ -18,8 +21,11 @@ LINGER_BYTES = 64 * 1024
 class Attempt:
     """One try at one target."""
 
-    def __init__(self, client: Client, target: Target, prompt: Prompt, background: set[asyncio.Task[None]]) -> None:
+    def __init__(
+        self, client: Client, signer: Signer | None, target: Target, prompt: Prompt, background: set[asyncio.Task[None]]
+    ) -> None:
         self._client = client
+        self._signer = signer
         self._target = target
         self._prompt = prompt
         self._background = background
@@ -36,18 +42,20 @@ class Attempt:
 
     async def open(self, limits: Limits) -> None:
         """Send the request and judge the head of its answer. Raises `UpstreamError`."""
-        kind, prompt = self._target.route.account.kind, self._prompt
+        wire, prompt = self._target.route.account.kind.wire, self._prompt
         request, self.adjustments = compose(self._target, prompt)
+        if self._signer is not None:
+            request = await self._signer.sign(request, self._target.key)
         response = self._response = await self._client.send(request, limits)
         if response.status != 200:
-            raise kind.wire.failure(response.status, response.headers, await _error_body(response))
-        if mismatch := _mismatch(response, stream=prompt.stream):
+            raise wire.failure(response.status, response.headers, await _error_body(response))
+        if mismatch := _mismatch(response, wire.stream_type if prompt.stream else JSON):
             # An error may come as a plain 200 document where a stream was asked for; its class matters.
-            document = kind.wire.reader(stream=False)
+            document = wire.reader(prompt.fields, stream=False)
             document.feed(await _error_body(response))
             document.end()
             raise UpstreamError(Failure.BAD_RESPONSE, mismatch)
-        self._reader = kind.wire.reader(stream=prompt.stream)
+        self._reader = wire.reader(prompt.fields, stream=prompt.stream)
 
     async def read(self) -> Iterable[Json] | None:
         """Objects in OpenAI's shape that the next piece of the body completed; None when the answer is over."""
@@ -89,14 +97,9 @@ def compose(target: Target, prompt: Prompt) -> tuple[Request, Sequence[Adjustmen
     """What goes to the provider, and what in it is not as the caller sent it."""
     route, key = target
     account, kind = route.account, route.account.kind
-    body, adjustments = kind.wire.write(kind, prompt, route.upstream_model)
-    request = Request("POST", kind.host.url(account, route.upstream_model), account.headers(prompt, key), body)
-    return request, adjustments
-
-
-def request_of(target: Target, prompt: Prompt) -> Request:
-    """What goes to the provider."""
-    return compose(target, prompt)[0]
+    body, adjustments = kind.wire.write(account, prompt, route.upstream_model, route.max_output_tokens)
+    url = kind.host.url(account, route.upstream_model, stream=prompt.stream)
+    return Request("POST", url, account.headers(prompt, key), body), adjustments
 
 
 async def _error_body(response: Response) -> bytes:
@@ -112,12 +115,12 @@ async def _error_body(response: Response) -> bytes:
     return b"".join(pieces)
 
 
-def _mismatch(response: Response, *, stream: bool) -> str | None:
+def _mismatch(response: Response, wanted: str) -> str | None:
     """Why an answer is plainly not what was asked for: a page, an encoded body, a document instead of a stream."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         return "the answer is compressed although it should not be"
-    if kind == "text/html" or (kind == "text/event-stream" and not stream) or (kind == "application/json" and stream):
+    if kind == "text/html" or (kind != wanted and kind in STRUCTURED):
         return f"the answer came as {kind}"
     return None
 

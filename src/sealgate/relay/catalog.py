@@ -25,8 +25,7 @@ MAX_KEYS = 3
 MAX_FOUND = 10_000
 """Names whose routes are remembered."""
 COMPAT_PREFIXES = (COMPAT + "function_name::", COMPAT + "model_name::", COMPAT)
-OPTIONAL_SETTINGS = (
-    "media_fetch",
+ACCOUNT_SETTINGS = (
     "deployment",
     "api_version",
     "aws_region",
@@ -36,8 +35,9 @@ OPTIONAL_SETTINGS = (
     "carries",
     "anthropic_version",
     "api_model",
-    "tokens_per_second",
 )
+OPTIONAL_SETTINGS = ("media_fetch", "tokens_per_second", *ACCOUNT_SETTINGS)
+"""Settings that mean something for some kinds only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class Route:
     currency: str = "USD"
     capabilities: frozenset[str] = frozenset()
     """What it can honour of the parameters that change what an answer means."""
+    max_output_tokens: int | None = None
     emulated: frozenset[str] = frozenset()
     """Which of these the gateway does in its place."""
 
@@ -291,7 +292,7 @@ def make_account(table: str, row: config.Provider) -> Account:
         hint = f"; did you mean '{close[0]}'?" if close else f"; it is one of {', '.join(sorted(KINDS))}"
         raise ConfigError(f"[providers.{table}]: this version has no provider kind '{row.kind}'{hint}")
     _refuse_meaningless(table, row, kind)
-    base_url = (row.base_url or kind.base_url or "").rstrip("/")
+    base_url = (row.base_url or _own_address(table, row, kind)).rstrip("/")
     if not base_url:
         raise ConfigError(f"[providers.{table}]: kind '{kind.name}' needs a base_url")
     account = Account(
@@ -303,12 +304,23 @@ def make_account(table: str, row: config.Provider) -> Account:
         secrets=tuple(secret.reveal() for secret in row.api_key),
         media_by_url=kind.media_by_url if row.media is None else row.media == "pass",
         retries=row.retries,
-        deployment=row.deployment,
-        api_version=row.api_version,
+        **{name: getattr(row, name) for name in ACCOUNT_SETTINGS},
         allowed_headers=frozenset(name.lower() for name in row.extra_headers),
     )
     _refuse_unsendable(account)
     return account
+
+
+def _own_address(table: str, row: config.Provider, kind: Kind) -> str:
+    """The kind's own address, with the account's settings filled in."""
+    address = kind.base_url or ""
+    for name in ACCOUNT_SETTINGS:
+        if f"{{{name}}}" in address:
+            value = getattr(row, name)
+            if value is None:
+                raise ConfigError(f"[providers.{table}]: kind '{kind.name}' needs '{name}', or a base_url")
+            address = address.replace(f"{{{name}}}", value)
+    return address
 
 
 def _refuse_unsendable(account: Account) -> None:
@@ -345,7 +357,7 @@ def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
 
 
 def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Model:
-    routes = tuple(_route(key, route, accounts[route.provider], row.capabilities) for route in row.routes)
+    routes = tuple(_route(key, route, row, accounts[route.provider]) for route in row.routes)
     _refuse_twins(key, routes)
     _refuse_incomparable(key, row)
     weighted = any(route.weight != 1 for route in row.routes)
@@ -359,15 +371,16 @@ def _direct(account: Account, name: str) -> Route:
     return Route(account, name, name, capabilities=able, emulated=able - account.kind.capabilities)
 
 
-def _route(key: str, row: config.Route, account: Account, capabilities: tuple[str, ...] | None) -> Route:
+def _route(key: str, row: config.Route, model: config.Model, account: Account) -> Route:
     try:
-        able = effective(account, capabilities)
+        able = effective(account, model.capabilities)
     except ValueError as error:
         raise ConfigError(f"[models.'{key}']: capabilities: {error}") from None
-    native = account.kind.capabilities if capabilities is None else frozenset(capabilities)
+    native = account.kind.capabilities if model.capabilities is None else frozenset(model.capabilities)
     return Route(
         capabilities=able,
         emulated=able - native,
+        max_output_tokens=model.max_output_tokens,
         account=account,
         key=key,
         upstream_model=row.model,

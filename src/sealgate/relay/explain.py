@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from sealgate.providers.base import Account, Json, Prompt
-from sealgate.relay.attempt import request_of
+from sealgate.relay.attempt import compose
 from sealgate.relay.catalog import Model, Route, Target
 from sealgate.relay.plan import Plan, Seen
 
@@ -39,13 +39,14 @@ def dry_run(plan: Plan, prompt: Prompt) -> list[Json]:
 
 
 def _unsent(target: Target, prompt: Prompt) -> Json:
-    request, account = request_of(target, prompt), target.route.account
+    (request, adjustments), account = compose(target, prompt), target.route.account
     return {
         "route": target.route.id,
         "method": request.method,
         "url": request.url,
         "headers": _redacted(account, request.headers),
         "body": msgspec.Raw(request.body),
+        "adjustments": [adjustment._asdict() for adjustment in adjustments],
     }
 
 

@@ -9,7 +9,7 @@ from sealgate import config
 from sealgate.errors import ConfigError
 from sealgate.outward.client import Client
 from sealgate.outward.http1 import Http1Client
-from sealgate.providers.base import Account
+from sealgate.providers.base import Account, Signer
 from sealgate.providers.sandbox import SandboxClient
 
 
@@ -21,16 +21,17 @@ class Upstreams:
 
     def __init__(self, providers: Mapping[str, config.Provider]) -> None:
         self._providers = providers
-        self._by_account: dict[str, Client] = {}
+        self._by_account: dict[str, tuple[Client, Signer | None]] = {}
         self._shared: dict[tuple[object, ...], Client] = {}
         for row in providers.values():
             if row.ca_file or row.client_cert:
                 tls(row)  # what is wrong with a file is said at the start, not to a caller
 
-    def client(self, account: Account) -> Client:
+    def way(self, account: Account) -> tuple[Client, Signer | None]:
+        """The client, and who signs its requests where that is needed."""
         found = self._by_account.get(account.table)
         if found is None:
-            found = self._by_account[account.table] = self._make(account)
+            found = self._by_account[account.table] = self._make(account), account.kind.host.signer(account)
         return found
 
     def _make(self, account: Account) -> Client:

@@ -85,7 +85,7 @@ async def test_ids_are_unique(chat: Any) -> None:
 async def test_the_gateways_own_reader_reads_it(chat: Any, stream: bool) -> None:
     """With no special path."""
     answer = await chat(stream=stream)
-    reader = WIRE.reader(stream=stream)
+    reader = WIRE.reader({}, stream=stream)
     chunks = [chunk for piece in answer.pieces for chunk in reader.feed(piece)] + list(reader.end())
     assert reader.done is stream
     part = "delta" if stream else "message"
