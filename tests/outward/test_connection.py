@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import itertools
 from typing import Any
 
@@ -390,3 +392,20 @@ async def test_a_large_body_is_not_copied_into_the_head() -> None:
         wire.connection.data_received(OK + b"Content-Length: 0\r\n\r\n")
         await task
         wire.done()
+
+
+@pytest.mark.parametrize("answer", [b"garbage", CHUNKED + b"x"], ids=["head", "body"])
+async def test_a_failure_leaves_nothing_to_the_garbage_collector(answer: bytes) -> None:
+    """A broken answer goes away with the last who holds it: it may hold megabytes, and collections are rare."""
+    wire = Wire()
+    asyncio.get_running_loop().call_soon(wire.connection.data_received, answer)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(UpstreamError):
+            await whole(await wire.connection.exchange(b"HEAD", b"BODY", 5.0))
+        assert wire.transport.aborted
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    wire.done()

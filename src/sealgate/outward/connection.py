@@ -44,7 +44,8 @@ class Exchange:
         self.silence = silence
         self.until = until
         self.pieces: list[bytes] = []
-        self.error: UpstreamError | None = None
+        self.error: tuple[Failure, str] | None = None
+        """How the answer broke; never the exception, whose traceback would hold this object in a circle."""
 
     async def read(self) -> bytes:
         """What waits, joined, or else the next piece; ``b""`` at the end. Cancelling it closes the connection."""
@@ -65,7 +66,7 @@ class Exchange:
                 connection.drained()
             return data
         if self.error is not None:
-            raise self.error
+            raise UpstreamError(*self.error)
         return b""
 
     def set_silence(self, seconds: float) -> None:
@@ -76,7 +77,7 @@ class Exchange:
     def close(self) -> None:
         if (connection := self.connection) is not None:
             self.pieces.clear()
-            self.error = UpstreamError(Failure.RESET, "closed before its end was read")
+            self.error = (Failure.RESET, "closed before its end was read")
             connection.close()
 
 
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
             self.abandoned(exchange, waiter)
             raise
         if exchange.status == 0 and exchange.error is not None:
-            raise exchange.error
+            raise UpstreamError(*exchange.error)
         return exchange
 
     def waiter(self, exchange: Exchange) -> asyncio.Future[bytes | None]:
@@ -306,7 +307,7 @@ class Connection(asyncio.Protocol):
     def fail(self, failure: Failure, text: str) -> None:
         """Close; an answer that had not ended fails so after its last piece was read."""
         if self._exchange is not None and not self._ended:
-            self._exchange.error = UpstreamError(failure, text)
+            self._exchange.error = (failure, text)
         self.close()
 
     def close(self) -> None:
