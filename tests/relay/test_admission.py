@@ -343,6 +343,7 @@ async def test_an_error_of_our_own_is_one_row_a_500_and_no_stack(
     assert (reply.status, reply.code, reply.headers["x-should-retry"]) == (500, "internal_error", "false")
     assert "secret of the house" not in reply.body.decode() + capfdbinary.readouterr().err.decode()
     assert (row.outcome, row.status, row.code) == (Outcome.ERROR, 500, "internal_error")
+    assert not +gateway.hall.means.budget.active, "and nothing is held for it any more"
 
 
 def break_upstreams(hall: Hall) -> None:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from sealgate.errors import Failure, UpstreamError
-from sealgate.outward.client import Client, Limits, Request, Response
-from sealgate.providers.base import Adjustment, Json, Prompt, Reader, Signer
+from sealgate.outward.client import Limits, Request, Response
+from sealgate.providers.base import Adjustment, Json, Prompt, Reader
 from sealgate.relay.catalog import Target
+from sealgate.relay.upstreams import Upstreams
 
 MAX_ERROR_BODY = 256 * 1024
 JSON = "application/json"
@@ -22,10 +23,9 @@ class Attempt:
     """One try at one target."""
 
     def __init__(
-        self, client: Client, signer: Signer | None, target: Target, prompt: Prompt, background: set[asyncio.Task[None]]
+        self, upstreams: Upstreams, target: Target, prompt: Prompt, background: set[asyncio.Task[None]]
     ) -> None:
-        self._client = client
-        self._signer = signer
+        self._upstreams = upstreams
         self._target = target
         self._prompt = prompt
         self._background = background
@@ -42,11 +42,13 @@ class Attempt:
 
     async def open(self, limits: Limits) -> None:
         """Send the request and judge the head of its answer. Raises `UpstreamError`."""
-        wire, prompt = self._target.route.account.kind.wire, self._prompt
+        account, prompt = self._target.route.account, self._prompt
+        wire = account.kind.wire
+        client, signer = self._upstreams.way(account)
         request, self.adjustments = compose(self._target, prompt)
-        if self._signer is not None:
-            request = await self._signer.sign(request, self._target.key)
-        response = self._response = await self._client.send(request, limits)
+        if signer is not None:
+            request = await signer.sign(request, self._target.key)
+        response = self._response = await client.send(request, limits)
         if response.status != 200:
             raise wire.failure(response.status, response.headers, await _error_body(response))
         if mismatch := _mismatch(response, wire.stream_type if prompt.stream else JSON):

@@ -150,8 +150,7 @@ class Walk:
                 continue
             self.current = target
             started = heard = monotonic()
-            client, signer = means.upstreams.way(target.route.account)
-            attempt = Attempt(client, signer, target, self._prompt, means.background)
+            attempt = Attempt(means.upstreams, target, self._prompt, means.background)
             try:
                 await attempt.open(self._limits(is_last=position + 1 == len(self.plan.targets)))
                 answer = self._make_answer(target.route, target.route != self.plan.preferred, attempt.adjustments)
