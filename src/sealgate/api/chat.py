@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from urllib.parse import parse_qs
 
@@ -24,13 +25,15 @@ from sealgate.limits.ledger import Entry
 from sealgate.providers.base import Json
 from sealgate.relay import explain
 from sealgate.relay import plan as plans
-from sealgate.relay.exchange import Exchange
+from sealgate.relay.exchange import exchange
 from sealgate.relay.hall import Hall
 from sealgate.relay.request import Ask, read_chat
 from sealgate.relay.shapes import ChatRequest
 
 SYNTAX_CODES = frozenset({"invalid_json", "invalid_encoding"})
 """Errors about bytes rather than form: 400 under both mounts."""
+
+Answering = AbstractAsyncContextManager[AsyncGenerator[bytes]]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -104,9 +107,9 @@ class Chat:
             end_user=ask.typed.user,
         )
         seconds = min(controls.timeout or settings.timeouts.total, controls.client_seconds or math.inf)
-        exchange = Exchange(hall, caller, ask, entry, started=call.started, seconds=seconds, ending=call.ending)
+        answering = exchange(hall, caller, ask, entry, started=call.started, seconds=seconds, ending=call.ending)
         try:
-            await (self._stream if ask.prompt.stream else self._whole)(call, exchange)
+            await (self._stream if ask.prompt.stream else self._whole)(call, answering)
         finally:
             _describe(call, entry)
 
@@ -122,21 +125,17 @@ class Chat:
             "requests": explain.dry_run(plan, ask.prompt),
         }
 
-    async def _whole(self, call: Call, exchange: Exchange) -> None:
-        async with aclosing(exchange.payloads()) as payloads:
+    async def _whole(self, call: Call, answering: Answering) -> None:
+        async with answering as payloads:
             body = b"".join([payload async for payload in payloads])
         await call.respond(200, body, JSON)
 
-    async def _stream(self, call: Call, exchange: Exchange) -> None:
+    async def _stream(self, call: Call, answering: Answering) -> None:
         with EventStream(call, self._hall.settings.timeouts.keep_alive) as events:
             try:
-                async with aclosing(exchange.payloads()) as payloads:
+                async with answering as payloads:
                     async for payload in payloads:
-                        try:
-                            await events.payload(payload)
-                        except Exception as error:
-                            # The settlement is in there, and must hear that this was no caller who left.
-                            await payloads.athrow(error)
+                        await events.payload(payload)
             except asyncio.CancelledError:
                 if not call.connection_ends:
                     raise

@@ -7,7 +7,8 @@ blank line has arrived.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 MAX_LINE = 8 * 1024 * 1024
 
@@ -18,7 +19,7 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event: its name (empty for the default ``message``) and its data lines joined by LF."""
 
     name: bytes

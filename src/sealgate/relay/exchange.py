@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
 from sealgate.auth.caller import Caller
 from sealgate.limits.ledger import Entry
@@ -21,61 +21,40 @@ from sealgate.relay.request import Ask
 from sealgate.relay.walk import Walk
 
 
-class Exchange:
-    """``payloads`` gives JSON documents: each chunk of a stream as it comes, or the one whole answer.
+@asynccontextmanager
+async def exchange(
+    hall: Hall,
+    caller: Caller,
+    ask: Ask,
+    entry: Entry,
+    *,
+    started: float,
+    seconds: float,
+    ending: Callable[[], str | None] = lambda: None,
+) -> AsyncGenerator[AsyncGenerator[bytes]]:
+    """Gives the payloads: JSON documents, each chunk of a stream as it comes, or the one whole answer.
 
-    When it ends without an error, the request's row is committed: the terminal bytes may go out. ``seconds`` is the
-    whole time a whole answer may take. ``ending`` says why a cancelled request ends; see `Admission`.
+    When the block is left without an error, the request's row is committed: the terminal bytes may go out. ``seconds``
+    is the whole time a whole answer may take. ``ending`` says why a cancelled request ends; see `Admission`. The block
+    and the payloads raise `Problem`.
     """
+    means, until = hall.means, math.inf
+    if not ask.prompt.stream:
+        # A whole answer must be there by then; streams have only limits on silence.
+        until = asyncio.get_running_loop().time() + seconds - (time.monotonic() - started)
+    async with Admission(hall, entry, started, ending, until) as admission:
+        plan = plans.make(hall.catalog, ask, caller, means.seen)
+        entry.requested_route = plan.requested_route
+        answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, caller))
+        walk = admission.walk = Walk(means, plan, ask.prompt, answers, until)
+        async with aclosing(walk.payloads()) as payloads:
+            yield payloads
+        await admission.settle()
 
-    def __init__(
-        self,
-        hall: Hall,
-        caller: Caller,
-        ask: Ask,
-        entry: Entry,
-        *,
-        started: float,
-        seconds: float,
-        ending: Callable[[], str | None] = lambda: None,
-    ) -> None:
-        self.entry = entry
-        self._hall = hall
-        self._caller = caller
-        self._ask = ask
-        self._started = started
-        self._seconds = seconds
-        self._ending = ending
 
-    async def payloads(self) -> AsyncGenerator[bytes]:
-        """Raises `Problem`."""
-        hall, ask, means = self._hall, self._ask, self._hall.means
-        held: list[bytes] = []
-        until = self._until()
-        async with Admission(hall, self.entry, self._started, self._ending, until) as admission:
-            plan = plans.make(hall.catalog, ask, self._caller, means.seen)
-            self.entry.requested_route = plan.requested_route
-            answers = AnswerMaker(plan, ask, self.entry, self._usage_on_finish())
-            walk = admission.walk = Walk(means, plan, ask.prompt, answers, until)
-            async with aclosing(walk.payloads()) as payloads:
-                async for payload in payloads:
-                    if ask.prompt.stream:
-                        yield payload
-                    else:
-                        held.append(payload)
-            await admission.settle()
-        for payload in held:
-            yield payload
-
-    def _until(self) -> float:
-        """When a whole answer must be there, by the event loop's clock; streams have only limits on silence."""
-        if self._ask.prompt.stream:
-            return math.inf
-        return asyncio.get_running_loop().time() + self._seconds - (time.monotonic() - self._started)
-
-    def _usage_on_finish(self) -> bool:
-        own = self._caller.settings.usage_on_finish_chunk
-        return self._hall.settings.server.usage_on_finish_chunk if own is None else own
+def _usage_on_finish(hall: Hall, caller: Caller) -> bool:
+    own = caller.settings.usage_on_finish_chunk
+    return hall.settings.server.usage_on_finish_chunk if own is None else own
 
 
 class AnswerMaker:

@@ -260,7 +260,7 @@ class Walk:
             error.failure = _BEFORE_CONTENT.get(error.failure, error.failure)
         if error.status is None:
             error.status = attempt.status
-        self._errors.append(error)
+        self._errors.append(error.with_traceback(None))  # its frames hold this walk: a circle
         self._outcome(Outcome(target.route, error.failure, error.status, seconds))
         late = self._loop.time() >= self._until - CLOCK_STEP
         if not (late and seconds < self._means.timeouts.first_content):
