@@ -148,6 +148,10 @@ class Kind:
     """Whether any model name may be asked for under its routes, listed or not."""
     elsewhere: Kind | None = None
     """The row that holds at any address but its own, where the provider's API is spoken by others too."""
+    variants: Mapping[str, Mapping[str, Kind | None]] = field(default_factory=dict)
+    """Rows that hold instead where an account says so, by setting and value; None: this row."""
+    extra: tuple[str, str] | None = None
+    """The optional part of the installation that it needs, and a module by which that is known to be there."""
 
     changes: Mapping[str, Change] = field(init=False)
     """What becomes of each parameter, the hints it does not know included."""
@@ -170,6 +174,13 @@ class Kind:
             return self
         own, here = urlsplit(self.base_url or "").hostname or "", urlsplit(base_url).hostname or ""
         return self if here == own or here.endswith("." + own) else self.elsewhere
+
+    def chosen_by(self, account: Account) -> Kind:
+        """The row that holds for an account with these settings."""
+        kind = self.at(account.base_url)
+        for setting, rows in kind.variants.items():
+            kind = rows.get(getattr(account, setting)) or kind
+        return kind
 
 
 def leave_out(name: str, given: Json, body: Json) -> Iterable[Adjustment]:  # noqa: ARG001
@@ -210,7 +221,7 @@ class Account:
     """Headers that are the same for every request with one of the keys, by whether it streams."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kind", self.kind.at(self.base_url))
+        object.__setattr__(self, "kind", self.kind.chosen_by(self))
         credential = self.kind.host.credential
         carried = [credential(secret) for secret in self.secrets] or [{}]
         accepted = self.kind.wire.stream_type

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -292,6 +293,7 @@ def make_account(table: str, row: config.Provider) -> Account:
         hint = f"; did you mean '{close[0]}'?" if close else f"; it is one of {', '.join(sorted(KINDS))}"
         raise ConfigError(f"[providers.{table}]: this version has no provider kind '{row.kind}'{hint}")
     _refuse_meaningless(table, row, kind)
+    _require_extra(table, kind)
     base_url = (row.base_url or _own_address(table, row, kind)).rstrip("/")
     if not base_url:
         raise ConfigError(f"[providers.{table}]: kind '{kind.name}' needs a base_url")
@@ -354,6 +356,22 @@ def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
     for name in OPTIONAL_SETTINGS:
         if getattr(row, name) not in (None, False) and name not in kind.reads:
             raise ConfigError(f"[providers.{table}]: '{name}' means nothing for kind '{kind.name}' in this version")
+    for name, rows in kind.variants.items():
+        if (value := getattr(row, name)) is not None and value not in rows:
+            raise ConfigError(f"[providers.{table}]: '{name}' is one of {', '.join(sorted(rows))} for '{kind.name}'")
+
+
+def _require_extra(table: str, kind: Kind) -> None:
+    """What a provider needs beyond the base installation is missed at the start, not by a caller."""
+    if kind.extra is None:
+        return
+    name, module = kind.extra
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(
+            f"[providers.{table}]: kind '{kind.name}' needs a library that is not there: pip install 'sealgate[{name}]'"
+        ) from None
 
 
 def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Model:
