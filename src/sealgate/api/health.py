@@ -57,8 +57,8 @@ class Health:
 
     async def models(self, call: Call) -> None:
         """How each configured route is doing, as this process knows it."""
-        if not self._hall.settings.server.models_public:
-            await self._guard.caller(call)
+        public = self._hall.settings.server.models_public
+        await (self._guard.optional(call) if public else self._guard.caller(call))
         health = self._hall.means.seen.health
         routes = [route for model in self._hall.catalog.models.values() for route in model.routes]
         await call.json({"object": "list", "data": [_standing(health, route) for route in routes]})
