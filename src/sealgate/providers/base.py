@@ -144,6 +144,8 @@ class Kind:
     params: Mapping[str, Change] = field(default_factory=dict)
     only: frozenset[str] | None = None
     reads: frozenset[str] = frozenset()
+    headers: Callable[[Account], Mapping[str, str]] | None = None
+    """Headers besides the credential that follow from the account's settings: a version of the API, for one."""
     open_catalog: bool = False
     """Whether any model name may be asked for under its routes, listed or not."""
     elsewhere: Kind | None = None
@@ -225,7 +227,9 @@ class Account:
         credential = self.kind.host.credential
         carried = [credential(secret) for secret in self.secrets] or [{}]
         accepted = self.kind.wire.stream_type
-        object.__setattr__(self, "fixed_headers", tuple(_fixed_headers(each, accepted) for each in carried))
+        own = {} if self.kind.headers is None else self.kind.headers(self)
+        fixed = tuple(_fixed_headers({**own, **each}, accepted) for each in carried)
+        object.__setattr__(self, "fixed_headers", fixed)
 
     def headers(self, prompt: Prompt, key: int = 0) -> Mapping[str, str]:
         """All headers of one request: fixed ones with the credential, the trace, what the operator lets callers add.
