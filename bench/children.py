@@ -64,7 +64,7 @@ class Children:
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env=_environment(os.environ),
+                env=_environment(os.environ, self.folder),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -85,10 +85,14 @@ class Children:
             child.end()
 
 
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Ours without what would configure the gateway or send its requests through a proxy."""
-    unwanted = ("SEALGATE_", "OPENAI_", "ANTHROPIC_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-    return {name: value for name, value in own.items() if not name.upper().startswith(unwanted)}
+def _environment(own: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Ours without what would configure the gateway or send its requests through a proxy.
+
+    Bytecode is kept, as an installation keeps it, in a folder of the run: so that no start compiles but the first.
+    """
+    unwanted = ("SEALGATE_", "OPENAI_", "ANTHROPIC_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "PYTHONDONTWRITE")
+    found = {name: value for name, value in own.items() if not name.upper().startswith(unwanted)}
+    return {**found, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
 
 
 def free_port() -> int:

@@ -380,11 +380,8 @@ class Serve:
 async def _listening(application: Application, drain: float) -> AsyncIterator[tuple[str, int]]:
     """Serve on a free port while inside."""
     listening = asyncio.Event()
-    hooks = Hooks(
-        on_listening=lambda _: listening.set(),
-        on_drain=lambda: _drain(application),
-        on_beat=lambda lag, memory: _beat(application, lag, memory),
-    )
+    # The event loop's lag is not heeded: a test shares its loop, and a busy machine is no overload.
+    hooks = Hooks(on_listening=lambda _: listening.set(), on_drain=lambda: _drain(application))
     config = server_config(
         application, "127.0.0.1", 0, EdgeLimits(), on_refusal=lambda code, _: _refused(application, code)
     )
@@ -405,11 +402,6 @@ async def _listening(application: Application, drain: float) -> AsyncIterator[tu
 def _drain(application: Application) -> None:
     if application.gateway is not None:
         application.gateway.drain()
-
-
-def _beat(application: Application, lag: float, memory: float) -> None:
-    if application.gateway is not None:
-        application.gateway.hall.load.beat(lag, memory)
 
 
 def _refused(application: Application, code: str) -> None:

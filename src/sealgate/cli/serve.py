@@ -26,6 +26,9 @@ from sealgate.cli.refuse import refuse
 from sealgate.config import Settings
 from sealgate.errors import ConfigError, StorageError
 
+GC_THRESHOLD = 5_000
+"""New objects between two looks for garbage: requests leave no circles behind, and a look walks all that is open."""
+
 
 def serve(
     config_file: Annotated[str | None, typer.Option("--config", metavar="FILE", help="The configuration file.")] = None,
@@ -71,6 +74,7 @@ def _run(settings: Settings, load: Callable[[], Settings], early: list[int]) -> 
     def listening(addresses: list[tuple[str, int]]) -> None:
         # What the start has made stays as long as the process: the collector need not walk through it again and again.
         gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
         gc.enable()
         if application.gateway is not None:
             _announce(application.gateway, addresses[0], "http" if certificate is None else "https")
