@@ -89,6 +89,11 @@ def said_with_200(received: Received) -> Any:
     return json_answer({"error": {"message": "Slow down.", "type": "rate_limit_error", "code": None}})
 
 
+def encoded(coding: str) -> Behaviour:
+    """An answer that says it is encoded so."""
+    return lambda _: whole(b"\x1b\x03", "application/json", headers={"content-encoding": coding})
+
+
 EITHER = {
     **{f"E12 {status}": failing(status, "server_error", "upstream_error") for status in (500, 502, 520)},
     **{f"E12 {status}": failing(status, "overloaded", "upstream_overloaded") for status in (503, 529)},
@@ -114,7 +119,7 @@ EITHER = {
     "E13 error in a 200, vllm": Fault(error_first("vllm"), "server_error", 500, "upstream_error"),
     "E15 redirect": Fault(redirect(), "redirect", 307, "upstream_redirect"),
     "E15 304": Fault(bare(304), "redirect", 304, "upstream_redirect"),
-    "E16 gzip": unusable(gzip_body()),
+    "E16 a coding nobody knows": unusable(encoded("br")),
     "E16 gzip bomb": unusable(gzip_bomb(4 << 20)),
     "E17 huge head": unusable(huge_head(), None),
     "E17 many headers": unusable(many_headers(1000), None),
@@ -186,6 +191,15 @@ async def test_a_route_that_fails_before_its_first_content_is_left_and_nobody_se
     assert_may_retry(failed)
     assert (second.outcome, second.status, second.code) == (Outcome.UPSTREAM_FAILED, failed.status, fault.code)
     assert (second.attempts, second.routed_model, second.prompt_tokens) == (1, None, None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [True, False])
+async def test_row_e16_a_compressed_answer_is_decoded(serve: Serve, stream: bool) -> None:
+    """Nobody asked for it, but a caller is better served than refused."""
+    async with serve({"acme": gzip_body()}) as gateway:
+        reply = await gateway.chat(stream=stream)
+    assert (reply.status, reply.text, reply.done) == (200, GREETING, stream)
 
 
 def assert_may_retry(reply: Reply) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request, Response
+from sealgate.outward.inflate import inflated
 from sealgate.providers.base import Adjustment, Json, Prompt, Reader
 from sealgate.relay.catalog import Target
 from sealgate.relay.upstreams import Upstreams
@@ -49,6 +50,8 @@ class Attempt:
         if signer is not None:
             request = await signer.sign(request, self._target.key)
         response = self._response = await client.send(request, limits)
+        if (coding := response.headers.get("content-encoding")) is not None:
+            response = self._response = inflated(response, coding)
         if response.status != 200:
             raise wire.failure(response.status, response.headers, await _error_body(response))
         if mismatch := _mismatch(response, wire.stream_type if prompt.stream else JSON):
@@ -118,10 +121,8 @@ async def _error_body(response: Response) -> bytes:
 
 
 def _mismatch(response: Response, wanted: str) -> str | None:
-    """Why an answer is plainly not what was asked for: a page, an encoded body, a document instead of a stream."""
+    """Why an answer is plainly not what was asked for: a page, or a document instead of a stream."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        return "the answer is compressed although it should not be"
     if kind == "text/html" or (kind != wanted and kind in STRUCTURED):
         return f"the answer came as {kind}"
     return None
