@@ -135,6 +135,8 @@ class Kind:
     host: Host
     source: str
     base_url: str | None = None
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """The ``base_url`` of the locations that do not follow the rule, by the account's ``location``."""
     key_variables: tuple[str, ...] = ()
     port: int | None = None
     asks_usage: bool = True

@@ -315,7 +315,7 @@ def make_account(table: str, row: config.Provider) -> Account:
 
 def _own_address(table: str, row: config.Provider, kind: Kind) -> str:
     """The kind's own address, with the account's settings filled in."""
-    address = kind.base_url or ""
+    address = kind.addresses.get(row.location or "", kind.base_url or "")
     for name in ACCOUNT_SETTINGS:
         if f"{{{name}}}" in address:
             value = getattr(row, name)
