@@ -15,16 +15,18 @@ from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk, ErrorEnvelo
 from sealgate.config import is_loopback
 from sealgate.limits.ledger import Outcome
 from sealgate.providers.capabilities import ALL, CONTRACT, HINTS, PARAMETERS, needed
+from sealgate.providers.openai import WIRE
 from sealgate.providers.params import adjust
 from sealgate.providers.table import KINDS
 from sealgate.relay.catalog import Target
 from sealgate.testing import Received, ScriptedUpstream, answer, error, redirect, tool
 from sealgate.testing.openai_wire import GREETING
 
-OVER_HTTP = sorted(KINDS.keys() - {"sandbox"})
+OVER_HTTP = sorted(name for name, kind in KINDS.items() if kind.wire is WIRE and name != "sandbox")
+"""The kinds that are held against an upstream here: those that speak OpenAI's wire."""
 PROMISED = {
     "openai", "azure", "together", "deepseek", "fireworks", "mistral", "hyperbolic", "xai", "groq", "openrouter",
-    "vllm", "vllm-legacy", "sglang", "tgi", "llamacpp", "ollama", "lmstudio", "compatible", "sandbox",
+    "vllm", "vllm-legacy", "sglang", "tgi", "llamacpp", "ollama", "lmstudio", "compatible", "sandbox", "anthropic",
 }  # fmt: skip
 
 WEATHER = {

@@ -10,8 +10,10 @@ from __future__ import annotations
 from functools import partial
 
 from sealgate.providers import params
+from sealgate.providers.aws import EXTRA
 from sealgate.providers.azure import AZURE
 from sealgate.providers.base import Kind
+from sealgate.providers.bedrock import CONVERSE, CONVERSE_HOST
 from sealgate.providers.capabilities import ALL, CONTRACT, GUIDED, HINTS, schema_in
 from sealgate.providers.openai import BEARER, WIRE
 
@@ -348,6 +350,22 @@ KINDS: dict[str, Kind] = {
             capabilities=TEXT | {"json_schema", "tools", "tool_required", "images"},
             hints=frozenset({"seed", "logit_bias", "top_k", "repetition_penalty"}),
             params=MAX_TOKENS | ALLOWED | GUIDED_JSON | {"repetition_penalty": params.renamed("repeat_penalty")},
+        ),
+        Kind(
+            name="bedrock",
+            title="AWS Bedrock (Converse)",
+            wire=CONVERSE,
+            host=CONVERSE_HOST,
+            source="docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
+            base_url="https://bedrock-runtime.{aws_region}.amazonaws.com",
+            media_by_url=False,
+            # What Claude and Nova do; a schema together with tools only by the newest models.
+            capabilities=TOOLS | FORMATS | {"images", "files"},
+            hints=frozenset({"top_k", "reasoning_effort", "parallel_tool_calls"}),
+            params=ALLOWED | GUIDED_JSON | {"messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"})},
+            only=CONTRACT | {"messages", "temperature", "top_p", "top_k", "reasoning_effort", "parallel_tool_calls"},
+            reads=frozenset({"aws_region"}),
+            extra=EXTRA,
         ),
         COMPATIBLE,
         clone(
