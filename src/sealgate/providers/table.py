@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from sealgate.providers import params
+from sealgate.providers import anthropic, params
+from sealgate.providers.anthropic_form import as_choice
 from sealgate.providers.aws import EXTRA
 from sealgate.providers.azure import AZURE
 from sealgate.providers.base import Kind
@@ -70,6 +71,23 @@ VLLM_FIELDS = {
 }
 """vLLM 0.12 took the older names out (its pull request 29326) and answers 200 to them, unconstrained."""
 
+claude = partial(
+    Kind,
+    source="platform.claude.com/docs/en/api/messages",
+    # Where the model or the host has no form for answers, a tool that must be called prescribes it.
+    capabilities=TOOLS | FORMATS | {"tools_with_format", "images", "files"},
+    hints=anthropic.HINTS,
+    params=ALLOWED
+    | GUIDED_JSON
+    | {
+        "guided_choice": as_choice(),
+        "logprobs": params.idle(False),
+        "messages": params.messages(unnamed=ANY_ROLE - {"tool", "function"}),
+    },
+    only=CONTRACT | anthropic.HINTS | {"messages", "temperature", "top_p"},
+)
+"""The Messages API, wherever it is spoken: ``claude(name=..., title=..., wire=..., host=...)``."""
+
 clone = partial(Kind, wire=WIRE, host=BEARER)
 
 COMPATIBLE = clone(
@@ -105,6 +123,16 @@ KINDS: dict[str, Kind] = {
             hints=OF_OPENAI,
             params=GUIDED_JSON,
             reads=frozenset({"deployment", "api_version"}),
+        ),
+        claude(
+            name="anthropic",
+            title="Anthropic",
+            wire=anthropic.MESSAGES,
+            host=anthropic.ANTHROPIC,
+            headers=anthropic.version_header,
+            reads=frozenset({"anthropic_version"}),
+            base_url="https://api.anthropic.com/v1",
+            key_variables=("ANTHROPIC_API_KEY",),
         ),
         clone(
             name="together",

@@ -1,0 +1,114 @@
+"""Anthropic's Messages API: the wire, also inside other hosts, and Anthropic's own host.
+
+Source: platform.claude.com/docs/en/api/messages. The wire is written for the versions 2023-06-01 and 2026-10-21.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sealgate.errors import UpstreamError
+from sealgate.providers import anthropic_errors
+from sealgate.providers.anthropic_answer import AnthropicWholeReader
+from sealgate.providers.anthropic_form import form
+from sealgate.providers.anthropic_models import facts
+from sealgate.providers.anthropic_request import HINTS, Draft
+from sealgate.providers.anthropic_stream import AnthropicStreamReader
+from sealgate.providers.base import Account, Json, Prompt, Reader, Written
+from sealgate.providers.params import adjust
+
+__all__ = ["ANTHROPIC", "HINTS", "MESSAGES", "ON_BEDROCK", "ON_VERTEX", "AnthropicHost", "AnthropicStreamReader",
+           "AnthropicWire", "version_header"]  # fmt: skip
+
+VERSION = "2023-06-01"
+"""Sent where the account names none."""
+WITHOUT_SAMPLING = "2026-10-21"
+"""From this version on, ``temperature``, ``top_p`` and ``top_k`` are unknown fields, whatever the model."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class AnthropicWire:
+    """Requests of the Messages API and what comes back.
+
+    ``in_body`` is for hosts that name the model in the address: the ``anthropic_version`` that stands in the body
+    there, where the model does not. ``says_stream`` is whether the body says that the answer is to be streamed,
+    ``formats`` whether the host takes ``output_config.format`` and strict tools, where the model does.
+    ``stream_type`` is the content type of streams.
+    """
+
+    def __init__(
+        self,
+        in_body: str | None = None,
+        *,
+        says_stream: bool = True,
+        formats: bool = True,
+        stream_type: str = "text/event-stream",
+    ) -> None:
+        self.stream_type = stream_type
+        self._in_body = in_body
+        self._says_stream = says_stream
+        self._formats = formats
+
+    def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:
+        """The body. Raises `UpstreamError` for media that the provider has no form for."""
+        fields, adjusted = adjust(account.kind, prompt.fields)
+        known = facts(model)
+        older = self._in_body is not None or (account.anthropic_version or VERSION) < WITHOUT_SAMPLING
+        draft = Draft(
+            fields,
+            known,
+            sampling=known.sampling and older,
+            formats=known.formats and self._formats,
+            max_output=max_output,
+        )
+        body = draft.write(form(prompt.fields))
+        if self._in_body is None:
+            body["model"] = model
+        else:
+            body["anthropic_version"] = self._in_body
+        if prompt.stream and self._says_stream:
+            body["stream"] = True
+        if prompt.extra_body:
+            body.update(prompt.extra_body)
+        return Written(_encode(body), [*adjusted, *draft.said])
+
+    def reader(self, fields: Json, *, stream: bool) -> Reader:
+        return AnthropicStreamReader(fields) if stream else AnthropicWholeReader(fields)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        return anthropic_errors.failure(status, headers, body)
+
+
+class AnthropicHost:
+    """``POST {base_url}/messages`` with the header ``x-api-key``."""
+
+    def url(self, account: Account, model: str, *, stream: bool) -> str:  # noqa: ARG002
+        base = account.base_url
+        # Anthropic's own clients are given the origin alone.
+        return f"{base}/v1/messages" if base.count("/") == 2 else f"{base}/messages"
+
+    def credential(self, secret: str) -> dict[str, str]:
+        return {"x-api-key": secret}
+
+    def signer(self, account: Account) -> None:  # noqa: ARG002
+        return None
+
+
+def version_header(account: Account) -> dict[str, str]:
+    """The header that every request needs."""
+    return {"anthropic-version": account.anthropic_version or VERSION}
+
+
+MESSAGES = AnthropicWire()
+ON_VERTEX = AnthropicWire("vertex-2023-10-16")
+ON_BEDROCK = AnthropicWire(
+    "bedrock-2023-05-31",
+    says_stream=False,
+    formats=False,  # InvokeModel answers 400 to output_config.format
+    stream_type="application/vnd.amazon.eventstream",
+)
+"""Its readers take server-sent events; a host with frames gives the documents in them to ``feed_event``."""
+ANTHROPIC = AnthropicHost()
