@@ -47,7 +47,7 @@ async def test_row_p4_a_provider_that_always_fails_gets_a_fifth_more_requests_an
 
 @pytest.mark.anyio
 async def test_the_first_step_to_another_provider_is_free_and_further_ones_are_charged(serve: Serve) -> None:
-    failing = {name: delayed(0.1, error(500)) for name in ("one", "two", "three")}
+    failing = {name: delayed(0.5, error(500)) for name in ("one", "two", "three")}
     async with serve(failing) as gateway:
         await asyncio.gather(*(gateway.chat() for _ in range(40)))
         asked = [len(gateway.upstreams[name].requests) for name in failing]

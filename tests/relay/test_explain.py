@@ -1,5 +1,6 @@
 """A plan in words, and what would be sent: to an administrator, without sending it."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 from tests.gateway import CHAT, UPSTREAM_KEY, Running, Serve, model, provider
 
 from sealgate.config import Model, Route, Secret
-from sealgate.errors import Failure
+from sealgate.errors import Failure, UpstreamError
 from sealgate.relay.catalog import Target
 from sealgate.testing import ScriptedUpstream, answer, error
 
@@ -47,14 +48,17 @@ async def test_a_dry_run_lists_every_target_in_order_with_reasons(serve: Serve) 
         models = {"m": ["acme", "tired", "backup"], "other": ["backup"]}
         async with serve({"acme": pool, "tired": answer(), "backup": answer()}, models) as gateway:
             tired = gateway.hall.catalog.models["m"].routes[1]
-            gateway.hall.means.seen.health.failed(Target(tired), Failure.RATE_LIMITED, 30)
+            health = gateway.hall.means.seen.health
+            visit = health.begin(Target(tired))
+            assert visit is not None
+            health.failed(visit, UpstreamError(Failure.RATE_LIMITED, retry_after=30))
             reply = await gateway.post(DRY, gateway.ask(failover=["other"]), admin(gateway))
     found = reply.json
     assert found["object"] == "chat.completion.dry_run"
     assert found["requested_route"] == "auto/auto/m"
     assert [(each["route"], each["key"], each["tries"], each["reason"]) for each in found["targets"]] == [
         ("global/acme/m", 0, 2, "as written"),
-        ("global/acme/m", 1, 1, "its key number 2, where the one before is refused or past its limit"),
+        ("global/acme/m", 1, 2, "key 2 of 2, where the one before is refused"),
         ("global/backup/m", 0, 1, "as written"),
         ("global/backup/other", 0, 1, "named under failover"),
     ]
@@ -66,14 +70,16 @@ async def test_a_dry_run_lists_every_target_in_order_with_reasons(serve: Serve) 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("policy", "reason"), [
-    ("weighted", "drawn with weight 1 of 1"), ("price", "costs 0.2 + 0 USD per million tokens"),
-    ("latency", "not measured yet"), (None, "as written"),
+    ("weighted", "drawn with weight 1 of 3"), ("price", "costs 0.2 + 0 USD per million tokens"),
+    ("latency", "not measured yet"), ("order", "as written"),
 ])  # fmt: skip
 async def test_the_reason_is_the_policys(serve: Serve, policy: Any, reason: str) -> None:
-    routes = (Route("acme", "x", input_per_mtok="0.2"),)
-    async with serve({"acme": answer()}, {"m": Model(routes=routes, policy=policy)}) as gateway:
+    price = Decimal("0.2")
+    routes = (Route("acme", "x", input_per_mtok=price), Route("backup", "x", weight=2, input_per_mtok=price))
+    async with serve({"acme": answer(), "backup": answer()}, {"m": Model(routes=routes, policy=policy)}) as gateway:
         found = (await gateway.post(DRY, gateway.ask(), admin(gateway))).json
-    assert found["targets"][0]["reason"] == reason
+    reasons = {each["route"]: each["reason"] for each in found["targets"]}
+    assert reasons["global/acme/m"] == reason
 
 
 @pytest.mark.anyio
@@ -108,3 +114,19 @@ async def test_what_cannot_be_planned_is_told_as_ever(serve: Serve) -> None:
         assert (reply.status, reply.code) == (404, "model_not_found")
         reply = await gateway.post(DRY, {"model": "m", "messages": []}, admin(gateway))
         assert (reply.status, reply.code) == (400, "invalid_messages")
+
+
+@pytest.mark.anyio
+async def test_a_request_that_cannot_be_written_for_a_target_is_told_as_its_error(serve: Serve) -> None:
+    azure = provider("https://llm.acme.example", kind="azure", api_version="2024-10-21")
+    async with serve({"az": azure}, {"m": ["az"]}) as gateway:
+        found = (await gateway.post(DRY, gateway.ask(model="az::.."), admin(gateway))).json
+    assert found["requests"] == [{"route": "global/az/..", "error": "A deployment's name is not only dots."}]
+
+
+@pytest.mark.anyio
+async def test_a_dry_run_is_dry_however_it_is_spelt(serve: Serve) -> None:
+    async with serve({"acme": answer()}) as gateway:
+        reply = await gateway.post(f"{CHAT}?dry%5Frun=true", gateway.ask(), admin(gateway))
+        assert reply.json["object"] == "chat.completion.dry_run"
+        assert not gateway.upstreams["acme"].requests

@@ -8,7 +8,7 @@ import pytest
 from tests.gateway import Serve, provider
 
 from sealgate.config import Model, Provider, Route, Secret, Server, Settings
-from sealgate.errors import Failure
+from sealgate.errors import Failure, UpstreamError
 from sealgate.relay import health as rules
 from sealgate.relay.catalog import Target, build
 from sealgate.relay.health import EJECT_AFTER, MAX_PLACES, Health
@@ -51,13 +51,37 @@ def health(clock: Clock, ejections: list[str]) -> Health:
     return Health(clock, ejections.append)
 
 
-def fail(health: Health, target: Target, times: int, failure: Failure = Failure.SERVER_ERROR) -> None:
+def fail(
+    health: Health, target: Target, times: int = 1, failure: Failure = Failure.SERVER_ERROR, **fields: Any
+) -> None:
     for _ in range(times):
-        health.failed(target, failure)
+        visit = health.begin(target, whatever=True)
+        assert visit is not None
+        health.failed(visit, UpstreamError(failure, **fields))
+        health.end(visit)
+
+
+def succeed(health: Health, target: Target) -> None:
+    visit = health.begin(target, whatever=True)
+    assert visit is not None
+    health.succeeded(visit)
+    health.end(visit)
+
+
+def asked(health: Health, target: Target) -> bool:
+    """Whether a request may ask it now; it leaves at once."""
+    visit = health.begin(target)
+    if visit is not None:
+        health.end(visit)
+    return visit is not None
 
 
 def states(health: Health, targets: list[Target]) -> list[str]:
     return [health.standing(target).state for target in targets]
+
+
+def remaining(health: Health, target: Target) -> float:
+    return health.remaining(health.standing(target))
 
 
 def test_what_never_failed_is_up_and_costs_nothing_to_ask(health: Health) -> None:
@@ -66,11 +90,13 @@ def test_what_never_failed_is_up_and_costs_nothing_to_ask(health: Health) -> Non
 
 
 def test_five_failures_in_a_row_eject_a_route_and_nothing_else(health: Health, ejections: list[str]) -> None:
+    """By whichever key: a server that fails does not look at keys."""
     targets = made()
-    fail(health, targets[0], EJECT_AFTER - 1)
+    fail(health, targets[0], EJECT_AFTER - 2)
+    fail(health, targets[1])
     assert states(health, targets) == ["up"] * 4
-    fail(health, targets[0], 1)
-    assert states(health, targets) == ["ejected", "up", "up", "up"]
+    fail(health, targets[0])
+    assert states(health, targets) == ["ejected", "ejected", "up", "up"]
     assert health.standing(targets[0]).last is Failure.SERVER_ERROR
     assert ejections == ["acme"]
 
@@ -78,7 +104,7 @@ def test_five_failures_in_a_row_eject_a_route_and_nothing_else(health: Health, e
 def test_a_success_between_them_starts_the_count_again(health: Health) -> None:
     target = made()[0]
     fail(health, target, EJECT_AFTER - 1)
-    health.succeeded(target)
+    succeed(health, target)
     assert not health.troubled
     fail(health, target, EJECT_AFTER - 1)
     assert health.standing(target).state == "up"
@@ -87,16 +113,26 @@ def test_a_success_between_them_starts_the_count_again(health: Health) -> None:
 def test_a_refused_request_says_that_the_provider_is_well(health: Health) -> None:
     target = made()[0]
     fail(health, target, EJECT_AFTER - 1)
-    health.failed(target, Failure.INVALID_REQUEST)
+    fail(health, target, failure=Failure.INVALID_REQUEST)
     fail(health, target, EJECT_AFTER - 1)
     assert health.standing(target).state == "up"
 
 
-@pytest.mark.parametrize("failure", sorted(rules._NO_FAULT, key=str))
-def test_failures_of_the_request_or_of_ours_never_eject(health: Health, failure: Failure) -> None:
+@pytest.mark.parametrize("failure", sorted(rules._WELL, key=str))
+def test_failures_of_the_request_never_eject(health: Health, failure: Failure) -> None:
     target = made()[0]
     fail(health, target, 50, failure)
     assert not health.troubled
+
+
+def test_a_full_pool_of_ours_says_nothing_at_all(health: Health) -> None:
+    target = made()[0]
+    fail(health, target, 50, Failure.POOL)
+    assert not health.troubled
+    fail(health, target, EJECT_AFTER - 1, Failure.TIMEOUT)
+    fail(health, target, 1, Failure.POOL)
+    fail(health, target, 1, Failure.TIMEOUT)
+    assert health.standing(target).state == "ejected"
 
 
 def test_an_address_that_nobody_answers_at_ejects_the_whole_account(health: Health) -> None:
@@ -107,7 +143,15 @@ def test_an_address_that_nobody_answers_at_ejects_the_whole_account(health: Heal
 
 def test_a_refused_credential_ejects_its_key_at_once(health: Health) -> None:
     targets = made()
-    health.failed(targets[0], Failure.CREDENTIAL)
+    fail(health, targets[0], failure=Failure.CREDENTIAL, status=401)
+    assert states(health, targets) == ["ejected", "up", "ejected", "up"], "for every model"
+
+
+def test_a_403_may_mean_one_request_and_takes_five(health: Health) -> None:
+    targets = made()
+    fail(health, targets[0], EJECT_AFTER - 1, Failure.CREDENTIAL, status=403)
+    assert states(health, targets) == ["up"] * 4
+    fail(health, targets[0], failure=Failure.CREDENTIAL, status=403)
     assert states(health, targets) == ["ejected", "up", "up", "up"]
 
 
@@ -116,104 +160,154 @@ def test_each_ejection_in_a_row_lasts_longer_up_to_a_minute(health: Health, cloc
     fail(health, target, EJECT_AFTER)
     lasted = []
     for _ in range(14):
-        remaining = health.remaining(health.standing(target))
-        lasted.append(remaining)
-        clock.now += remaining
-        assert health.claim(target)
-        health.failed(target, Failure.SERVER_ERROR)
-        health.release(target)
+        lasted.append(remaining(health, target))
+        clock.now += remaining(health, target)
+        visit = health.begin(target)
+        assert visit is not None
+        assert visit.probes
+        health.failed(visit, UpstreamError(Failure.SERVER_ERROR))
+        health.end(visit)
     assert lasted == [5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 60, 60]
 
 
 def test_row_p9_one_probe_at_a_time_decides_after_an_ejection(health: Health, clock: Clock) -> None:
     target = made()[0]
     fail(health, target, EJECT_AFTER)
-    assert not health.claim(target)
+    assert not asked(health, target)
     clock.now += 5
     assert health.standing(target).probe
-    assert health.claim(target)
-    assert [health.claim(target) for _ in range(10)] == [False] * 10, "the others go on leaving it alone"
-    health.answered(target)
-    assert health.claim(target), "content came: it is back for everybody"
-    health.succeeded(target)
+    probe = health.begin(target)
+    assert probe is not None
+    assert [asked(health, target) for _ in range(10)] == [False] * 10, "the others go on leaving it alone"
+    health.answered(probe)
+    assert asked(health, target), "content came: it is back for everybody"
+    health.succeeded(probe)
     assert not health.troubled
+
+
+def test_nobody_but_the_prober_ends_a_probe(health: Health, clock: Clock) -> None:
+    """Requests that were begun before say nothing of it, neither by leaving nor by their answers."""
+    target = made()[0]
+    before = [health.begin(target) for _ in range(5)]
+    clock.now += 1
+    fail(health, target, EJECT_AFTER)
+    clock.now += 5
+    probe = health.begin(target)
+    assert probe is not None
+    for visit in before:
+        assert visit is not None
+        health.answered(visit)
+        health.succeeded(visit)
+        health.end(visit)
+        assert not asked(health, target)
+    health.end(probe)
+    assert asked(health, target)
 
 
 def test_a_probe_that_breaks_after_its_first_content_ejects_again(health: Health, clock: Clock) -> None:
     target = made()[0]
     fail(health, target, EJECT_AFTER)
     clock.now += 5
-    assert health.claim(target)
-    health.answered(target)
-    health.failed(target, Failure.TRUNCATED)
-    assert health.standing(target).state == "ejected"
-    assert health.remaining(health.standing(target)) == 10
+    visit = health.begin(target)
+    assert visit is not None
+    health.answered(visit)
+    health.failed(visit, UpstreamError(Failure.TRUNCATED))
+    assert (health.standing(target).state, remaining(health, target)) == ("ejected", 10)
 
 
-def test_a_probe_whose_caller_leaves_makes_room_for_another(health: Health, clock: Clock) -> None:
-    target = made()[0]
-    fail(health, target, EJECT_AFTER)
-    clock.now += 5
-    assert health.claim(target)
-    health.release(target)
-    assert health.claim(target)
-
-
-def test_failures_of_requests_that_were_under_way_do_not_prolong_an_ejection(
+def test_a_last_resort_that_answers_is_back_and_one_that_fails_changes_nothing(
     health: Health, ejections: list[str]
 ) -> None:
     target = made()[0]
-    fail(health, target, EJECT_AFTER + 40)
-    assert health.remaining(health.standing(target)) == 5
+    fail(health, target, EJECT_AFTER)
+    fail(health, target, 10)
+    assert remaining(health, target) == 5
     assert ejections == ["acme"]
+    succeed(health, target)
+    assert not health.troubled
 
 
 def test_row_e6_a_rate_limit_is_a_cooldown_for_as_long_as_the_provider_says(
     health: Health, clock: Clock, ejections: list[str]
 ) -> None:
     targets = made()
-    health.failed(targets[0], Failure.RATE_LIMITED, 2.5)
+    fail(health, targets[0], failure=Failure.RATE_LIMITED, retry_after=2.5)
     assert states(health, targets) == ["cooling", "up", "up", "up"], "of that key at that model"
     clock.now += 2.4
-    assert not health.claim(targets[0])
+    assert not asked(health, targets[0])
     clock.now += 0.1
-    assert health.claim(targets[0])
+    assert asked(health, targets[0])
     assert not ejections
+
+
+@pytest.mark.parametrize("wish", [None, 0.0, -5.0, float("nan")])
+def test_a_rate_limit_without_a_usable_wish_cools_for_a_second(health: Health, wish: float | None) -> None:
+    target = made()[0]
+    fail(health, target, failure=Failure.RATE_LIMITED, retry_after=wish)
+    assert remaining(health, target) == rules.RATE_SECONDS
 
 
 def test_rate_limits_never_add_up_to_an_ejection(health: Health, clock: Clock) -> None:
     target = made()[0]
     for _ in range(3 * EJECT_AFTER):
-        health.failed(target, Failure.RATE_LIMITED, 1)
+        fail(health, target, failure=Failure.RATE_LIMITED, retry_after=1)
         clock.now += 1
     assert health.standing(target).state == "up"
 
 
-def test_row_e7_a_used_up_quota_cools_the_key_for_all_models(health: Health, clock: Clock) -> None:
+def test_a_cooldown_neither_ends_nor_shortens_an_ejection(health: Health, clock: Clock) -> None:
+    target = made()[0]
+    fail(health, target, failure=Failure.CREDENTIAL, status=401)
+    fail(health, target, failure=Failure.RATE_LIMITED, retry_after=1)
+    clock.now += 1
+    assert (health.standing(target).state, remaining(health, target)) == ("ejected", 4)
+    clock.now += 4
+    assert health.standing(target).probe
+
+
+def test_the_worst_of_several_troubles_counts(health: Health) -> None:
+    target = made()[0]
+    fail(health, target, EJECT_AFTER)
+    fail(health, target, failure=Failure.QUOTA, retry_after=2)
+    assert (health.standing(target).state, remaining(health, target)) == ("ejected", 5)
+    fail(health, target, failure=Failure.QUOTA, retry_after=30)
+    assert (health.standing(target).state, remaining(health, target)) == ("cooling", 30)
+
+
+def test_row_e7_a_used_up_quota_cools_the_key_for_all_models(health: Health) -> None:
     targets = made()
-    health.failed(targets[0], Failure.QUOTA)
+    fail(health, targets[0], failure=Failure.QUOTA)
     assert states(health, targets) == ["cooling", "up", "cooling", "up"]
-    assert health.remaining(health.standing(targets[2])) == rules.QUOTA_SECONDS
+    assert remaining(health, targets[2]) == rules.QUOTA_SECONDS
 
 
 def test_no_provider_can_ask_to_be_left_alone_for_longer_than_an_hour(health: Health) -> None:
     target = made()[0]
-    health.failed(target, Failure.QUOTA, 10**9)
-    assert health.remaining(health.standing(target)) == rules.COOLDOWN_MOST
+    fail(health, target, failure=Failure.QUOTA, retry_after=10**9)
+    assert remaining(health, target) == rules.COOLDOWN_MOST
 
 
-def test_a_success_of_an_older_request_does_not_end_a_cooldown(health: Health) -> None:
+def test_a_success_of_another_request_does_not_end_a_cooldown(health: Health) -> None:
     target = made()[0]
-    health.failed(target, Failure.RATE_LIMITED, 30)
-    health.succeeded(target)
+    fail(health, target, failure=Failure.RATE_LIMITED, retry_after=30)
+    succeed(health, target)
     assert health.standing(target).state == "cooling"
 
 
 def test_a_shorter_wish_does_not_shorten_a_cooldown(health: Health) -> None:
     target = made()[0]
-    health.failed(target, Failure.RATE_LIMITED, 30)
-    health.failed(target, Failure.RATE_LIMITED, 1)
-    assert health.remaining(health.standing(target)) == 30
+    fail(health, target, failure=Failure.RATE_LIMITED, retry_after=30)
+    fail(health, target, failure=Failure.RATE_LIMITED, retry_after=1)
+    assert remaining(health, target) == 30
+
+
+def test_a_cooldown_starts_the_count_of_failures_again(health: Health, clock: Clock) -> None:
+    target = made()[0]
+    fail(health, target, EJECT_AFTER - 1, Failure.CREDENTIAL, status=403)
+    fail(health, target, failure=Failure.RATE_LIMITED, retry_after=1)
+    clock.now += 1
+    fail(health, target, 1, Failure.CREDENTIAL, status=403)
+    assert health.standing(target).state == "up"
 
 
 def test_the_sandbox_fails_as_often_as_it_is_asked_to(health: Health) -> None:
@@ -225,11 +319,21 @@ def test_the_sandbox_fails_as_often_as_it_is_asked_to(health: Health) -> None:
 
 def test_a_route_is_as_well_as_the_best_of_its_keys(health: Health) -> None:
     targets = made()
-    health.failed(targets[0], Failure.QUOTA)
+    fail(health, targets[0], failure=Failure.QUOTA)
     assert health.of_route(targets[0].route).state == "up"
-    health.failed(targets[1], Failure.QUOTA, 7)
+    fail(health, targets[1], failure=Failure.QUOTA, retry_after=7)
     found = health.of_route(targets[0].route)
     assert (found.state, health.remaining(found)) == ("cooling", 7)
+
+
+def test_what_is_over_is_forgotten_asked_again_or_not(health: Health, clock: Clock) -> None:
+    targets = made()
+    fail(health, targets[0], failure=Failure.MODEL_GONE)
+    fail(health, targets[1], failure=Failure.QUOTA, retry_after=1000)
+    clock.now += rules.FORGET_SECONDS + rules.TIDY_SECONDS
+    assert health.troubled
+    clock.now += 1000
+    assert not health.troubled
 
 
 def test_what_is_remembered_has_a_bound(health: Health) -> None:

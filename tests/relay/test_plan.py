@@ -10,7 +10,7 @@ import pytest
 
 from sealgate.auth.caller import Caller
 from sealgate.config import Model, Provider, Route, Secret, Settings
-from sealgate.errors import ConfigError, Failure, Problem
+from sealgate.errors import ConfigError, Failure, Problem, UpstreamError
 from sealgate.relay.catalog import Catalog, Target, build
 from sealgate.relay.health import EJECT_AFTER, Health
 from sealgate.relay.pace import Paces
@@ -74,7 +74,7 @@ def targets(plan: Plan) -> list[str]:
         ({"failover": ["m", "auto/two/m", "m"]}, ["one:m", "two:m", "three:m"], "auto/auto/m"),
         ({"failover": []}, ["one:m", "two:m", "three:m"], "auto/auto/m"),
         ({"model": "two::any"}, ["two:any"], "auto/two/any"),
-        ({"model": "again"}, ["eager:again"] * 3 + ["one:again"], "auto/auto/again"),
+        ({"model": "again"}, ["eager:again", "one:again"], "auto/auto/again"),
     ],
 )  # fmt: skip
 def test_targets_are_the_primarys_routes_then_those_of_each_failover_entry(
@@ -86,18 +86,58 @@ def test_targets_are_the_primarys_routes_then_those_of_each_failover_entry(
 
 
 def test_no_more_than_eight_targets_are_asked_and_the_others_are_told() -> None:
-    plan = make(catalog(m=["tireless", "eager", "one"]), ask(), ANYONE)
-    assert targets(plan) == ["tireless:m"] * 6 + ["eager:m"] * 2
+    """Three keys of one account count each; the ninth is left out, and so is the last route."""
+    secrets = tuple(Secret(f"key-{number}") for number in range(5))
+    pools = {name: provider(api_key=secrets) for name in ("a", "b", "c")} | {"one": PROVIDERS["one"]}
+    models = {"m": Model(routes=tuple(Route(name, "x") for name in pools))}
+    plan = make(build(Settings(providers=pools, models=models)), ask(failover=["m"]), ANYONE)
+    assert [(target.route.provider, target.key) for target in plan.targets] == [
+        *(("a", key) for key in range(3)), *(("b", key) for key in range(3)), ("c", 0), ("c", 1),
+    ]  # fmt: skip
     assert len(plan.targets) == MAX_TARGETS
     assert [(skipped.route.provider, skipped.reason) for skipped in plan.skipped] == [
-        ("eager", "beyond the first 8 targets"),
+        ("c", "beyond the first 8 targets"),
         ("one", "beyond the first 8 targets"),
     ]
 
 
-def test_retries_count_for_routes_of_failover_entries_too() -> None:
-    plan = make(catalog(m=["one"], other=["eager"]), ask(failover=["other"]), ANYONE)
-    assert targets(plan) == ["one:m"] + ["eager:other"] * 3
+def test_retries_take_no_place_in_the_plan_and_are_tried_before_the_next_target() -> None:
+    plan = make(catalog(m=["tireless", "one"], other=["eager"]), ask(failover=["other"]), ANYONE)
+    assert targets(plan) == ["tireless:m", "one:m", "eager:other"]
+    assert [f"{target.route.provider}:{target.route.key}" for target in plan.tries()] == (
+        ["tireless:m"] * 6 + ["one:m"] + ["eager:other"] * 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"region": "eu", "failover": ["m"]}, ["one:m", "three:m"]),
+        ({"region": "eu", "failover": ["auto/auto/m", "other"]}, ["one:m", "three:m", "local:other", "one:other"]),
+        ({"region": "eu", "failover": ["us/auto/m"]}, ["one:m", "three:m", "two:m"]),
+        ({"provider": "one", "failover": ["other"]}, ["one:m", "one:other"]),
+        ({"provider": "one", "region": "eu", "failover": ["us/two/m"]}, ["one:m", "two:m"]),
+        ({"model": "eu/auto/m", "failover": ["m"]}, ["one:m", "three:m", "two:m"]),
+    ],
+)
+def test_row_p32_what_a_request_pins_holds_for_its_failover_entries_unless_they_say_otherwise(
+    fields: dict[str, Any], expected: list[str]
+) -> None:
+    known = catalog(m=["one", "two", "three"], other=["local", "one"])
+    assert targets(make(known, ask(**fields), ANYONE)) == expected
+
+
+def test_a_failover_entry_that_the_hints_leave_nothing_of_is_refused() -> None:
+    with pytest.raises(Problem) as caught:
+        make(catalog(m=["one", "two"], n=["two"]), ask(region="eu", failover=["n"]), ANYONE)
+    assert (caught.value.code.name, caught.value.param) == ("invalid_failover", "failover")
+
+
+def test_a_failover_entry_that_is_not_for_chat_is_refused() -> None:
+    models = {"m": Model(routes=(Route("one", "x"),)), "e": Model(routes=(Route("one", "y"),), type="embedding")}
+    with pytest.raises(Problem) as caught:
+        make(build(Settings(providers=PROVIDERS, models=models)), ask(failover=["e"]), ANYONE)
+    assert (caught.value.code.name, caught.value.param) == ("invalid_failover", "failover")
 
 
 def test_media_by_url_goes_only_where_it_is_taken() -> None:
@@ -185,6 +225,13 @@ def test_the_same_request_makes_the_same_plan() -> None:
 
 def routed(policy: Any, *routes: Route) -> Catalog:
     return build(Settings(providers=PROVIDERS, models={"m": Model(routes=routes, policy=policy)}))
+
+
+def fail(health: Health, target: Target, failure: Failure, **fields: Any) -> None:
+    visit = health.begin(target, whatever=True)
+    assert visit is not None
+    health.failed(visit, UpstreamError(failure, **fields))
+    health.end(visit)
 
 
 def seen(chance: Any = lambda: 0.5, health: Health | None = None, paces: Paces | None = None) -> Seen:
@@ -282,9 +329,9 @@ def test_walls_hold_under_every_policy(policy: str) -> None:
 def test_routes_that_are_not_well_are_skipped_and_the_reason_is_told() -> None:
     known, health = catalog(m=["one", "two", "three"]), Health(lambda: 100.0)
     one, two, _ = (Target(route) for route in known.models["m"].routes)
-    health.failed(one, Failure.RATE_LIMITED, 12)
+    fail(health, one, Failure.RATE_LIMITED, retry_after=12)
     for _ in range(EJECT_AFTER):
-        health.failed(two, Failure.TIMEOUT)
+        fail(health, two, Failure.TIMEOUT)
     plan = make(known, ask(), ANYONE, seen(health=health))
     assert targets(plan) == ["three:m"]
     assert [(each.route.provider, each.reason) for each in plan.skipped] == [
@@ -298,7 +345,7 @@ def test_row_p9_the_last_routes_are_asked_although_they_were_ejected() -> None:
     known, health = catalog(m=["one", "two"]), Health(lambda: 100.0)
     for route in known.models["m"].routes:
         for _ in range(EJECT_AFTER):
-            health.failed(Target(route), Failure.SERVER_ERROR)
+            fail(health, Target(route), Failure.SERVER_ERROR)
     plan = make(known, ask(), ANYONE, seen(health=health))
     assert (targets(plan), plan.last_resort, plan.skipped) == (["one:m", "two:m"], True, ())
 
@@ -306,8 +353,8 @@ def test_row_p9_the_last_routes_are_asked_although_they_were_ejected() -> None:
 def test_row_d8_where_every_route_cools_down_the_caller_hears_when_to_come_back() -> None:
     known, health = catalog(m=["one", "two"]), Health(lambda: 100.0)
     one, two = (Target(route) for route in known.models["m"].routes)
-    health.failed(one, Failure.RATE_LIMITED, 30)
-    health.failed(two, Failure.QUOTA, 4.2)
+    fail(health, one, Failure.RATE_LIMITED, retry_after=30)
+    fail(health, two, Failure.QUOTA, retry_after=4.2)
     with pytest.raises(Problem) as caught:
         make(known, ask(), ANYONE, seen(health=health))
     assert (caught.value.code.name, caught.value.status, caught.value.retry_after) == ("no_healthy_route", 503, 5)
@@ -317,14 +364,14 @@ def test_row_d8_where_every_route_cools_down_the_caller_hears_when_to_come_back(
 def test_where_one_route_cools_down_and_the_other_was_ejected_the_other_is_asked() -> None:
     known, health = catalog(m=["one", "two"]), Health(lambda: 100.0)
     one, two = (Target(route) for route in known.models["m"].routes)
-    health.failed(one, Failure.RATE_LIMITED, 30)
-    health.failed(two, Failure.CREDENTIAL)
+    fail(health, one, Failure.RATE_LIMITED, retry_after=30)
+    fail(health, two, Failure.CREDENTIAL, status=401)
     plan = make(known, ask(), ANYONE, seen(health=health))
     assert (targets(plan), plan.last_resort) == (["two:m"], True)
     assert [each.route.provider for each in plan.skipped] == ["one"]
 
 
-def test_further_keys_come_after_the_retries_of_the_first_and_before_the_next_route() -> None:
+def test_the_keys_of_a_route_come_before_the_next_route_and_those_that_are_not_well_are_left_out() -> None:
     secrets = tuple(Secret(f"key-{number}") for number in range(5))
     providers = {**PROVIDERS, "pool": provider(retries=1, api_key=secrets)}
     known = build(Settings(providers=providers, models={"m": Model(routes=(Route("pool", "x"), Route("one", "x")))}))
@@ -334,11 +381,41 @@ def test_further_keys_come_after_the_retries_of_the_first_and_before_the_next_ro
         plan = make(known, ask(), ANYONE, seen(health=health))
         return [(target.route.provider, target.key) for target in plan.targets]
 
-    assert keys() == [("pool", 0), ("pool", 0), ("pool", 1), ("pool", 2), ("one", 0)]
+    assert keys() == [("pool", 0), ("pool", 1), ("pool", 2), ("one", 0)]
     route = known.models["m"].routes[0]
-    health.failed(Target(route, 0), Failure.QUOTA)
-    health.failed(Target(route, 2), Failure.RATE_LIMITED, 9)
-    assert keys() == [("pool", 1), ("pool", 1), ("pool", 3), ("pool", 4), ("one", 0)]
+    fail(health, Target(route, 0), Failure.QUOTA)
+    fail(health, Target(route, 2), Failure.RATE_LIMITED, retry_after=9)
+    assert keys() == [("pool", 1), ("pool", 3), ("pool", 4), ("one", 0)]
+
+
+def test_a_last_resort_takes_the_key_that_comes_back_first_and_no_retries() -> None:
+    now = [100.0]
+    health = Health(lambda: now[0])
+    pool = {"pool": provider(retries=3, api_key=(Secret("key-one"), Secret("key-two")))}
+    known = build(Settings(providers=pool, models={"m": Model(routes=(Route("pool", "x"),))}))
+    route = known.models["m"].routes[0]
+    for key in (1, 0):
+        now[0] += 1
+        fail(health, Target(route, key), Failure.CREDENTIAL, status=401)
+    plan = make(known, ask(), ANYONE, seen(health=health))
+    assert (plan.tries(), plan.last_resort) == ((Target(route, 1),), True)
+
+
+@pytest.mark.parametrize("field", ["input_per_mtok", "output_per_mtok"])
+@pytest.mark.parametrize("price", ["NaN", "Infinity", "-1"])
+def test_a_price_that_is_no_amount_is_refused(field: str, price: str) -> None:
+    models = {"m": Model(routes=(Route("one", "x", **{field: Decimal(price)}),))}
+    with pytest.raises(ConfigError, match="price or weight"):
+        build(Settings(providers=PROVIDERS, models=models))
+
+
+def test_the_token_limit_decides_which_route_is_cheaper() -> None:
+    a = Route("one", "x", input_per_mtok=Decimal(100), output_per_mtok=Decimal(1))
+    b = Route("two", "x", input_per_mtok=Decimal(1), output_per_mtok=Decimal(2))
+    known = routed("price", a, b)
+    for name in ("max_tokens", "max_completion_tokens"):
+        assert targets(make(known, ask(**{name: 1}), ANYONE))[0] == "two:m"
+        assert targets(make(known, ask(**{name: 1_000_000}), ANYONE))[0] == "one:m"
 
 
 # What a route can honour
@@ -352,6 +429,7 @@ def test_a_route_that_cannot_honour_the_request_is_skipped_with_the_reason() -> 
     known = build(Settings(providers=PROVIDERS, models=models))
     plan = make(known, ask(tools=TOOLS, failover=["other"]), ANYONE)
     assert targets(plan) == ["two:other"]
+    assert plan.preferred.key == "m", "so that the answer says failover"
     assert [(each.route.provider, each.reason) for each in plan.skipped] == [("one", "cannot honour tools")]
     assert targets(make(known, ask(max_tokens=5), ANYONE)) == ["one:m"]
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from tests.gateway import UPSTREAM_KEY, Reply, Serve, model, provider
 from tests.relay.walker import walk
 
+from sealgate.config import Timeouts
 from sealgate.errors import CODES
 from sealgate.limits.ledger import Outcome
+from sealgate.relay.health import EJECT_AFTER, Health
+from sealgate.relay.pace import Paces
+from sealgate.relay.plan import Seen
 from sealgate.relay.walk import MAX_TEXT, sanitise
 from sealgate.testing import (
     LAST_CHUNK,
@@ -499,3 +506,69 @@ async def test_p18_a_provider_that_repeats_our_key_does_not_reach_the_caller_wit
     async with serve({"acme": error(400, message=f"Who is {UPSTREAM_KEY}?")}) as gateway:
         reply = await gateway.chat()
     assert reply.error["message"] == "Who is [redacted]?"
+
+
+# Who is asked next, and who pays
+
+
+@pytest.mark.anyio
+async def test_a_target_that_is_left_alone_does_not_cost_the_free_step(serve: Serve) -> None:
+    """Sixty requests leave a failing route at once; the second asks for quiet, and the third must serve them all."""
+    quiet = error(429, headers={"retry-after": "30"})
+    async with serve({"acme": delayed(0.2, error(500)), "second": quiet, "third": answer()}) as gateway:
+        assert (await gateway.chat()).text == GREETING
+        replies = await asyncio.gather(*(gateway.chat() for _ in range(60)))
+    assert {reply.status for reply in replies} == {200}
+
+
+@pytest.mark.anyio
+async def test_steps_within_one_account_are_charged_to_it(serve: Serve) -> None:
+    """P4: another model of a failing provider is no way out of it."""
+    models = {name: model("acme", upstream_model=name) for name in ("m", "n", "o")}
+    async with serve({"acme": delayed(0.3, error(500))}, models) as gateway:
+        await asyncio.gather(*(gateway.chat(failover=["n", "o"]) for _ in range(40)))
+        assert len(gateway.upstreams["acme"].requests) <= 40 * 1.2 + 3
+        budget = gateway.hall.means.budget
+        assert all(budget.take("acme") for _ in range(3)), "what was charged was given back"
+
+
+@pytest.mark.parametrize("keys", [1, 2, 3])
+def test_further_keys_do_not_make_a_route_impatient(keys: int) -> None:
+    """A timeout leads to no other key, so there is nobody to leave a slow route for."""
+    found = run(walk({"acme": delayed(90, answer())}, keys=keys, stream=True))
+    assert (found.text, found.code) == (GREETING, None)
+
+
+@pytest.mark.anyio
+async def test_a_file_of_authorities_that_has_gone_fails_over_and_holds_nothing(serve: Serve, tmp_path: Path) -> None:
+    authorities = tmp_path / "ca.pem"
+    shutil.copy(certifi.where(), authorities)
+    gone = provider("https://llm.acme.example", ca_file=str(authorities))
+    async with serve({"acme": gone, "backup": answer()}) as gateway:
+        authorities.unlink()
+        reply = await gateway.chat()
+        assert not +gateway.hall.means.budget.active
+    assert (reply.text, reply.tresor["routed_model"]) == (GREETING, "global/backup/m")
+
+
+@pytest.mark.anyio
+async def test_callers_in_a_hurry_do_not_keep_an_ejected_route_on_probation(serve: Serve) -> None:
+    """A probe that runs out of its caller's time is a failed probe: the next callers are not sent there as well."""
+    now = [0.0]
+    async with serve({"acme": error(500), "backup": answer()}) as gateway:
+        gateway.hall.means = gateway.hall.means._replace(seen=Seen(Health(lambda: now[0]), Paces()))
+        for _ in range(EJECT_AFTER):
+            await gateway.chat()
+        gateway.upstreams["acme"].default = silent()
+        now[0] += 5
+        hurried = {"x-stainless-read-timeout": "0.3"}
+        replies = [await gateway.chat(headers=hurried) for _ in range(4)]
+    assert [reply.status for reply in replies] == [504, 200, 200, 200]
+
+
+@pytest.mark.anyio
+async def test_a_provider_that_hangs_is_ejected_however_short_the_configured_limit_is(serve: Serve) -> None:
+    limits = Timeouts(total=0.1, max_total=600)
+    async with serve({"acme": silent(), "backup": answer()}, timeouts=limits) as gateway:
+        replies = [await gateway.chat() for _ in range(EJECT_AFTER + 2)]
+    assert [reply.status for reply in replies] == [504] * EJECT_AFTER + [200, 200]

@@ -13,7 +13,7 @@ from typing import Any
 from tests.gateway import Upstream, model, provider
 
 from sealgate.auth.caller import ANONYMOUS
-from sealgate.config import Provider, Settings, Timeouts
+from sealgate.config import Provider, Secret, Settings, Timeouts
 from sealgate.errors import Problem
 from sealgate.limits.ledger import Entry
 from sealgate.relay import plan as plans
@@ -59,11 +59,16 @@ class Walked:
 
 
 async def walk(
-    providers: Mapping[str, Upstream], *, timeouts: Timeouts | None = None, seconds: float = math.inf, **fields: Any
+    providers: Mapping[str, Upstream],
+    *,
+    timeouts: Timeouts | None = None,
+    seconds: float = math.inf,
+    keys: int = 1,
+    **fields: Any,
 ) -> Walked:
     """Walk over one route at each of these providers, in order, to the end.
 
-    ``fields`` are those of the request, ``seconds`` is what a whole answer may take.
+    ``fields`` are those of the request, ``seconds`` is what a whole answer may take, ``keys`` how many a provider has.
     """
     async with AsyncExitStack() as stack:
         made: dict[str, ScriptedUpstream] = {}
@@ -72,7 +77,7 @@ async def walk(
             if not isinstance(upstream, Provider):
                 if not isinstance(upstream, str):
                     upstream = made[name] = await stack.enter_async_context(ScriptedUpstream(default=upstream))
-                upstream = provider(upstream)
+                upstream = provider(upstream, api_key=tuple(Secret(f"key-number-{number}") for number in range(keys)))
             found[name] = upstream
         upstreams = Upstreams(found)
         stack.push_async_callback(upstreams.aclose)

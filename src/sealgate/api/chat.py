@@ -118,10 +118,10 @@ class Chat:
         hall = self._hall
         seen, catalog = hall.means.seen, hall.catalog
         plan = plans.make(catalog, ask, caller, seen)
-        chosen = catalog.models.get(plan.preferred.key)
+        asked = catalog.resolve(ask.model, ask.typed.region, ask.typed.provider)
         return {
             "object": "chat.completion.dry_run",
-            **explain.describe(plan, seen, chosen, stream=ask.prompt.stream),
+            **explain.describe(plan, seen, asked, stream=ask.prompt.stream),
             "requests": explain.dry_run(plan, ask.prompt),
         }
 
@@ -199,7 +199,7 @@ def _require_compatible(ask: Ask, controls: Controls) -> None:
 
 
 def _dry_run(query: bytes) -> bool:
-    if b"dry_run" not in query:
+    if not query:
         return False
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("dry_run", ["false"])
     if given not in (["true"], ["false"]):

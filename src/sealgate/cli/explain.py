@@ -21,6 +21,7 @@ from sealgate.relay.health import Health
 from sealgate.relay.pace import Paces
 from sealgate.relay.request import read_chat
 
+WIDE = 240
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -48,8 +49,8 @@ def command(
         refuse(str(error))
     except Problem as problem:
         refuse(f"{problem.code.name}: {problem.message}")
-    chosen = found.models.get(made.preferred.key)
-    document = explain.describe(made, seen, chosen, stream=ask.prompt.stream)
+    asked = found.resolve(ask.model, ask.typed.region, ask.typed.provider)
+    document = explain.describe(made, seen, asked, stream=ask.prompt.stream)
     if as_json:
         typer.echo(msgspec.json.encode(document))
     else:
@@ -76,4 +77,5 @@ def _print(document: dict[str, Any]) -> None:
         table.add_row(str(number), target["route"], target["upstream_model"], tries, target["reason"])
     for skipped in document["skipped"]:
         table.add_row("-", skipped["route"], "", "", skipped["reason"])
-    Console().print(table)
+    # In a pipe nobody wants names cut to the width of a terminal that is not there.
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -41,9 +42,9 @@ OPTIONAL_SETTINGS = ("media_fetch", "tokens_per_second", *ACCOUNT_SETTINGS)
 """Settings that mean something for some kinds only."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """One concrete place where a model runs."""
+    """One concrete place where a model runs. Compared by identity: a catalog makes each once."""
 
     account: Account
     key: str
@@ -105,7 +106,7 @@ class Selection:
     common: frozenset[str] = frozenset()
     """What all of them can honour by themselves."""
     targets: tuple[Target, ...] = ()
-    """The routes in this order, each as often as its retries allow, where there is nothing to choose."""
+    """The routes by their keys, in this order, where there is nothing to choose."""
 
 
 @dataclass(slots=True)
@@ -158,6 +159,16 @@ class Catalog:
                 self._found.clear()
             self._found[asked] = found
         return found
+
+    def narrowed(self, name: str, region: str | None = None, provider: str | None = None) -> Selection:
+        """As `resolve`, but what the name itself pins stands above the hints. Raises `Problem`."""
+        while True:
+            try:
+                return self.resolve(name, region, provider)
+            except Problem as problem:
+                if problem.code.name != "conflicting_route":
+                    raise
+                region, provider = (None, provider) if problem.param == "region" else (region, None)
 
     def _resolve(self, name: str, region: str | None, provider: str | None) -> Selection:
         name = _without_compat(name)
@@ -258,19 +269,15 @@ def _narrow(
         raise Problem("no_matching_route", f"The model {key!r} has no route {region}/{provider}.", param="model")
     if len(kept) == 1:
         policy = "order"
-    targets = tuple(target for route in kept for target in tries(route))
+    found = tuple(target for route in kept for target in targets(route))
     common = frozenset.intersection(*(route.capabilities - route.emulated for route in kept))
-    return Selection(f"{region}/{provider}/{key}", key, kept, policy, common, targets)
+    return Selection(f"{region}/{provider}/{key}", key, kept, policy, common, found)
 
 
-def tries(route: Route, keys: Sequence[int] | None = None) -> list[Target]:
-    """A route as it is asked: by its first key as often as its retries allow, then once by each of a few others.
-
-    ``keys`` are those that may be used, all where unset.
-    """
+def targets(route: Route, keys: Sequence[int] | None = None) -> list[Target]:
+    """A route by the first few of its account's keys; ``keys`` are those that may be used, all where unset."""
     usable = range(len(route.account.fixed_headers)) if keys is None else keys
-    repeated = [Target(route, key) for key in usable[:1] for _ in range(1 + route.account.retries)]
-    return repeated + [Target(route, key) for key in usable[1:MAX_KEYS]]
+    return [Target(route, key) for key in usable[:MAX_KEYS]]
 
 
 def build(settings: config.Settings) -> Catalog:
@@ -419,6 +426,10 @@ def _refuse_twins(key: str, routes: Iterable[Route]) -> None:
 
 def _refuse_incomparable(key: str, row: config.Model) -> None:
     """A policy that has nothing to go by would be a silent lie."""
+    for route in row.routes:
+        prices = [price for price in (route.input_per_mtok, route.output_per_mtok) if price is not None]
+        if not all(price.is_finite() and price >= 0 for price in prices) or not math.isfinite(route.weight):
+            raise ConfigError(f"the model '{key}' has a route whose price or weight is no finite number from 0 up")
     if row.policy == "price":
         if any(route.input_per_mtok is None and route.output_per_mtok is None for route in row.routes):
             raise ConfigError(f"the model '{key}' has policy 'price', so each of its routes needs a price")

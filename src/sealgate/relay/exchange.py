@@ -46,7 +46,7 @@ async def exchange(
         plan = plans.make(hall.catalog, ask, caller, means.seen)
         entry.requested_route = plan.requested_route
         answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, caller))
-        walk = admission.walk = Walk(means, plan, ask.prompt, answers, until)
+        walk = admission.walk = Walk(means, plan, ask.prompt, answers, until, hurried=seconds < means.timeouts.total)
         async with aclosing(walk.payloads()) as payloads:
             yield payloads
         await admission.settle()

@@ -7,16 +7,21 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sealgate.errors import UpstreamError
 from sealgate.providers.base import Account, Json, Prompt
 from sealgate.relay.attempt import compose
-from sealgate.relay.catalog import Model, Route, Target
+from sealgate.relay.catalog import Route, Selection, Target
 from sealgate.relay.plan import Plan, Seen
 
 REDACTED = "[redacted]"
 
 
-def describe(plan: Plan, seen: Seen, model: Model | None, stream: bool) -> Json:
-    """The plan as a document: ``targets`` in the order in which they would be asked, ``skipped`` with reasons."""
+def describe(plan: Plan, seen: Seen, asked: Selection, *, stream: bool) -> Json:
+    """The plan as a document: ``targets`` in the order in which they would be asked, ``skipped`` with reasons.
+
+    ``asked`` is what the request's own model name came to.
+    """
+    tries = plan.tries()
     return {
         "requested_route": plan.requested_route,
         "targets": [
@@ -24,10 +29,10 @@ def describe(plan: Plan, seen: Seen, model: Model | None, stream: bool) -> Json:
                 "route": target.route.id,
                 "upstream_model": target.route.upstream_model,
                 "key": target.key,
-                "tries": plan.targets.count(target),
-                "reason": _reason(target, plan, seen, model, stream),
+                "tries": tries.count(target),
+                "reason": _reason(target, plan, seen, asked, stream),
             }
-            for target in dict.fromkeys(plan.targets)
+            for target in plan.targets
         ],
         "skipped": [{"route": skipped.route.id, "reason": skipped.reason} for skipped in plan.skipped],
     }
@@ -35,11 +40,15 @@ def describe(plan: Plan, seen: Seen, model: Model | None, stream: bool) -> Json:
 
 def dry_run(plan: Plan, prompt: Prompt) -> list[Json]:
     """What would go to each target: its address, its headers without credentials, its body byte for byte."""
-    return [_unsent(target, prompt) for target in dict.fromkeys(plan.targets)]
+    return [_unsent(target, prompt) for target in plan.targets]
 
 
 def _unsent(target: Target, prompt: Prompt) -> Json:
-    (request, adjustments), account = compose(target, prompt), target.route.account
+    try:
+        found = compose(target, prompt)
+    except UpstreamError as error:
+        return {"route": target.route.id, "error": error.text or error.failure.name.lower()}
+    (request, adjustments), account = found, target.route.account
     return {
         "route": target.route.id,
         "method": request.method,
@@ -55,22 +64,19 @@ def _redacted(account: Account, headers: Mapping[str, str]) -> dict[str, str]:
     return {name: REDACTED if name in credentials else value for name, value in headers.items()}
 
 
-def _reason(target: Target, plan: Plan, seen: Seen, model: Model | None, stream: bool) -> str:
+def _reason(target: Target, plan: Plan, seen: Seen, asked: Selection, stream: bool) -> str:
+    route = target.route
     if plan.last_resort:
         return "ejected, but nothing else is left"
-    if target.key:
-        return f"its key number {target.key + 1}, where the one before is refused or past its limit"
     if seen.health.standing(target).probe:
         return "was ejected, and is tried again by this request"
-    route = target.route
-    if route.key != plan.preferred.key:
+    if target.key != next(each.key for each in plan.targets if each.route is route):
+        return f"key {target.key + 1} of {len(route.account.secrets)}, where the one before is refused"
+    if route not in asked.routes:
         return "named under failover"
-    if model is None:
-        return "as written"
-    match model.policy:
+    match asked.policy:
         case "weighted":
-            total = math.fsum(each.weight for each in model.routes)
-            return f"drawn with weight {route.weight:g} of {total:g}"
+            return f"drawn with weight {route.weight:g} of {math.fsum(each.weight for each in asked.routes):g}"
         case "price":
             return f"costs {_money(route)}"
         case "latency":

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
 from sealgate.providers.params import adjust
-from sealgate.relay.catalog import Catalog, Route, Selection, Target, tries
+from sealgate.relay.catalog import Catalog, Route, Selection, Target, targets
 from sealgate.relay.health import Health, Standing, targets_of
 from sealgate.relay.pace import Paces
 from sealgate.relay.request import Ask
@@ -35,7 +35,7 @@ class Skipped(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Targets in order; a route with retries or several keys stands in it several times."""
+    """Targets in order; a route with several keys stands in it several times."""
 
     requested_route: str
     targets: tuple[Target, ...]
@@ -44,6 +44,12 @@ class Plan(NamedTuple):
     """The first choice, had every route been well."""
     last_resort: bool = False
     """Whether the targets are asked although they were ejected, because nothing else is left."""
+
+    def tries(self) -> Sequence[Target]:
+        """The targets as they are asked: each once more for every retry. What fails always gets no retries on top."""
+        if self.last_resort or not any(target.route.account.retries for target in self.targets):
+            return self.targets
+        return [target for target in self.targets for _ in range(1 + target.route.account.retries)]
 
 
 class Seen(NamedTuple):
@@ -73,19 +79,25 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
         # Nothing to weigh: what nearly every request is.
         return Plan(primary.requested_route, primary.targets, (), primary.routes[0])
     selections = [primary, *_failover(catalog, ask, caller)]
-    ranked = [route for selection in selections for route in _ranked(selection, ask, wanted, seen)]
-    eligible, skipped = _eligible(dict.fromkeys(ranked), ask, wanted)
+    ranked = {route.id: route for selection in selections for route in _ranked(selection, ask, wanted, seen)}
+    eligible, skipped = _eligible(ranked.values(), ask, wanted)
     healthy, last_resort, unwell = _healthy(eligible, seen.health)
     skipped += unwell
-    skipped += [Skipped(target.route, f"beyond the first {MAX_TARGETS} targets") for target in healthy[MAX_TARGETS:]]
-    return Plan(primary.requested_route, tuple(healthy[:MAX_TARGETS]), tuple(skipped), eligible[0], last_resort)
+    beyond = dict.fromkeys(target.route for target in healthy[MAX_TARGETS:])
+    skipped += [Skipped(route, f"beyond the first {MAX_TARGETS} targets") for route in beyond]
+    # Where the model that was asked for cannot honour the request, it was left for another one.
+    preferred = eligible[0] if eligible[0] in primary.routes else next(iter(ranked.values()))
+    return Plan(primary.requested_route, tuple(healthy[:MAX_TARGETS]), tuple(skipped), preferred, last_resort)
 
 
 def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]:
-    for name in ask.typed.failover or ():
+    typed = ask.typed
+    for name in typed.failover or ():
         try:
-            selection = catalog.resolve(name)
+            # What the request pins for its model, it pins for every name that does not say otherwise.
+            selection = catalog.narrowed(name, typed.region, typed.provider)
             _require_allowed(catalog, selection, caller)
+            _require_chat(catalog, selection)
         except Problem as problem:
             raise Problem("invalid_failover", problem.message, param="failover") from None
         yield selection
@@ -100,7 +112,7 @@ def _require_allowed(catalog: Catalog, selection: Selection, caller: Caller) -> 
             allowed = catalog.resolve(name)
         except Problem:
             continue
-        if allowed.key == selection.key and set(selection.routes) <= set(allowed.routes):
+        if allowed.key == selection.key and {r.id for r in selection.routes} <= {r.id for r in allowed.routes}:
             return
     raise Problem("model_not_allowed", f"This API key may not use the model {selection.key!r}.", param="model")
 
@@ -187,24 +199,23 @@ def _obstacle(route: Route, ask: Ask, wanted: frozenset[str]) -> tuple[str, Prob
 def _healthy(routes: list[Route], health: Health) -> tuple[list[Target], bool, list[Skipped]]:
     """The targets among them that are well, else those that were only ejected. Raises `Problem` where all cool down."""
     if not health.troubled:
-        return [target for route in routes for target in tries(route)], False, []
-    targets: list[Target] = []
+        return [target for route in routes for target in targets(route)], False, []
+    well: list[Target] = []
     ejected: list[Target] = []
     skipped: list[Skipped] = []
     waits: list[tuple[float, Skipped]] = []
     for route in routes:
         standings = {target.key: health.standing(target) for target in targets_of(route)}
         usable = _keys(standings, "up")
-        targets += tries(route, usable)
+        well += targets(route, usable)
         if not usable:
-            # A last resort is asked once: what fails always gets no retries on top.
             ejected += [Target(route, key) for key in _keys(standings, "ejected")[:1]]
             soonest = min(standings.values(), key=lambda standing: standing.until)
             seconds = health.remaining(soonest)
             skipped.append(Skipped(route, _reason(soonest, seconds)))
             waits.append((seconds, skipped[-1]))
-    if targets:
-        return targets, False, skipped
+    if well:
+        return well, False, skipped
     if ejected:
         return ejected, True, [each for each in skipped if each.route not in {target.route for target in ejected}]
     wait, first = min(waits, key=lambda found: found[0])
@@ -216,7 +227,9 @@ def _healthy(routes: list[Route], health: Health) -> tuple[list[Target], bool, l
 
 
 def _keys(standings: dict[int, Standing], state: str) -> list[int]:
-    return [key for key, standing in standings.items() if standing.state == state]
+    """The keys in that state, those that come back first first."""
+    found = [key for key, standing in standings.items() if standing.state == state]
+    return sorted(found, key=lambda key: standings[key].until)
 
 
 def _reason(standing: Standing, seconds: float) -> str:

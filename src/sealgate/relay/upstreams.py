@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping
 
 from sealgate import config
-from sealgate.errors import ConfigError
+from sealgate.errors import ConfigError, Failure, UpstreamError
 from sealgate.outward.client import Client
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.base import Account, Signer
@@ -28,10 +28,14 @@ class Upstreams:
                 tls(row)  # what is wrong with a file is said at the start, not to a caller
 
     def way(self, account: Account) -> tuple[Client, Signer | None]:
-        """The client, and who signs its requests where that is needed."""
+        """The client, and who signs its requests where that is needed. Raises `UpstreamError`."""
         found = self._by_account.get(account.table)
         if found is None:
-            found = self._by_account[account.table] = self._make(account), account.kind.host.signer(account)
+            try:
+                found = self._by_account[account.table] = self._make(account), account.kind.host.signer(account)
+            except ConfigError as error:
+                # What was there at the start is gone, such as a file of certificates.
+                raise UpstreamError(Failure.TLS, str(error)) from error
         return found
 
     def _make(self, account: Account) -> Client:

@@ -21,6 +21,7 @@ from sealgate.relay.answer import Answer
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.budget import RetryBudget
 from sealgate.relay.catalog import Route, Target
+from sealgate.relay.health import Visit
 from sealgate.relay.plan import Plan, Seen
 from sealgate.relay.upstreams import Upstreams
 
@@ -98,7 +99,8 @@ class Outcome(NamedTuple):
 class Walk:
     """One request's way over its plan. ``payloads`` may be iterated once.
 
-    ``until`` is the moment, by the event loop's clock, at which a whole answer must be there.
+    ``until`` is the moment, by the event loop's clock, at which a whole answer must be there; ``hurried`` says that
+    this caller set it earlier than the configuration does.
     """
 
     def __init__(
@@ -108,6 +110,8 @@ class Walk:
         prompt: Prompt,
         make_answer: Callable[[Route, bool, Sequence[Adjustment]], Answer],
         until: float = math.inf,
+        *,
+        hurried: bool = False,
     ) -> None:
         self.plan = plan
         self.outcomes: list[Outcome] = []
@@ -125,6 +129,9 @@ class Walk:
         self._prompt = prompt
         self._make_answer = make_answer
         self._until = until
+        self._hurried = hurried
+        self._tries = plan.tries()
+        self._position = 0
         self._errors: list[UpstreamError] = []
         self._asked: Target | None = None
         self._charged: str | None = None
@@ -140,20 +147,21 @@ class Walk:
     @property
     def failed_over(self) -> bool:
         """Whether a preferred route had to be left, now or by what was known of it."""
-        return self.route is not None and self.route != self.plan.preferred
+        return self.route is not None and self.route is not self.plan.preferred
 
     async def payloads(self) -> AsyncGenerator[bytes]:
         """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
         means = self._means
-        for position, target in enumerate(self.plan.targets):
-            if not self._may_ask(target):
+        for target in self._tries:
+            visit = self._begin(target)
+            if visit is None:
                 continue
             self.current = target
             started = heard = monotonic()
             attempt = Attempt(means.upstreams, target, self._prompt, means.background)
             try:
-                await attempt.open(self._limits(is_last=position + 1 == len(self.plan.targets)))
-                answer = self._make_answer(target.route, target.route != self.plan.preferred, attempt.adjustments)
+                await attempt.open(self._limits(target))
+                answer = self._make_answer(target.route, target.route is not self.plan.preferred, attempt.adjustments)
                 while True:
                     try:
                         events = await attempt.read()
@@ -170,72 +178,77 @@ class Walk:
                     heard = now
                     for event in events:
                         for payload in answer.take(event):
-                            self._commit(answer, target, attempt, started)
+                            self._commit(answer, visit, attempt, started)
                             yield payload
                 if not (attempt.marked or answer.finished):
                     raise UpstreamError(Failure.TRUNCATED, "the answer ended before all its choices did")
                 for payload in answer.end():
-                    self._commit(answer, target, attempt, started)
+                    self._commit(answer, visit, attempt, started)
                     yield payload
             except UpstreamError as error:
-                self._failed(target, attempt, error, monotonic() - started)
+                self._failed(visit, attempt, error, monotonic() - started)
                 if error.failure.final:
                     break
             else:
                 self._outcome(Outcome(target.route, None, 200, monotonic() - started))
                 if self._health.troubled:
-                    self._health.succeeded(target)
+                    self._health.succeeded(visit)
                 return
             finally:
                 attempt.close()
-                self._leave(target)
+                self._end(visit)
         raise self._problem()
 
-    def _may_ask(self, target: Target) -> bool:
-        """Whether this target comes next; then `_leave` is due."""
-        self._charged = None
-        if self._asked is not None and not (self._goes_on(self._asked, target) and self._pay(self._asked, target)):
-            return False
-        if self._health.troubled and not self.plan.last_resort and not self._health.claim(target):
-            self._give_back()
-            return False
+    def _begin(self, target: Target) -> Visit | None:
+        """Take a place at this target if it comes next; then `_end` is due."""
+        self._position += 1
+        if self._asked is not None and not self._goes_on(self._asked, target):
+            return None
+        visit = self._health.begin(target, whatever=self.plan.last_resort)
+        if visit is None:
+            return None
+        if self._asked is not None and not self._pay(self._asked, target):
+            self._health.end(visit)
+            return None
         self._asked = target
         self._means.budget.active[target.route.account.table] += 1
-        return True
+        return visit
 
-    def _leave(self, target: Target) -> None:
-        self._means.budget.active[target.route.account.table] -= 1
-        self._give_back()
-        if self._health.troubled:
-            self._health.release(target)
+    def _end(self, visit: Visit) -> None:
+        self._means.budget.active[visit.target.route.account.table] -= 1
+        self._health.end(visit)
+        if self._charged is not None:
+            self._means.budget.give_back(self._charged)
+            self._charged = None
 
     def _goes_on(self, before: Target, target: Target) -> bool:
         """Whether to ask a target after an error: the same route again only where the error may pass by itself."""
         failure = self._errors[-1].failure
         if target == before:
             return failure not in _LASTING
-        return target.route != before.route or failure in _OF_THE_KEY
+        return target.route is not before.route or failure in _OF_THE_KEY
 
     def _pay(self, before: Target, target: Target) -> bool:
         """Charge one more attempt to the retry budget of the account that was left, if there is room.
 
-        A request's first step to another provider or key is free: that is what failover is for.
+        Another key of the same route is free, and so is a request's first step to another provider: that is what
+        failover is for.
         """
-        if target != before and not self._moved_on:
-            self._moved_on = True
+        if target.route is before.route and target.key != before.key:
             return True
         account = before.route.account.table
+        if target.route.account.table != account and not self._moved_on:
+            self._moved_on = True
+            return True
         if not self._means.budget.take(account):
             return False
         self._charged = account
         return True
 
-    def _give_back(self) -> None:
-        if self._charged is not None:
-            self._means.budget.give_back(self._charged)
-
-    def _limits(self, *, is_last: bool) -> Limits:
-        return Limits(self._means.timeouts.connect, self._patience(is_last=is_last), self._until)
+    def _limits(self, target: Target) -> Limits:
+        # Only a timeout's own way on makes it worth to leave early: another key of the same route is none.
+        left = any(each == target or each.route is not target.route for each in self._tries[self._position :])
+        return Limits(self._means.timeouts.connect, self._patience(is_last=not left), self._until)
 
     def _patience(self, *, is_last: bool) -> float:
         """Seconds of silence before the first content. A whole answer is silent until it is there."""
@@ -243,29 +256,29 @@ class Walk:
             return max(self._means.timeouts.total, self._means.timeouts.max_total)
         return self._means.timeouts.gap if is_last else self._means.timeouts.first_content
 
-    def _commit(self, answer: Answer, target: Target, attempt: Attempt, started: float) -> None:
+    def _commit(self, answer: Answer, visit: Visit, attempt: Attempt, started: float) -> None:
         """The first payload decides; from then on nothing is switched."""
         if self.answer is None:
-            self.answer, self.route = answer, target.route
+            self.answer, self.route = answer, visit.target.route
             self.first_content_at = monotonic()
             attempt.set_silence(self._means.timeouts.gap)
             means = self._means
-            means.seen.paces.note(target.route, stream=self._prompt.stream, seconds=self.first_content_at - started)
-            if self._health.troubled:
-                self._health.answered(target)
+            means.seen.paces.note(self.route, stream=self._prompt.stream, seconds=self.first_content_at - started)
+            if visit.probes:
+                self._health.answered(visit)
 
-    def _failed(self, target: Target, attempt: Attempt, error: UpstreamError, seconds: float) -> None:
+    def _failed(self, visit: Visit, attempt: Attempt, error: UpstreamError, seconds: float) -> None:
         """Note a failed attempt. Raises `Problem` where no other may follow."""
         if self.answer is None:
             error.failure = _BEFORE_CONTENT.get(error.failure, error.failure)
         if error.status is None:
             error.status = attempt.status
         self._errors.append(error.with_traceback(None))  # its frames hold this walk: a circle
-        self._outcome(Outcome(target.route, error.failure, error.status, seconds))
+        self._outcome(Outcome(visit.target.route, error.failure, error.status, seconds))
         late = self._loop.time() >= self._until - CLOCK_STEP
-        if not (late and seconds < self._means.timeouts.first_content):
-            # A caller in more of a hurry than ours says nothing about the provider.
-            self._health.failed(target, error.failure, error.retry_after)
+        if visit.probes or not (late and self._hurried and seconds < self._means.timeouts.first_content):
+            # A caller in more of a hurry than we are says nothing about the provider.
+            self._health.failed(visit, error)
         if self.answer is not None and self._prompt.stream:
             raise Problem(_BROKEN_STREAM.get(error.failure, "upstream_error"), attempts=self._rendered()) from error
         self.answer = self.route = None
@@ -279,8 +292,6 @@ class Walk:
     def _problem(self) -> Problem:
         """One answer for all failures: that of their class where they agree, else ``upstream_error`` (9.4)."""
         errors = self._errors
-        if not errors:
-            return Problem("no_healthy_route")  # the only route is being probed by another request
         last = errors[-1]
         failures = {error.failure for error in errors}
         if len(failures) > 1 and not last.failure.final:
