@@ -22,7 +22,7 @@ _WRITTEN = ("cache_write_tokens", "cache_creation_input_tokens")
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer. ``prompt`` and ``completion`` are all there is; every other number is a part of one of them.
+    """Tokens of one answer. ``prompt`` and ``completion`` are all there is; the rest are parts of them.
 
     Of the prompt: read from a cache, written to one, sound. Of the completion: reasoning, sound.
     """
