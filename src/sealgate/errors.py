@@ -148,6 +148,7 @@ CODES: dict[str, Code] = _table(
         "The provider stopped sending before the answer was complete.",
         should_retry=False,
     ),
+    Code("schema_not_satisfied", 502, "The answer did not satisfy the schema, also repaired.", should_retry=False),
     Code("upstream_bad_stream", 502, "The provider's stream could not be understood.", should_retry=False),
     # Ourselves: matrix rows F18, H, I.
     Code("storage_unavailable", 503, "The request could not be recorded, so it was not answered.", retry_after=5),
@@ -239,6 +240,7 @@ class Failure(enum.Enum):
     RESET = "upstream_stream_reset"
     STALLED = "upstream_stream_timeout"
     BAD_STREAM = "upstream_bad_stream"
+    SCHEMA = "schema_not_satisfied"
 
     @property
     def final(self) -> bool:

@@ -11,6 +11,7 @@ from sealgate.errors import UpstreamError
 from sealgate.providers.base import Account, Json, Prompt
 from sealgate.relay.attempt import compose
 from sealgate.relay.catalog import Route, Selection, Target
+from sealgate.relay.checked import in_words
 from sealgate.relay.plan import Plan, Seen
 
 REDACTED = "[redacted]"
@@ -40,7 +41,10 @@ def describe(plan: Plan, seen: Seen, asked: Selection, *, stream: bool) -> Json:
 
 def dry_run(plan: Plan, prompt: Prompt) -> list[Json]:
     """What would go to each target: its address, its headers without credentials, its body byte for byte."""
-    return [_unsent(target, prompt) for target in plan.targets]
+    return [
+        _unsent(target, in_words(prompt, target.route) if target.route in plan.checked else prompt)
+        for target in plan.targets
+    ]
 
 
 def _unsent(target: Target, prompt: Prompt) -> Json:

@@ -43,8 +43,9 @@ _WELL = {
     Failure.MEDIA,
     Failure.CONTEXT_LENGTH,
     Failure.TOO_LARGE,
+    Failure.SCHEMA,
 }
-"""Failures of the request: whoever refuses one is well."""
+"""Failures of the request: whoever refuses one is well, and so is a model that cannot do what is asked."""
 UNAUTHORIZED = 401
 
 

@@ -15,6 +15,7 @@ from sealgate.errors import Problem
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
 from sealgate.providers.params import adjust
 from sealgate.relay.catalog import Catalog, Route, Selection, Target, targets
+from sealgate.relay.checked import CHECKABLE, can_check
 from sealgate.relay.health import Health, Standing, targets_of
 from sealgate.relay.pace import Paces
 from sealgate.relay.request import Ask
@@ -44,6 +45,9 @@ class Plan(NamedTuple):
     """The first choice, had every route been well."""
     last_resort: bool = False
     """Whether the targets are asked although they were ejected, because nothing else is left."""
+
+    checked: frozenset[Route] = frozenset()
+    """Routes that cannot be held to the request's schema: what they answer is checked against it."""
 
     def tries(self) -> Sequence[Target]:
         """The targets as they are asked: each once more for every retry. What fails always gets no retries on top."""
@@ -87,7 +91,9 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
     skipped += [Skipped(route, f"beyond the first {MAX_TARGETS} targets") for route in beyond]
     # Where the model that was asked for cannot honour the request, it was left for another one.
     preferred = eligible[0] if eligible[0] in primary.routes else next(iter(ranked.values()))
-    return Plan(primary.requested_route, tuple(healthy[:MAX_TARGETS]), tuple(skipped), preferred, last_resort)
+    first = tuple(healthy[:MAX_TARGETS])
+    checked = frozenset(route for route in eligible if missing(route.capabilities, wanted))
+    return Plan(primary.requested_route, first, tuple(skipped), preferred, last_resort, checked)
 
 
 def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]:
@@ -124,9 +130,16 @@ def _require_chat(catalog: Catalog, selection: Selection) -> None:
 
 
 def _ranked(selection: Selection, ask: Ask, wanted: frozenset[str], seen: Seen) -> Iterable[Route]:
-    """The routes by the model's policy; those that need nothing emulated for this request come first."""
+    """By the model's policy; routes that can do it by themselves come first, those that must be checked last."""
     found = _by_policy(selection, ask, seen)
-    return sorted(found, key=lambda route: not wanted.isdisjoint(route.emulated)) if wanted else found
+    return sorted(found, key=lambda route: _help(route, wanted)) if wanted else found
+
+
+def _help(route: Route, wanted: frozenset[str]) -> int:
+    """How much must be done for a route: nothing, an emulation, or all that can be."""
+    if not wanted <= route.capabilities:
+        return 2
+    return 0 if wanted.isdisjoint(route.emulated) else 1
 
 
 def _by_policy(selection: Selection, ask: Ask, seen: Seen) -> Iterable[Route]:
@@ -182,7 +195,8 @@ def _eligible(routes: Iterable[Route], ask: Ask, wanted: frozenset[str]) -> tupl
 
 def _obstacle(route: Route, ask: Ask, wanted: frozenset[str]) -> tuple[str, Problem] | None:
     """Why a route cannot honour a request: in the plan's words, and in the caller's."""
-    if lacks := sorted(missing(route.capabilities, wanted)):
+    lacks = sorted(missing(route.capabilities, wanted))
+    if lacks and not (CHECKABLE.issuperset(lacks) and "n" not in wanted and can_check(ask.prompt.fields)):
         param = PARAMETERS[lacks[0]]
         said = f"The model {ask.model!r} cannot honour {param!r} ({lacks[0]})."
         return f"cannot honour {', '.join(lacks)}", Problem("unsupported_parameter", said, param=param)

@@ -21,6 +21,7 @@ from sealgate.relay.answer import Answer
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.budget import RetryBudget
 from sealgate.relay.catalog import Route, Target
+from sealgate.relay.checked import CheckedAttempt
 from sealgate.relay.health import Visit
 from sealgate.relay.plan import Plan, Seen
 from sealgate.relay.upstreams import Upstreams
@@ -151,14 +152,13 @@ class Walk:
 
     async def payloads(self) -> AsyncGenerator[bytes]:
         """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
-        means = self._means
         for target in self._tries:
             visit = self._begin(target)
             if visit is None:
                 continue
             self.current = target
             started = heard = monotonic()
-            attempt = Attempt(means.upstreams, target, self._prompt, means.background)
+            attempt = self._attempt(target)
             try:
                 await attempt.open(self._limits(target))
                 answer = self._make_answer(target.route, target.route is not self.plan.preferred, attempt.adjustments)
@@ -198,6 +198,10 @@ class Walk:
                 attempt.close()
                 self._end(visit)
         raise self._problem()
+
+    def _attempt(self, target: Target) -> Attempt | CheckedAttempt:
+        make = CheckedAttempt if target.route in self.plan.checked else Attempt
+        return make(self._means.upstreams, target, self._prompt, self._means.background)
 
     def _begin(self, target: Target) -> Visit | None:
         """Take a place at this target if it comes next; then `_end` is due."""
@@ -248,7 +252,10 @@ class Walk:
     def _limits(self, target: Target) -> Limits:
         # Only a timeout's own way on makes it worth to leave early: another key of the same route is none.
         left = any(each == target or each.route is not target.route for each in self._tries[self._position :])
-        return Limits(self._means.timeouts.connect, self._patience(is_last=not left), self._until)
+        silence = self._patience(is_last=not left)
+        if target.route in self.plan.checked:
+            silence = max(silence, self._means.timeouts.total)  # it is asked for whole
+        return Limits(self._means.timeouts.connect, silence, self._until)
 
     def _patience(self, *, is_last: bool) -> float:
         """Seconds of silence before the first content. A whole answer is silent until it is there."""
@@ -256,7 +263,7 @@ class Walk:
             return max(self._means.timeouts.total, self._means.timeouts.max_total)
         return self._means.timeouts.gap if is_last else self._means.timeouts.first_content
 
-    def _commit(self, answer: Answer, visit: Visit, attempt: Attempt, started: float) -> None:
+    def _commit(self, answer: Answer, visit: Visit, attempt: Attempt | CheckedAttempt, started: float) -> None:
         """The first payload decides; from then on nothing is switched."""
         if self.answer is None:
             self.answer, self.route = answer, visit.target.route
@@ -267,7 +274,7 @@ class Walk:
             if visit.probes:
                 self._health.answered(visit)
 
-    def _failed(self, visit: Visit, attempt: Attempt, error: UpstreamError, seconds: float) -> None:
+    def _failed(self, visit: Visit, attempt: Attempt | CheckedAttempt, error: UpstreamError, seconds: float) -> None:
         """Note a failed attempt. Raises `Problem` where no other may follow."""
         if self.answer is None:
             error.failure = _BEFORE_CONTENT.get(error.failure, error.failure)

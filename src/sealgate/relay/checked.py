@@ -1,0 +1,195 @@
+"""Structured output where a provider cannot be held to a schema: asked for in words, checked, repaired once.
+
+What does not satisfy the schema then is a failure of the route, never an answer. Until it is checked nothing is sent,
+so a stream in this mode comes at once, after comments that keep it alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from sealgate.errors import Failure, UpstreamError
+from sealgate.outward.client import Limits
+from sealgate.providers.base import Adjustment, Json, Prompt
+from sealgate.providers.capabilities import schema_in
+from sealgate.providers.sandbox.budget import Budget
+from sealgate.providers.sandbox.refused import UnsupportedError
+from sealgate.providers.sandbox.schema.check import Checker
+from sealgate.providers.sandbox.schema.shape import Schemas
+from sealgate.relay.attempt import Attempt
+from sealgate.relay.catalog import Route, Target
+from sealgate.relay.upstreams import Upstreams
+
+CHECKABLE = frozenset({"json_schema", "guided_json", "tools_with_format"})
+"""Capabilities that a route need not have, because what comes can be checked."""
+UNCHECKED = frozenset({"length", "content_filter", "tool_calls"})
+"""Finish reasons of answers that are none to the schema, and pass as they are."""
+
+ASK = "Answer with one JSON document and nothing else. It must satisfy this JSON Schema:\n"
+REPAIR = "That is not one JSON document that satisfies the schema. Answer again: the corrected document, nothing else."
+EMULATED = "asked for in words, checked against the schema and repaired once"
+
+_encode = msgspec.json.Encoder().encode
+
+
+def schema_of(fields: Json) -> Any:
+    """The schema that a request holds its answer to, or None."""
+    form = fields.get("response_format") or {}
+    if form.get("type") == "json_schema":
+        return form["json_schema"].get("schema", {})
+    return schema_in(fields["guided_json"]) if "guided_json" in fields else None
+
+
+def can_check(fields: Json) -> bool:
+    """Whether the request's schema can be checked here."""
+    schema = schema_of(fields)
+    if schema is None:
+        return False
+    try:
+        schemas = Schemas(schema)
+        for reference in _references(schema):
+            schemas.resolve(reference)
+    except UnsupportedError:
+        return False
+    return True
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(reference := value.get("$ref"), str):
+            yield reference
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
+
+
+def in_words(prompt: Prompt, route: Route) -> Prompt:
+    """The request as it is sent to a route that cannot be held to its schema."""
+    asked = prompt.fields
+    fields = {name: value for name, value in asked.items() if name not in ("response_format", "guided_json")}
+    able = route.capabilities
+    if "json_object" in able and ("tools" not in asked or "tools_with_format" in able):
+        fields["response_format"] = {"type": "json_object"}
+    order = {"role": "system", "content": ASK + _encode(schema_of(asked)).decode()}
+    return prompt._replace(fields={**fields, "messages": [order, *asked["messages"]]}, stream=False)
+
+
+class CheckedAttempt:
+    """As `Attempt`, for routes that cannot be held to the request's schema: at most two upstream calls."""
+
+    marked = True
+
+    def __init__(
+        self, upstreams: Upstreams, target: Target, prompt: Prompt, background: set[asyncio.Task[None]]
+    ) -> None:
+        self.status: int | None = None
+        self.adjustments: Sequence[Adjustment] = ()
+        self._upstreams = upstreams
+        self._target = target
+        self._prompt = prompt
+        self._background = background
+        self._schemas = Schemas(schema_of(prompt.fields))
+        self._events: Iterable[Json] | None = None
+
+    async def open(self, limits: Limits) -> None:
+        """Generate until the answer satisfies the schema. Raises `UpstreamError`."""
+        prompt = in_words(self._prompt, self._target.route)
+        answer = await self._generate(prompt, limits)
+        if not self._accept(answer):
+            said = answer["choices"][0]["message"].get("content") or ""
+            again = [{"role": "assistant", "content": said}, {"role": "user", "content": REPAIR}]
+            fields = {**prompt.fields, "messages": prompt.fields["messages"] + again}
+            first, answer = answer, await self._generate(prompt._replace(fields=fields), limits)
+            answer["usage"] = _sum(first.get("usage"), answer.get("usage"))
+            if not self._accept(answer):
+                raise UpstreamError(Failure.SCHEMA)
+        name = "response_format" if "response_format" in self._prompt.fields else "guided_json"
+        self.adjustments = [*self.adjustments, Adjustment(name, "emulated", EMULATED)]
+        self._events = _streamed(answer) if self._prompt.stream else (answer,)
+
+    async def read(self) -> Iterable[Json] | None:
+        events, self._events = self._events, None
+        return events
+
+    def set_silence(self, seconds: float) -> None:
+        """Nothing comes from the upstream any more."""
+
+    def close(self) -> None:
+        """Each call was closed when it ended."""
+
+    async def _generate(self, prompt: Prompt, limits: Limits) -> Json:
+        """One whole answer."""
+        attempt = Attempt(self._upstreams, self._target, prompt, self._background)
+        try:
+            await attempt.open(limits)
+            self.adjustments = attempt.adjustments
+            found: Json | None = None
+            while (events := await attempt.read()) is not None:
+                for event in events:
+                    found = event
+        finally:
+            self.status = attempt.status
+            attempt.close()
+        try:
+            message = found["choices"][0]["message"]  # type: ignore[index]
+        except (IndexError, KeyError, TypeError):
+            message = None
+        if found is None or not isinstance(message, dict):
+            raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no message")
+        return found
+
+    def _accept(self, answer: Json) -> bool:
+        """Whether the answer may go out; its content is then the document alone."""
+        choice = answer["choices"][0]
+        message = choice["message"]
+        if choice.get("finish_reason") in UNCHECKED or message.get("refusal") or message.get("tool_calls"):
+            return True
+        content = message.get("content")
+        if not isinstance(content, str):
+            return False
+        text = _without_fence(content.strip())
+        try:
+            held = Checker(self._schemas, Budget()).ok(self._schemas.root, msgspec.json.decode(text))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnsupportedError):
+            return False
+        if held:
+            message["content"] = text
+        return held
+
+
+def _without_fence(text: str) -> str:
+    """The inside of a fenced code block, which models like to put around a document."""
+    if text.startswith("```") and text.endswith("```") and "\n" in text:
+        return text[text.index("\n") + 1 : -3].strip()
+    return text
+
+
+def _sum(one: Any, other: Any) -> Any:
+    """Usage of both generations."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {name: _sum(one.get(name), other.get(name)) for name in one | other}
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    return other if one is None else one
+
+
+def _streamed(answer: Json) -> list[Json]:
+    """A whole answer as the chunks of a stream."""
+    choice = answer["choices"][0]
+    message = {name: value for name, value in choice["message"].items() if value is not None}
+    if calls := message.get("tool_calls"):
+        message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    rest = {name: value for name, value in answer.items() if name not in ("choices", "usage")}
+    return [
+        {
+            **rest,
+            "choices": [{"index": 0, "delta": message, "logprobs": choice.get("logprobs"), "finish_reason": None}],
+        },
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": choice.get("finish_reason")}]},
+        {"choices": [], "usage": answer.get("usage")},
+    ]
