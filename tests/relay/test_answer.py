@@ -132,6 +132,97 @@ def test_stop_after_a_tool_call_is_tool_calls() -> None:
     assert found[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def test_a_call_that_says_nothing_of_its_arguments_has_none() -> None:
+    """OpenAI writes ``{}``; a client that decodes the arguments would fail on an empty text."""
+    calls = [call(0, id="a", name="f", arguments=""), call(1, id="b", name="g", arguments="{}"), call(2, name="h")]
+    found = deltas(streamed(chunk({"tool_calls": calls}), chunk(finish="tool_calls")))
+    assert found[2]["tool_calls"] == [
+        {"index": 0, "function": {"arguments": "{}"}}, {"index": 2, "function": {"arguments": "{}"}},
+    ]  # fmt: skip
+    cut = deltas(streamed(chunk({"tool_calls": calls[:1]}), chunk(finish="length")))
+    assert len(cut) == 3, "an answer that was cut off may have been about to say them"
+
+
+def test_calls_without_indices_are_told_apart_by_their_names() -> None:
+    calls = [{"id": "null", "function": {"name": name, "arguments": {}}} for name in ("f", "f", "g")]
+    [found] = [each["tool_calls"] for each in deltas(streamed(chunk({"tool_calls": calls}, "stop")))
+               if "tool_calls" in each]  # fmt: skip
+    assert [(each["index"], each["function"]) for each in found] == [
+        (number, {"name": name, "arguments": "{}"}) for number, name in enumerate(("f", "f", "g"))
+    ]
+    assert len({each["id"] for each in found} - {"null"}) == 3
+
+
+def test_tool_calls_may_end_with_an_empty_reason() -> None:
+    """xAI does; without tool calls, and for a reason that never came, the answer counts as cut off."""
+    found = streamed(chunk({"tool_calls": [call(0, id="a", name="f", arguments="{}")]}, ""))
+    assert found[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert "tresor" in found[-1]
+    for first in (chunk({"content": "Hi"}, ""), chunk({"tool_calls": [call(0, id="a", name="f", arguments="{}")]})):
+        with pytest.raises(UpstreamError):
+            streamed(first)
+
+
+THINKING = [
+    {
+        "type": "thinking",
+        "thinking": [{"type": "text", "text": "so "}, {"type": "text", "text": "then"}],
+        "closed": True,
+    },
+    {"type": "reference", "reference_ids": [1]},
+    {"type": "text", "text": "Hi"},
+]
+
+
+def test_content_in_parts_is_told_apart_as_reasoning_and_text() -> None:
+    """Mistral's reasoning models answer with a list, in streams too."""
+    message = whole(content=THINKING)["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": "Hi", "reasoning_content": "so then"}
+    found = deltas(streamed(chunk({"content": THINKING[:1]}), chunk({"content": "Hi"}, "stop")))
+    assert found[1:3] == [{"reasoning_content": "so then"}, {"content": "Hi"}]
+
+
+def test_reasoning_by_two_names_is_said_once() -> None:
+    assert deltas(streamed(chunk({"reasoning": "hm", "reasoning_content": "hm"}), chunk({"content": "x"}, "stop")))[
+        1
+    ] == {"reasoning_content": "hm"}
+    assert (
+        whole(content="x", reasoning="hm", reasoning_content="hm")["choices"][0]["message"]["reasoning_content"] == "hm"
+    )
+
+
+def test_numbers_of_tokens_are_no_content() -> None:
+    """Together and vLLM send them with every delta, the one with the role included."""
+    found = streamed(
+        chunk({"role": "assistant", "content": "", "token_id": 5, "token_ids": [5]}), chunk({"content": "x"}, "stop")
+    )
+    assert deltas(found) == [{"role": "assistant"}, {"content": "x"}, {}]
+
+
+def test_a_whole_message_in_a_stream_is_taken_where_nothing_has_come_yet() -> None:
+    first = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}}]}
+    again = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    assert deltas(streamed(first, again)) == [{"role": "assistant"}, {"content": "Hi"}, {}]
+
+
+FILTERED = {"hate": {"filtered": True, "severity": "high"}}
+
+
+def test_what_a_content_filter_says_is_handed_on() -> None:
+    """Azure sends no message at all where its filter has taken all of it."""
+    answer = WholeAnswer(LABEL, 1, 40)
+    choice = {"index": 0, "finish_reason": "content_filter", "content_filter_results": FILTERED}
+    answer.take({"choices": [choice], "usage": USAGE})
+    assert json.loads(answer.end()[0])["choices"] == [
+        {**choice, "message": {"role": "assistant", "content": None}, "logprobs": None}
+    ]
+    last = chunk({}, "content_filter")
+    last["choices"][0]["content_filter_results"] = FILTERED
+    assert streamed(chunk({"content": "x"}), last)[-1]["choices"] == [
+        {"index": 0, "delta": {}, "finish_reason": "content_filter", "content_filter_results": FILTERED}
+    ]
+
+
 def test_several_choices_each_begin_and_the_last_finish_carries_what_is_ours() -> None:
     found = streamed(
         chunk({"content": "a"}, index=0), chunk({"content": "b"}, index=1), chunk(finish="stop", index=1),
@@ -157,10 +248,50 @@ def test_what_is_passed_on_and_what_is_not() -> None:
     assert all("x_internal" not in each and "service_tier" not in each for each in found)
 
 
-def test_logprobs_ride_along() -> None:
+def odds(token: str, logprob: float = -0.1, **fields: Any) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode()), "top_logprobs": [], **fields}
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "expected"),
+    [
+        ({"content": [odds("é")], "refusal": None}, {"content": [odds("é")], "refusal": None}),
+        ({"content": [odds("é")]}, {"content": [odds("é")], "refusal": None}),
+        ({"content": [{"token": "é", "logprob": -0.1}]}, {"content": [odds("é")], "refusal": None}),
+        (
+            {"content": [{"token": "é", "logprob": -0.1, "top_logprobs": [{"token": "e", "logprob": -3}]}]},
+            {"content": [odds("é", top_logprobs=[{"token": "e", "logprob": -3, "bytes": [101]}])], "refusal": None},
+        ),
+        # DeepSeek, for reasoning.
+        ({"reasoning_content": [odds("é")]}, {"content": None, "refusal": None, "reasoning_content": [odds("é")]}),
+        # Together in a stream, and whole.
+        (-0.1, {"content": [odds("é")], "refusal": None}),
+        ({"tokens": ["a", "b"], "token_logprobs": [-0.1]}, {"content": [odds("a"), odds("b", -9999.0)],
+                                                            "refusal": None}),
+        (
+            {"tokens": ["a"], "token_logprobs": [-0.1], "top_logprobs": [{"a": -0.1, "c": None}]},
+            {"content": [odds("a", top_logprobs=[{"token": "a", "logprob": -0.1, "bytes": [97]},
+                                                 {"token": "c", "logprob": -9999.0, "bytes": [99]}])],
+             "refusal": None},
+        ),
+    ],
+)  # fmt: skip
+def test_logprobs_ride_along_in_openais_form(logprobs: Any, expected: Any) -> None:
+    first = chunk({"content": "é"})
+    first["choices"][0]["logprobs"] = logprobs
+    assert streamed(first, chunk(finish="stop"))[1]["choices"][0]["logprobs"] == expected
+
+    answer = WholeAnswer(LABEL, 1, 40)
+    choice = {"message": {"content": "é"}, "logprobs": logprobs, "finish_reason": "stop"}
+    answer.take({"choices": [choice]})
+    assert json.loads(answer.end()[0])["choices"][0]["logprobs"] == expected
+
+
+@pytest.mark.parametrize("logprobs", [None, {}, [], "x", True])
+def test_what_are_no_logprobs_are_left_out(logprobs: Any) -> None:
     first = chunk({"content": "x"})
-    first["choices"][0]["logprobs"] = {"content": [{"token": "x", "logprob": -0.1, "bytes": [120], "top_logprobs": []}]}
-    assert streamed(first, chunk(finish="stop"))[1]["choices"][0]["logprobs"] == first["choices"][0]["logprobs"]
+    first["choices"][0]["logprobs"] = logprobs
+    assert "logprobs" not in streamed(first, chunk(finish="stop"))[1]["choices"][0]
 
 
 def test_an_empty_answer_with_usage_is_an_answer() -> None:

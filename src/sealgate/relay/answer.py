@@ -13,6 +13,7 @@ import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import Json
+from sealgate.relay import content as contents
 from sealgate.relay import finish, tool_calls
 from sealgate.relay import usage as usages
 from sealgate.relay.usage import Usage
@@ -20,6 +21,7 @@ from sealgate.relay.usage import Usage
 _encode = msgspec.json.Encoder().encode
 
 PASSED_ON = ("system_fingerprint", "service_tier")
+_RENAMED = contents.BOOKKEEPING | {"content", "reasoning_content", "reasoning"}
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -117,6 +119,8 @@ class WholeAnswer(Answer):
 
     def _choice(self, position: int, choice: Json) -> Json:
         message = choice.get("message")
+        if message is None and choice.get("finish_reason"):
+            message = {}  # Azure sends none where a filter has taken all of it
         if not isinstance(message, dict):
             raise UpstreamError(Failure.BAD_RESPONSE, "a choice has no message")
         message = _message(message)
@@ -128,8 +132,9 @@ class WholeAnswer(Answer):
         return {
             "index": index if isinstance(index, int) else position,
             "message": message,
-            "logprobs": choice.get("logprobs"),
+            "logprobs": contents.logprobs(choice.get("logprobs"), message["content"] or ""),
             "finish_reason": finish.reason(choice.get("finish_reason") or "stop", called=bool(calls)),
+            **_filtered(choice),
         }
 
     def _weigh(self, message: Json) -> None:
@@ -148,9 +153,11 @@ class StreamedAnswer(Answer):
         super().__init__(label, choices, request_bytes)
         self._usage_chunk = include_usage and not usage_on_finish
         self._usage_on_finish = usage_on_finish
-        self._held: list[tuple[int, str]] = []
+        self._held: list[tuple[int, str, Json]] = []
         self._begun: set[int] = set()
         self._closed: set[int] = set()
+        self._blank: set[int] = set()
+        """Choices that have said an empty text for their reason to end."""
         self._calls: dict[int, tool_calls.ToolCalls] = {}
         self._prepare()
 
@@ -188,11 +195,14 @@ class StreamedAnswer(Answer):
         return ready
 
     def end(self) -> list[bytes]:
+        ready: list[bytes] = []
+        for index in sorted((self._begun - self._closed) & self._blank & self._calls.keys()):
+            # xAI may end tool calls with an empty reason; the walk has seen that the stream itself is whole.
+            self._close(index, "tool_calls", {}, ready)
         if not self._closed or self._begun - self._closed:
             failure = Failure.TRUNCATED if self.has_content else Failure.BAD_RESPONSE
             raise UpstreamError(failure, "the stream ended without a finish reason")
         self._require_substance()
-        ready: list[bytes] = []
         self._release(ready, keep=0)
         if self._usage_chunk:
             ready.append(self._head + b'[],"usage":' + _encode(self.usage.render()) + b"}")
@@ -202,65 +212,95 @@ class StreamedAnswer(Answer):
         index = choice.get("index") or 0
         if index in self._closed:
             return
-        delta, logprobs = choice.get("delta"), choice.get("logprobs")
+        delta = choice.get("delta")
         text = delta.get("content") if delta and len(delta) == 1 else None
-        if text and type(text) is str and logprobs is None and index == 0 and 0 in self._begun:
+        if text and type(text) is str and choice.get("logprobs") is None and index == 0 and 0 in self._begun:
             # A piece of text and nothing else: what nearly every chunk is.
             self.characters += len(text)
             ready.append(self._before_text + _encode(text) + self._after_text)
-        elif delta and (delta := self._delta(index, delta)):
-            self.has_content = True
-            self._begin(index, ready)
-            ready.append(self._chunk(index, _encode(delta), logprobs))
-        elif logprobs and index in self._begun:
-            ready.append(self._chunk(index, b"{}", logprobs))
+        else:
+            self._piece(index, choice, ready)
         said = choice.get("finish_reason")
         if said:
-            self._closed.add(index)
-            self._held.append((index, finish.reason(said, called=index in self._calls)))
+            self._close(index, said, _filtered(choice), ready)
             if self.has_content:
                 # One choice with content is over now; of several, only the end tells which finish was the last.
                 self._release(ready, keep=int(self.expected > 1 or self._usage_on_finish))
+        elif said is not None:
+            self._blank.add(index)
+
+    def _piece(self, index: int, choice: Json, ready: list[bytes]) -> None:
+        # A few servers send a whole message where a stream has its first delta.
+        delta = choice.get("delta") or (choice.get("message") if index not in self._begun else None)
+        kept = self._delta(index, delta) if delta else {}
+        logprobs = choice.get("logprobs")
+        if logprobs is not None:
+            logprobs = contents.logprobs(logprobs, kept.get("content", ""))
+        if kept:
+            self.has_content = True
+            self._begin(index, ready)
+            ready.append(self._chunk(index, _encode(kept), logprobs))
+        elif logprobs and index in self._begun:
+            ready.append(self._chunk(index, b"{}", logprobs))
 
     def _begin(self, index: int, ready: list[bytes]) -> None:
         if index not in self._begun:
             self._begun.add(index)
             ready.append(self._chunk(index, b'{"role":"assistant"}', None))
 
+    def _close(self, index: int, said: Any, filtered: Json, ready: list[bytes]) -> None:
+        calls = self._calls.get(index)
+        reason = finish.reason(said, called=calls is not None)
+        if calls is not None and reason != "length" and (rest := calls.unsaid()):
+            ready.append(self._chunk(index, _encode({"tool_calls": rest}), None))
+        self._closed.add(index)
+        self._held.append((index, reason, filtered))
+
     def _release(self, ready: list[bytes], keep: int) -> None:
         """Send the finish chunks that were held back, all but ``keep``; the very last carries what is ours."""
         while len(self._held) > keep:
-            index, reason = self._held.pop(0)
+            index, reason, filtered = self._held.pop(0)
             self._begin(index, ready)
-            ready.append(self._finish_chunk(index, reason, last=not keep and not self._held))
+            ready.append(self._finish_chunk(index, reason, filtered, last=not keep and not self._held))
 
     def _delta(self, index: int, delta: Json) -> Json:
         """The delta with only what carries something, under OpenAI's names."""
         kept: Json = {}
         for name, value in delta.items():
+            if not value or name in contents.BOOKKEEPING:
+                continue
             if name == "content":
-                if value:
-                    text = kept["content"] = _text(value)
-                    self.characters += len(text)
+                if type(value) is str:
+                    kept["content"] = value
+                else:
+                    self._parts(value, kept)
             elif name == "tool_calls":
-                if value:
-                    kept["tool_calls"] = self._calls.setdefault(index, tool_calls.ToolCalls()).take(value)
-                    self.characters += sum(len(c["function"].get("arguments") or "") for c in kept["tool_calls"]
-                                           if "function" in c)  # fmt: skip
+                kept["tool_calls"] = self._calls.setdefault(index, tool_calls.ToolCalls()).take(value)
+                self.characters += sum(len(c["function"].get("arguments") or "") for c in kept["tool_calls"]
+                                       if "function" in c)  # fmt: skip
             elif name in ("reasoning_content", "reasoning"):
-                if value and isinstance(value, str):
-                    kept["reasoning_content"] = value
-                    self.characters += len(value)
-            elif name != "role" and value:
+                if thoughts := contents.reasoning(delta):
+                    kept["reasoning_content"] = thoughts
+            elif not isinstance(value, int | float):
                 kept[name] = value
+        self.characters += len(kept.get("content", "")) + len(kept.get("reasoning_content", ""))
         return kept
+
+    @staticmethod
+    def _parts(content: Any, kept: Json) -> None:
+        text, thoughts = contents.split(content)
+        if thoughts:
+            kept["reasoning_content"] = thoughts
+        if text:
+            kept["content"] = text
 
     def _chunk(self, index: int, delta: bytes, logprobs: Any) -> bytes:
         extra = b"" if logprobs is None else b',"logprobs":' + _encode(logprobs)
         return b'%b[{"index":%d,"delta":%b%b,"finish_reason":null}]%b' % (self._head, index, delta, extra, self._tail)
 
-    def _finish_chunk(self, index: int, reason: str, *, last: bool) -> bytes:
-        body = b'%b[{"index":%d,"delta":{},"finish_reason":"%b"}]' % (self._head, index, reason.encode())
+    def _finish_chunk(self, index: int, reason: str, filtered: Json, *, last: bool) -> bytes:
+        extra = b"," + _encode(filtered)[1:-1] if filtered else b""
+        body = b'%b[{"index":%d,"delta":{},"finish_reason":"%b"%b}]' % (self._head, index, reason.encode(), extra)
         if not last:
             return body + self._tail
         body += b',"episode_id":"%b","tresor":%b' % (self.label.episode_id.encode(), _encode(self.label.tresor))
@@ -271,24 +311,21 @@ class StreamedAnswer(Answer):
 
 def _message(message: Json) -> Json:
     """A message under OpenAI's names, without what is empty."""
-    content = message.get("content")
-    found: Json = {"role": "assistant", "content": None if content is None else _text(content)}
+    given = message.get("content")
+    text, thoughts = (None, "") if given is None else contents.split(given)
+    found: Json = {"role": "assistant", "content": text}
+    if thoughts := contents.reasoning(message) or thoughts:
+        found["reasoning_content"] = thoughts
     for name, value in message.items():
-        if name in ("role", "content") or value is None or value == []:
-            continue
-        if name == "reasoning" and isinstance(value, str):
-            found.setdefault("reasoning_content", value)
-        elif name == "tool_calls":
-            found["tool_calls"] = [tool_calls.whole(call) for call in value]
-        else:
+        if name == "tool_calls":
+            if value:
+                found[name] = [tool_calls.whole(call) for call in value]
+        elif name not in _RENAMED and value is not None and value != []:
             found[name] = value
     return found
 
 
-def _text(content: Any) -> str:
-    """Content as text; some servers send it as a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content if part.get("type") == "text")
-    raise TypeError("content is no text")
+def _filtered(choice: Json) -> Json:
+    """What Azure's content filter says of a choice."""
+    found = choice.get("content_filter_results")
+    return {"content_filter_results": found} if found else {}

@@ -19,37 +19,61 @@ class ToolCalls:
         self._numbers: dict[Any, int] = {}
         self._given: list[str | None] = []
         self._named: list[bool] = []
+        self._bare: list[bool] = []
 
     def take(self, deltas: list[Json]) -> list[Json]:
         """The deltas of one chunk. Raises `TypeError` or `AttributeError` for what is no tool call."""
         return [self._one(delta) for delta in deltas]
 
+    def unsaid(self) -> list[Json]:
+        """Deltas for calls without any arguments: OpenAI says ``{}`` where some upstreams say nothing."""
+        return [{"index": number, "function": {"arguments": "{}"}} for number, bare in enumerate(self._bare) if bare]
+
     def _one(self, delta: Json) -> Json:
-        key, given = delta.get("index"), delta.get("id")
-        known = self._number(key, given)
+        key, given = delta.get("index"), _id(delta)
+        known = self._number(delta, key, given)
         if known is None:
             return self._first(key, given, delta)
         self._given[known] = self._given[known] or given
         fragment = _fragment(delta)
-        name = (delta.get("function") or {}).get("name")
-        if name and not self._named[known]:
-            self._named[known] = True
-            fragment["function"]["name"] = name
+        function = fragment.get("function")
+        if function is not None:
+            self._bare[known] = self._bare[known] and not function["arguments"]
+            name = (delta.get("function") or {}).get("name")
+            if name and not self._named[known]:
+                self._named[known] = True
+                function["name"] = name
         return {"index": known, **fragment}
 
-    def _number(self, key: Any, given: str | None) -> int | None:
-        """Which known call a delta continues: that of its index, or the last; another id is another call."""
-        known = self._numbers.get(key) if key is not None else len(self._given) - 1
-        if known is None or known < 0:
+    def _number(self, delta: Json, key: Any, given: str | None) -> int | None:
+        """Which known call a delta continues: that of its index, else of its id, else the last.
+
+        Another id is another call, and so is a name, where neither index nor id says which one is meant.
+        """
+        if key is not None:
+            known = self._numbers.get(key)
+        elif given and given in self._given:
+            return self._given.index(given)
+        else:
+            known = self._last(delta, given)
+        if known is None:
             return None
         mine = self._given[known]
         return None if given and mine and given != mine else known
 
+    def _last(self, delta: Json, given: str | None) -> int | None:
+        last = len(self._given) - 1
+        if last < 0 or (not given and self._named[last] and (delta.get("function") or {}).get("name")):
+            return None
+        return last
+
     def _first(self, key: Any, given: str | None, delta: Json) -> Json:
         number = self._numbers[key] = len(self._given)
         opening = _opening(delta)
+        function = opening.get("function")
         self._given.append(given)
-        self._named.append("custom" in opening or bool(opening["function"]["name"]))
+        self._named.append(function is None or bool(function["name"]))
+        self._bare.append(function is not None and not function["arguments"])
         return {"index": number, "id": given or _made_id(), **opening}
 
 
@@ -58,7 +82,13 @@ def whole(call: Json) -> Json:
     opening = _opening(call)
     if "function" in opening and not opening["function"]["arguments"]:
         opening["function"]["arguments"] = "{}"
-    return {"id": call.get("id") or _made_id(), **opening}
+    return {"id": _id(call) or _made_id(), **opening}
+
+
+def _id(call: Json) -> str | None:
+    """The call's id, unless it says that it has none: Mistral sends the text ``null``."""
+    given = call.get("id")
+    return None if not given or given == "null" else given
 
 
 def _made_id() -> str:
@@ -72,7 +102,10 @@ def _opening(call: Json) -> dict[str, Any]:
     name = function.get("name") or ""
     if not isinstance(name, str) or not isinstance(call.get("id") or "", str):
         raise TypeError("a tool call's name or id is no text")
-    return {"type": "function", "function": {"name": name, "arguments": _arguments(function.get("arguments"))}}
+    found = {"type": "function", "function": {"name": name, "arguments": _arguments(function.get("arguments"))}}
+    if (extra := call.get("extra_content")) is not None:
+        found["extra_content"] = extra  # Google's: the signature of the thought behind a call has to come back with it
+    return found
 
 
 def _fragment(call: Json) -> Json:

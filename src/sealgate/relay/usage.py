@@ -54,12 +54,11 @@ class Usage(msgspec.Struct, frozen=True):
             "total_tokens": self.prompt + self.completion,
         }
         if self.cached or self.cache_write or self.audio_in:
-            parts = (("cached_tokens", self.cached), ("cache_write_tokens", self.cache_write),
-                     ("audio_tokens", self.audio_in))  # fmt: skip
-            found["prompt_tokens_details"] = {name: count for name, count in parts if count}
+            found["prompt_tokens_details"] = _said(
+                cached_tokens=self.cached, cache_write_tokens=self.cache_write, audio_tokens=self.audio_in
+            )
         if self.reasoning or self.audio_out:
-            parts = (("reasoning_tokens", self.reasoning), ("audio_tokens", self.audio_out))
-            found["completion_tokens_details"] = {name: count for name, count in parts if count}
+            found["completion_tokens_details"] = _said(reasoning_tokens=self.reasoning, audio_tokens=self.audio_out)
         return found
 
 
@@ -96,6 +95,10 @@ def estimate(request_bytes: int, answer_characters: int) -> Usage:
         completion=-(-answer_characters // BYTES_PER_TOKEN),
         source="estimated",
     )
+
+
+def _said(**counts: int) -> Json:
+    return {name: count for name, count in counts.items() if count}
 
 
 def _count(value: Any) -> int | None:
