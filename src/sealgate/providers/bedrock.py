@@ -1,20 +1,23 @@
-"""AWS Bedrock: Converse for all of its models.
+"""AWS Bedrock: Converse for all of its models, and InvokeModel for Claude, which carries Anthropic's own wire.
 
 Source: the service model ``bedrock-runtime`` of botocore and the Bedrock user guide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import aws
-from sealgate.providers.base import Account, Json, Prompt, Written
+from sealgate.providers.anthropic import ON_BEDROCK, AnthropicStreamReader
+from sealgate.providers.base import Account, Json, Prompt, Reader, Written
 from sealgate.providers.bedrock_answer import ConverseReader, ConverseStreamReader
 from sealgate.providers.bedrock_request import converse
+from sealgate.providers.openai import UNREADABLE
 from sealgate.providers.params import adjust
 
 _encode = msgspec.json.Encoder().encode
@@ -55,5 +58,55 @@ class ConverseWire:
         return aws.failure(status, headers, body)
 
 
+class ClaudeWire:
+    """Anthropic's Messages API as the body of InvokeModel; streams have one of its documents in each frame."""
+
+    stream_type = aws.EVENT_STREAM
+
+    def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:
+        return ON_BEDROCK.write(account, prompt, model, max_output)
+
+    def reader(self, fields: Json, *, stream: bool) -> Reader:
+        return ClaudeStreamReader(fields) if stream else ON_BEDROCK.reader(fields, stream=False)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        return aws.failure(status, headers, body)
+
+
+class ClaudeStreamReader:
+    """Frames of InvokeModelWithResponseStream: ``{"bytes": <base64 of a document>}`` and padding."""
+
+    def __init__(self, fields: Json) -> None:
+        self._frames = aws.FrameReader()
+        self._inner = AnthropicStreamReader(fields)
+        self.done = False
+
+    def feed(self, piece: bytes) -> Iterator[Json]:
+        """One by one, so that what came before a failure in the same piece is not lost."""
+        for frame in self._frames.feed(piece):
+            if frame.event == "chunk":
+                yield from self._inner.feed_event("", _document(frame.payload))
+                self.done = self._inner.done
+
+    def end(self) -> Iterable[Json]:
+        return self._inner.end()
+
+
+def _document(payload: bytes) -> Json:
+    try:
+        return _decode(_decode_chunk(payload).document)
+    except (*UNREADABLE, msgspec.ValidationError):
+        raise UpstreamError(Failure.BAD_STREAM, "a chunk holds no JSON object") from None
+
+
+class _Chunk(msgspec.Struct):
+    document: bytes = msgspec.field(name="bytes")  # read from base64
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
 CONVERSE = ConverseWire()
+CLAUDE = ClaudeWire()
 CONVERSE_HOST = BedrockHost("converse", "converse-stream")
+CLAUDE_HOST = BedrockHost("invoke", "invoke-with-response-stream")

@@ -14,9 +14,10 @@ from sealgate.providers.anthropic_form import as_choice
 from sealgate.providers.aws import EXTRA
 from sealgate.providers.azure import AZURE
 from sealgate.providers.base import Kind
-from sealgate.providers.bedrock import CONVERSE, CONVERSE_HOST
+from sealgate.providers.bedrock import CLAUDE, CLAUDE_HOST, CONVERSE, CONVERSE_HOST
 from sealgate.providers.capabilities import ALL, CONTRACT, GUIDED, HINTS, schema_in
 from sealgate.providers.openai import BEARER, WIRE
+from sealgate.providers.sagemaker import CARRIED, SAGEMAKER_HOST, TGI
 
 TEXT = frozenset({"stop", "max_tokens"})
 CHOICE = frozenset({"tool_required", "tool_choice"})
@@ -51,6 +52,10 @@ def _llamacpp(schema: object) -> dict[str, object]:
 
 def _tgi(schema: object) -> dict[str, object]:
     return {"type": "json_object", "value": schema}
+
+
+def _tgi_grammar(schema: object) -> dict[str, object]:
+    return {"type": "json", "value": schema}
 
 
 def _tgi_regex(pattern: object) -> dict[str, object]:
@@ -96,6 +101,48 @@ COMPATIBLE = clone(
     # Nothing is known of it, so everything goes out as it came.
     source="developers.openai.com/api/reference",
     capabilities=ALL,
+)
+
+CLAUDE_ON_BEDROCK = claude(
+    name="bedrock",
+    title="Claude on AWS Bedrock, behind Anthropic's wire",
+    wire=CLAUDE,
+    host=CLAUDE_HOST,
+    media_by_url=False,
+)
+CARRIED_TGI = Kind(
+    name="sagemaker",
+    title="Text Generation Inference on AWS SageMaker, behind its own wire",
+    wire=TGI,
+    host=SAGEMAKER_HOST,
+    source="huggingface.co/docs/text-generation-inference/reference/api_reference",
+    media_by_url=False,
+    capabilities=TEXT | {"json_schema", "guided_regex"},
+    hints=frozenset({"seed", "top_k", "repetition_penalty"}),
+    params=MAX_TOKENS
+    | {
+        "response_format": params.schema_format(_tgi_grammar, "grammar"),
+        "guided_json": params.guided_json(_tgi_grammar, "grammar"),
+        "guided_regex": params.as_format(_tgi_regex, "grammar"),
+        "guided_choice": params.choice_as_regex(make=_tgi_regex),
+    },
+    only=CONTRACT | {"messages", "temperature", "top_p", "frequency_penalty", "seed", "top_k", "repetition_penalty"},
+)
+CARRIED_OPENAI = Kind(
+    name="sagemaker",
+    title="AWS SageMaker: OpenAI's wire inside; with `carries` also TGI's own (`tgi`)",
+    wire=CARRIED,
+    host=SAGEMAKER_HOST,
+    source="docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointWithResponseStream.html",
+    base_url="https://runtime.sagemaker.{aws_region}.amazonaws.com",
+    media_by_url=False,
+    # What vLLM's and TGI's containers have in common.
+    capabilities=TOOLS | {"json_schema", "n", "logprobs", "images"},
+    hints=OF_ENGINES,
+    params=MAX_TOKENS | ALLOWED | GUIDED_JSON,
+    reads=frozenset({"aws_region", "endpoint", "carries"}),
+    variants={"carries": {"openai": None, "tgi": CARRIED_TGI}},
+    extra=EXTRA,
 )
 
 KINDS: dict[str, Kind] = {
@@ -381,7 +428,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             name="bedrock",
-            title="AWS Bedrock (Converse)",
+            title="AWS Bedrock: Converse; with `api_model` also InvokeModel for Claude (`anthropic`)",
             wire=CONVERSE,
             host=CONVERSE_HOST,
             source="docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
@@ -392,9 +439,11 @@ KINDS: dict[str, Kind] = {
             hints=frozenset({"top_k", "reasoning_effort", "parallel_tool_calls"}),
             params=ALLOWED | GUIDED_JSON | {"messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"})},
             only=CONTRACT | {"messages", "temperature", "top_p", "top_k", "reasoning_effort", "parallel_tool_calls"},
-            reads=frozenset({"aws_region"}),
+            reads=frozenset({"aws_region", "api_model"}),
+            variants={"api_model": {"anthropic": CLAUDE_ON_BEDROCK}},
             extra=EXTRA,
         ),
+        CARRIED_OPENAI,
         COMPATIBLE,
         clone(
             name="sandbox",
