@@ -13,6 +13,7 @@ DATES = {
     "auth/keys.py": "whether a key has expired",
     "cli/keys.py": "whether a key has expired, and how dates are written",
     "formats/ids.py": "ids that sort by the time they were made",
+    "providers/google.py": "whether a token has expired",
     "providers/sandbox/client.py": "when an answer was made",
     "relay/request.py": "whether an id can have been made already",
     "storage/writer.py": "when the database was last written to for a check",

@@ -21,13 +21,14 @@ DOORS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("telemetry/",),
     "typer": ("cli/",),
     "rich": ("cli/",),
+    "google": ("providers/google.py",),
     "redis": (),
 }
 """Library to the rooms (a folder ends in a slash) that may import it."""
 
 ENVIRONMENT = ("config.py",)
 
-BROUGHT = {"yarl": "aiohttp takes its addresses"}
+BROUGHT = {"yarl": "aiohttp takes its addresses", "google": "google-auth is a part of it"}
 """Libraries that come with a declared one and are part of its own interface."""
 
 
