@@ -178,7 +178,7 @@ INSIDE: dict[str, tuple[dict[str, Any], str, Failure, int | None, str]] = {
                   None, "m"),
     "text": ({"error": "m"}, "", Failure.SERVER_ERROR, None, "m"),
     "with a text for a code": ({"error": {"message": "m", "code": "400"}}, "", Failure.SERVER_ERROR, None, "m"),
-    "beyond reason": ({"error": {"message": {"a": [1]}, "code": 10**9}}, "", Failure.SERVER_ERROR, None, '{"a":[1]}'),
+    "beyond reason": ({"error": {"message": {"a": [1]}, "code": 10**9}}, "", Failure.SERVER_ERROR, None, '{"a": [1]}'),
 }  # fmt: skip
 
 
@@ -272,13 +272,57 @@ def test_a_type_that_says_the_money_is_gone_beats_a_code_that_says_less(code: An
     assert "insufficient_quota" in QUOTA_CODES
 
 
+@pytest.mark.parametrize("text", [
+    "This model's maximum context length is 32768 tokens. However, you requested 54692 tokens.",
+    "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+    "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+    "the request exceeds the available context size. try increasing the context size or enable context shift",
+    "The prompt is too long: 9000, model maximum context length: 4095",
+])  # fmt: skip
+def test_row_d11_a_prompt_that_is_too_long_is_known_by_the_text_where_nothing_else_tells(text: str) -> None:
+    """Engines have no code for it, and another route may have more room."""
+    for status in (400, 413, 422):
+        assert refused(
+            status, {"object": "error", "message": text, "type": "BadRequestError", "code": 400}
+        ).failure is (Failure.CONTEXT_LENGTH)
+    assert refused(500, {"error": {"message": text}}).failure is Failure.SERVER_ERROR
+    assert refused(400, {"error": {"message": "The context is odd."}}).failure is Failure.INVALID_REQUEST
+
+
+def test_what_a_provider_objects_to_is_the_requests_fault_not_the_keys() -> None:
+    """A caller's words must not put the gateway's key aside for everyone."""
+    for text in ("Content violates usage guidelines.", "Your input was flagged", "This model requires moderation"):
+        assert refused(403, {"code": "The caller does not have permission", "error": text}).failure is (
+            Failure.INVALID_REQUEST
+        )
+    assert refused(403, {"error": "No."}).failure is Failure.CREDENTIAL
+
+
+@pytest.mark.parametrize(("kind", "status", "failure"), [
+    ("together", 403, Failure.CONTEXT_LENGTH), ("fireworks", 412, Failure.QUOTA), ("xai", 403, Failure.QUOTA),
+    ("mistral", 403, Failure.INVALID_REQUEST),
+])  # fmt: skip
+def test_a_status_may_mean_something_else_at_one_provider(kind: str, status: int, failure: Failure) -> None:
+    """Where an error comes with it; a bare one may be of whatever stands in between."""
+    wire, usual = KINDS[kind].wire, refused(status, b"").failure
+    assert wire.failure(status, {}, json.dumps({"error": {"message": "m"}}).encode()).failure is failure
+    assert wire.failure(status, {}, b"<html>").failure is usual
+    assert wire.failure(status, {}, b'{"error": {"code": "overloaded_error", "message": "m"}}').failure is (
+        Failure.OVERLOADED
+    )
+
+
 @pytest.mark.parametrize(("body", "text", "param"), [
     ({"error": {"message": "m", "param": "p"}}, "m", "p"),
     ({"error": {"message": "m", "param": 7}}, "m", None),
     ({"error": "m"}, "m", None),
     ({"message": "m", "type": "x", "code": "3280", "object": "error"}, "m", None),
-    ({"detail": [{"loc": ["body", "x"], "msg": "bad"}]}, '[{"loc":["body","x"],"msg":"bad"}]', None),
-    ({"object": "error", "message": {"detail": [{"msg": "m"}]}}, '{"detail":[{"msg":"m"}]}', None),
+    ({"detail": [{"loc": ["body", "x"], "msg": "bad"}]}, '[{"loc": ["body", "x"], "msg": "bad"}]', "x"),
+    ({"detail": [{"loc": ["body", "messages", 0, "name"]}]}, '[{"loc": ["body", "messages", 0, "name"]}]',
+     "messages.0.name"),
+    ({"detail": [{"loc": ["body"]}]}, '[{"loc": ["body"]}]', None),
+    ({"detail": "Unauthorized"}, "Unauthorized", None),
+    ({"object": "error", "message": {"detail": [{"msg": "m"}]}}, '{"detail": [{"msg": "m"}]}', None),
     ([{"error": {"message": "m"}}], "m", None),
     ({"code": "invalid", "error": "m"}, "m", None),
     ({"error": {}}, "", None),

@@ -5,8 +5,10 @@ Source: the official Python SDK's types (``openai/types/chat``) and the API refe
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -40,20 +42,42 @@ BY_CODE = {
     **dict.fromkeys(QUOTA_CODES, Failure.QUOTA),
     "context_length_exceeded": Failure.CONTEXT_LENGTH,
     "string_above_max_length": Failure.CONTEXT_LENGTH,
+    "too_many_prompt_tokens": Failure.CONTEXT_LENGTH,
+    "exceed_context_size_error": Failure.CONTEXT_LENGTH,
     "unsupported_schema": Failure.UNSUPPORTED,
     "server_is_overloaded": Failure.OVERLOADED,
     "overloaded_error": Failure.OVERLOADED,
+    "service_unavailable_error": Failure.OVERLOADED,
     "rate_limit_exceeded": Failure.RATE_LIMITED,
     "rate_limit_error": Failure.RATE_LIMITED,
+    "slow_down": Failure.RATE_LIMITED,
     "invalid_api_key": Failure.CREDENTIAL,
+    "model_not_found": Failure.MODEL_GONE,
+    "model_not_available": Failure.MODEL_GONE,
+    "invalid_model": Failure.MODEL_GONE,
 }
-"""What a code says, whatever the status: some providers answer 200, 400 or 500 for all of these."""
+"""What a code or type says, whatever the status: some providers answer 200, 400 or 500 for all of these."""
+
+_TOO_LONG = re.compile(
+    r"maximum (?:context|prompt) length|model's context length|available context size|the context (?:length|window)",
+    re.IGNORECASE,
+)
+"""How engines say that a prompt is too long, which have no code for it: a route with more room may take it."""
+_FLAGGED = re.compile(r"usage guidelines|content policy|input was flagged|requires moderation", re.IGNORECASE)
+"""How providers say with a 403 that they object to what was asked (xAI, OpenRouter), not to who asks."""
+_OF_THE_REQUEST = {Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE}
 
 
 class OpenAIWire:
-    """Requests and answers pass nearly as they are."""
+    """Requests and answers pass nearly as they are.
+
+    ``statuses`` are those that mean something else at a provider than elsewhere, where an error comes with them.
+    """
 
     stream_type = "text/event-stream"
+
+    def __init__(self, statuses: Mapping[int, Failure] | None = None) -> None:
+        self._statuses = statuses or {}
 
     def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:  # noqa: ARG002
         kind = account.kind
@@ -74,10 +98,9 @@ class OpenAIWire:
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         if 300 <= status < 400:
             return UpstreamError(Failure.REDIRECT, status=status)
-        error = _error_of(body)
-        text, code, param = _words(error)
-        failure = _class_of(status, code)
-        return UpstreamError(failure, text, status=status, retry_after=_retry_after(headers), param=param)
+        said = _said(_error_of(body))
+        failure = _class_of(status, said, self._statuses)
+        return UpstreamError(failure, said.text, status=status, retry_after=_retry_after(headers), param=said.param)
 
 
 class StreamReader:
@@ -174,20 +197,44 @@ def _error_of(body: bytes) -> Any:
     return found.get("error") or found
 
 
-def _words(error: Any) -> tuple[str, str, str | None]:
-    """Message, code and parameter of an error that may be a string, an object, or nothing."""
+class Said(NamedTuple):
+    """What an error says: a sentence, its code and type as far as they are words, and the parameter it is about."""
+
+    text: str = ""
+    codes: tuple[str, ...] = ()
+    param: str | None = None
+
+
+def _said(error: Any) -> Said:
+    """Reads an error that may be a text, an object, or nothing."""
     if isinstance(error, str):
-        return error, "", None
+        return Said(error)
     if not isinstance(error, dict):
-        return "", "", None
+        return Said()
     message = error.get("message") or error.get("detail") or error.get("error")
-    if message and isinstance(message, dict | list):
-        message = _encode(message).decode()
-    code = next((value for key in ("code", "type") if isinstance(value := error.get(key), str) and value), "")
-    if isinstance(error.get("type"), str) and error["type"] in QUOTA_CODES:
-        code = error["type"]
     param = error.get("param")
-    return str(message or ""), code, param if isinstance(param, str) else None
+    if message and isinstance(message, dict | list):
+        param = param or _place(message)
+        message = _written(message)
+    codes = tuple(value for key in ("code", "type") if isinstance(value := error.get(key), str) and value)
+    return Said(str(message or ""), codes, param if isinstance(param, str) else None)
+
+
+def _written(message: Any) -> str:
+    try:
+        return json.dumps(message, ensure_ascii=False)
+    except RecursionError:
+        return ""
+
+
+def _place(detail: Any) -> str | None:
+    """The field that a validator's list is about (FastAPI's ``detail``, which Mistral and Hyperbolic send)."""
+    detail = detail.get("detail") if isinstance(detail, dict) else detail
+    first = detail[0] if isinstance(detail, list) and detail else None
+    loc = first.get("loc") if isinstance(first, dict) else None
+    if not isinstance(loc, list):
+        return None
+    return ".".join(str(part) for part in loc if isinstance(part, str | int) and part != "body") or None
 
 
 _BY_STATUS = {
@@ -206,10 +253,18 @@ _BY_STATUS = {
 }
 
 
-def _class_of(status: int, code: str) -> Failure:
-    """The error's code where it is a known one, else the status; the text never decides."""
-    if code in BY_CODE:
-        return BY_CODE[code]
+def _class_of(status: int, said: Said, own: Mapping[int, Failure]) -> Failure:
+    """The error's code where it is a known one, else the status; the text only where nothing else tells."""
+    known = [BY_CODE[code] for code in said.codes if code in BY_CODE]
+    if known:
+        return Failure.QUOTA if Failure.QUOTA in known else known[0]
+    if status == 403 and _FLAGGED.search(said.text):
+        return Failure.INVALID_REQUEST
+    failure = own[status] if said.text and status in own else _by_status(status)
+    return Failure.CONTEXT_LENGTH if failure in _OF_THE_REQUEST and _TOO_LONG.search(said.text) else failure
+
+
+def _by_status(status: int) -> Failure:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status >= 500 or status in (405, 409, 412, 424, 425):
@@ -236,10 +291,10 @@ def _raise_if_error(answer: Json) -> None:
 
 
 def _error(error: Any) -> UpstreamError:
-    text, code, param = _words(error)
+    said = _said(error)
     given = error.get("code") if isinstance(error, dict) else None
     status = given if isinstance(given, int) and 400 <= given < 600 else None
-    return UpstreamError(_class_of(status or 500, code), text, status=status, param=param)
+    return UpstreamError(_class_of(status or 500, said, {}), said.text, status=status, param=said.param)
 
 
 WIRE = OpenAIWire()

@@ -200,21 +200,45 @@ def only_with(name_of_other: str, change: Change) -> Change:
     return Change(change.action, f"{change.detail}, with `{name_of_other}`", apply)
 
 
-def messages(*, developer: bool = False, unnamed: Collection[str] = ()) -> Change:
-    """Messages of role ``developer`` as ``system``; ``name`` left out of messages of the roles in ``unnamed``."""
+def counted_logprobs() -> Change:
+    """``logprobs`` as the number of tokens to tell of at each place, where others have ``top_logprobs`` for that."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        if body[name] is not True:
+            del body[name]
+            return (Adjustment(name, "dropped", "it asks for what happens anyway"),)
+        body[name] = max(1, body.pop("top_logprobs", 1))
+        said = [Adjustment(name, "renamed", "sent as a number")]
+        return said + ([Adjustment("top_logprobs", "renamed", f"sent as {name}")] if "top_logprobs" in given else [])
+
+    return Change("renamed", "as a number, with `top_logprobs`", apply)
+
+
+def messages(*, developer: bool = False, unnamed: Collection[str] = (), without: Collection[str] = ()) -> Change:
+    """Messages of role ``developer`` as ``system``; ``name`` left out of messages of the roles in ``unnamed``.
+
+    ``without`` are fields that are left out of every message.
+    """
 
     def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
         before = given[name]
         older = developer and "developer" in [message.get("role") for message in before]
         named = unnamed and [message for message in before if "name" in message and message.get("role") in unnamed]
-        if not older and not named:
+        fields = [field for field in without if any(message.get(field) for message in before)]
+        if not older and not named and not fields:
             return ()
-        body[name] = [_message(message, developer=developer, unnamed=unnamed) for message in before]
+        body[name] = [_message(each, developer=developer, unnamed=unnamed, without=without) for each in before]
         said = [Adjustment("messages[].role", "renamed", "developer sent as system")] if older else []
-        return said + ([Adjustment("messages[].name", "dropped", NOT_TAKEN)] if named else [])
+        return [
+            *said,
+            *(
+                Adjustment(f"messages[].{field}", "dropped", NOT_TAKEN)
+                for field in (["name"] if named else []) + fields
+            ),
+        ]
 
     details = ["role `developer` as `system`"] if developer else []
-    details += ["without `name`"] if unnamed else []
+    details += [f"without `{field}`" for field in (["name"] if unnamed else []) + sorted(without)]
     return Change("renamed" if developer else "dropped", ", ".join(details), apply)
 
 
@@ -278,9 +302,9 @@ def _name(tool: Json) -> Any:
     return holder.get("name") if type(holder) is dict else None
 
 
-def _message(message: Json, *, developer: bool, unnamed: Collection[str]) -> Json:
-    if message.get("role") in unnamed:
-        message = {key: value for key, value in message.items() if key != "name"}
-    if developer and message.get("role") == "developer":
-        return {**message, "role": "system"}
-    return message
+def _message(message: Json, *, developer: bool, unnamed: Collection[str], without: Collection[str]) -> Json:
+    role = message.get("role")
+    if role in unnamed or not message.keys().isdisjoint(without):
+        gone = {"name", *without} if role in unnamed else without
+        message = {key: value for key, value in message.items() if key not in gone}
+    return {**message, "role": "system"} if developer and role == "developer" else message
