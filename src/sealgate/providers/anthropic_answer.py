@@ -169,7 +169,7 @@ class Usage:
 
     def render(self) -> Json | None:
         """OpenAI's ``usage``: what was read from a cache and written to it is a part of the prompt there."""
-        if not self._counts:
+        if "input_tokens" not in self._counts:
             return None
         count = self._counts.get
         written, cached = count("cache_creation_input_tokens", 0), count("cache_read_input_tokens", 0)

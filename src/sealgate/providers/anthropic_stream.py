@@ -126,7 +126,7 @@ class AnthropicStreamReader:
     def _delta(self, document: Json) -> Chunks:
         delta = document["delta"]
         kind = delta["type"]
-        block = self._blocks[document.get("index")]
+        block = self._blocks.get(document.get("index")) or self._unannounced(document, kind)
         if kind == "text_delta":
             text = delta["text"]
             if self._held or block.kind != "text":
@@ -142,6 +142,14 @@ class AnthropicStreamReader:
         elif kind == "citations_delta":
             block.citations.append(delta["citation"])
         return ()
+
+    def _unannounced(self, document: Json, kind: str) -> Block:
+        """A block whose start never came: some who pass these streams on leave out that of text."""
+        if kind not in ("text_delta", "thinking_delta"):
+            raise KeyError(kind)
+        block = self._blocks[document.get("index")] = Block({"type": kind.removesuffix("_delta")})
+        block.start = self._length
+        return block
 
     def _block_stop(self, document: Json) -> Chunks:
         block = self._blocks.pop(document.get("index"), None)
