@@ -20,6 +20,7 @@ from sealgate.providers.gemini_shapes import (
     Feedback,
     FunctionCall,
     Logprobs,
+    Modality,
     Part,
     Response,
     Segment,
@@ -201,11 +202,19 @@ def usage(counts: Counts) -> Json | None:
     # Most models count thoughts beside the answer, some inside of it; the total tells.
     inside = thoughts <= answer and counts.total_token_count == prompt + answer
     found: Json = {"prompt_tokens": prompt, "completion_tokens": answer if inside else answer + thoughts}
-    if counts.cached_content_token_count:
-        found["prompt_tokens_details"] = {"cached_tokens": counts.cached_content_token_count}
+    if cached := counts.cached_content_token_count:
+        found["prompt_tokens_details"] = {"cached_tokens": cached}
+    if heard := _sound(counts.prompt_tokens_details):
+        found.setdefault("prompt_tokens_details", {})["audio_tokens"] = heard
     if thoughts:
         found["completion_tokens_details"] = {"reasoning_tokens": thoughts}
+    if spoken := _sound(counts.candidates_tokens_details):
+        found.setdefault("completion_tokens_details", {})["audio_tokens"] = spoken
     return found
+
+
+def _sound(details: list[Modality] | None) -> int:
+    return sum(each.token_count or 0 for each in details if each.modality == "AUDIO") if details else 0
 
 
 class Answer:

@@ -114,6 +114,11 @@ class Feedback(Struct, rename="camel"):
     block_reason_message: str | None = None
 
 
+class Modality(Struct, rename="camel"):
+    modality: str | None = None
+    token_count: int | None = None
+
+
 class Counts(Struct, rename="camel"):
     """Tokens so far. ``promptTokenCount`` has the cached ones in it."""
 
@@ -123,6 +128,8 @@ class Counts(Struct, rename="camel"):
     thoughts_token_count: int | None = None
     tool_use_prompt_token_count: int | None = None
     total_token_count: int | None = None
+    prompt_tokens_details: list[Modality] | None = None
+    candidates_tokens_details: list[Modality] | None = None
 
 
 class Response(Struct, rename="camel"):
