@@ -58,6 +58,12 @@ def test_stops_are_a_list(stop: Any, wanted: list[str]) -> None:
     assert write(stop=stop)[0]["stop_sequences"] == wanted
 
 
+def test_stops_of_white_space_are_watched_for_here() -> None:
+    body, said = write(stop=["###", "\n\n"])
+    assert (body["stop_sequences"], said) == (["###"], {"stop": "emulated"})
+    assert "stop_sequences" not in write(stop="\n")[0]
+
+
 def test_instructions_are_text_unless_they_have_parts() -> None:
     hi = {"role": "user", "content": "Hi"}
     system = {"role": "system", "content": "S"}

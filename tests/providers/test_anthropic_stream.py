@@ -66,13 +66,15 @@ def _add_calls(calls: list[Json], deltas: list[Json]) -> None:
             call["arguments"] += delta["function"]["arguments"]
 
 
-def both(message: Message, fields: Json | None = None) -> Json:
-    """What an answer amounts to, streamed and whole, which must be the same."""
+def both(message: Message, fields: Json | None = None, *, usage: bool = True) -> Json:
+    """What an answer amounts to, streamed and whole, which must be the same (but for ``usage``, if need be)."""
     streamed = told(read(events(message), fields))
     whole = told(read([json.dumps(message.document(ASKED)).encode()], fields, stream=False))
     for found in (streamed, whole):
         for call in found["message"].get("tool_calls", ()):
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+        if not usage:
+            del found["usage"]
     assert streamed == whole
     return streamed
 
@@ -227,6 +229,39 @@ def test_calls_beside_a_prescribed_answer_stay_calls() -> None:
     found = both(Message(blocks=[tool_use("a", {})]), FORM)
     assert (found["message"], found["finish"]) == ({"tool_calls": [call("a", {})]}, "tool_calls")
     assert both(Message(blocks=[tool_use(ANSWER, {})]))["message"]["tool_calls"], "nobody asked for a form"
+
+
+# Stop texts that the provider refuses
+
+
+@pytest.mark.parametrize(
+    ("stop", "texts", "wanted"),
+    [
+        ("\n", ["One\nTwo"], "One"),
+        (["###", "\n\n"], ["One\nTwo\n\nThree"], "One\nTwo"),
+        ("\n\n", ["One \n \nTwo"], "One \n \nTwo"),
+        ("\n\n", ["One\n", "\nTwo"], "One\n\nTwo"),
+        (["\n\n", " \n"], ["One \nTwo\n\n"], "One"),
+    ],
+)
+def test_white_space_ends_the_answer_where_it_is_a_stop(stop: Any, texts: list[str], wanted: str) -> None:
+    message = Message(blocks=[{"type": "text", "text": text} for text in texts])
+    whole = b"".join(events(message))
+    cut = wanted != "".join(texts)
+    for pieces in ([whole], events(message), [whole[place : place + 1] for place in range(len(whole))]):
+        found = told(read(pieces, {"stop": stop}))
+        assert (found["message"], found["finish"]) == ({"content": wanted}, "stop")
+        assert (found["usage"] is None) == cut, "how long it was is said at its end only"
+    body = json.dumps(message.document(ASKED)).encode()
+    found = told(read([body], {"stop": stop}, stream=False))
+    assert (found["message"], found["finish"]) == ({"content": wanted}, "stop")
+
+
+def test_what_follows_a_stop_is_no_part_of_the_answer() -> None:
+    message = Message("One\nTwo", blocks=[tool_use("a", {})])
+    for fields in ({"stop": "\n"}, {"stop": ["\n", "x"]}):
+        assert both(message, fields, usage=False)["message"] == {"content": "One"}
+    assert "tool_calls" in both(message, {"stop": "\n\n"})["message"]
 
 
 # Pieces

@@ -14,6 +14,7 @@ from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.anthropic_errors import error_in
 from sealgate.providers.anthropic_form import ANSWER_TOOL, HELD, Form, form
 from sealgate.providers.anthropic_messages import UNREADABLE, detail
+from sealgate.providers.anthropic_stops import Watch, stops
 from sealgate.providers.base import Json
 from sealgate.providers.openai import MAX_ANSWER
 
@@ -41,6 +42,7 @@ class AnthropicWholeReader:
 
     def __init__(self, fields: Json) -> None:
         self._form = form(fields)
+        self._watched = stops(fields)[1] if self._form is None else []
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -64,10 +66,10 @@ class AnthropicWholeReader:
             raise UpstreamError(Failure.BAD_RESPONSE, "the answer has an unknown shape") from error
 
     def _completion(self, document: Json) -> Json:
-        message = _Message(self._form)
+        message = _Message(self._form, Watch(self._watched))
         for given in document["content"]:
             message.add(Block(given))
-        reason = document.get("stop_reason")
+        reason = "stop_sequence" if message.stopped else document.get("stop_reason")
         usage = Usage()
         usage.note(document.get("usage"))
         said = message.render(refusal_in(document) if reason == "refusal" else None)
@@ -83,19 +85,29 @@ class AnthropicWholeReader:
 class _Message:
     """The blocks of a whole answer, put together."""
 
-    def __init__(self, wanted: Form | None) -> None:
+    def __init__(self, wanted: Form | None, watch: Watch) -> None:
         self._form = wanted
+        self._watch = watch
         self._texts: list[str] = []
         self._length = 0
         self._reasoning: list[str] = []
         self._lists: Json = {"annotations": [], "reasoning_details": [], "tool_calls": []}
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a text at which the caller wanted it to stop has come; nothing is added after it."""
+        return self._watch.hit
+
     def add(self, block: Block) -> None:
+        if self.stopped:
+            return
         given, lists = block.given, self._lists
         if block.kind == "text":
             start = self._length
-            self._say(taken_out(given["text"], self._form))
-            lists["annotations"] += cited(given.get("citations") or (), start, self._length)
+            text = taken_out(given["text"], self._form)
+            self._say(self._watch.take(text) + ("" if self.stopped else self._watch.rest()))
+            if not self.stopped:
+                lists["annotations"] += cited(given.get("citations") or (), start, self._length)
         elif block.kind in ("thinking", "redacted_thinking"):
             self._reasoning.append(given.get("thinking") or "")
             lists["reasoning_details"].append(detail(given, len(lists["reasoning_details"])))

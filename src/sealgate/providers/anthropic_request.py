@@ -11,6 +11,7 @@ from typing import Any
 from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, native
 from sealgate.providers.anthropic_messages import Conversation
 from sealgate.providers.anthropic_models import Model
+from sealgate.providers.anthropic_stops import stops
 from sealgate.providers.base import Adjustment, Json
 from sealgate.providers.params import NOT_TAKEN
 
@@ -62,8 +63,12 @@ class Draft:
     def _limits(self) -> None:
         older, newer = self.fields.pop("max_tokens", None), self.fields.pop("max_completion_tokens", None)
         self.body["max_tokens"] = newer or older or self._max_output or self.model.usual_tokens
-        if (stop := self.fields.pop("stop", None)) is not None:
-            self.body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+        taken, watched = stops(self.fields)
+        self.fields.pop("stop", None)
+        if taken:
+            self.body["stop_sequences"] = taken
+        if watched:
+            self._say("stop", "emulated", "white space is watched for in the answer")
 
     def _messages(self, messages: list[Json]) -> None:
         read = self._conversation

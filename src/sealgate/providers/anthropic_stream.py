@@ -30,6 +30,7 @@ from sealgate.providers.anthropic_answer import (
 from sealgate.providers.anthropic_errors import error_in
 from sealgate.providers.anthropic_form import form
 from sealgate.providers.anthropic_messages import UNREADABLE, detail
+from sealgate.providers.anthropic_stops import Watch, stops
 from sealgate.providers.base import Json
 
 _encode = msgspec.json.Encoder().encode
@@ -44,6 +45,9 @@ class AnthropicStreamReader:
         self._events = sse.EventReader()
         self._form = form(fields)
         self._held = self._form is not None and self._form.held
+        watched = stops(fields)[1]
+        self._watch = Watch(watched) if watched and self._form is None else None
+        self._plain = not self._held and self._watch is None
         self._blocks: dict[Any, Block] = {}
         self._usage = Usage()
         self._length = 0
@@ -65,6 +69,8 @@ class AnthropicStreamReader:
 
     def feed_event(self, name: bytes | str, document: Json) -> Chunks:
         """Chunks for the next document, or `UpstreamError`; ``name`` is its event's, for one that has no type."""
+        if self.done:
+            return ()
         try:
             kind = document.get("type")
             if kind == "content_block_delta":
@@ -129,7 +135,7 @@ class AnthropicStreamReader:
         block = self._blocks.get(document.get("index")) or self._unannounced(document, kind)
         if kind == "text_delta":
             text = delta["text"]
-            if self._held or block.kind != "text":
+            if not self._plain or block.kind != "text":
                 return self._text(block, text)
             self._length += len(text)
             return ({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]},) if text else ()
@@ -188,8 +194,19 @@ class AnthropicStreamReader:
         if self._held:
             block.pieces.append(text)
             return ()
+        if self._watch is not None:
+            return self._watched(self._watch, self._watch.take(text))
         self._length += len(text)
         return _said({"content": text})
+
+    def _watched(self, watch: Watch, text: str) -> Chunks:
+        self._length += len(text)
+        said = list(_said({"content": text})) if text else []
+        if watch.hit:
+            # The answer is over for the caller. How long it was is not known then: the provider says that at its end.
+            self.done = self._finished = True
+            said.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        return said
 
     def _thought(self, block: Block, text: str) -> Chunks:
         if not text:
@@ -211,6 +228,8 @@ class AnthropicStreamReader:
 
     def _close_text(self, block: Block) -> Chunks:
         said: list[Json] = []
+        if self._watch is not None:
+            said += self._watched(self._watch, self._watch.rest())
         if block.pieces:
             text = taken_out("".join(block.pieces), self._form)
             self._length += len(text)
