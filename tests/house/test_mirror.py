@@ -7,6 +7,7 @@ ELSEWHERE = {
     "clients": "official SDKs against a whole gateway",
     "faults": "what the machine and the network do to a running gateway",
     "matrix": "rows of the fault matrix against a whole gateway",
+    "replay": "recorded answers of real providers through a whole gateway",
     "proxies": "nginx and HAProxy before the gateway, as the documentation configures them",
 }
 """Test folders that stand for no single module, and what they hold instead."""

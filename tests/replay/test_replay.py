@@ -1,0 +1,163 @@
+"""Recorded answers of real providers, through a whole gateway: the judge finds nothing wrong, however bytes are cut.
+
+The recordings lie beside the project (see `recorded`); where they are not, these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from tests.gateway import Serve
+from tests.replay import recorded
+from tests.replay.recorded import Json, Verdict
+
+from sealgate.errors import Failure, UpstreamError
+from sealgate.providers.table import KINDS
+from sealgate.relay import tool_calls
+from sealgate.relay.answer import Label, StreamedAnswer
+from sealgate.testing import splits
+
+WHY_NOT = recorded.missing()
+pytestmark = [pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or ""), pytest.mark.timeout(300)]
+
+QUICK = "split=awkward,delay=0"
+LONG = ["", "split=events", "split=one", "split=rand", "split=awkward", "split=bytes", "gzip=1", "crlf=1", "ping=1",
+        "bom=1", "crlf=1,ping=1,bom=1,split=awkward", "gzip=1,split=bytes"]  # fmt: skip
+
+TOLD = {
+    failure.value
+    for failure in (
+        Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE, Failure.UNSUPPORTED, Failure.MEDIA,
+        Failure.MODEL_GONE, Failure.CONTEXT_LENGTH,
+    )
+}  # fmt: skip
+"""Codes that carry the provider's sentence. Others are about the gateway's own account."""
+
+
+@pytest.fixture(scope="module")
+def replay() -> Iterator[str]:
+    with recorded.upstream() as found:
+        yield found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("options", [QUICK, *(pytest.param(each, marks=pytest.mark.long) for each in LONG)])
+async def test_a_recorded_answer_reaches_the_caller_unharmed(serve: Serve, replay: str, options: str) -> None:
+    recorded.forget_requests(replay)
+    verdicts = await recorded.replayed(serve, replay, options)
+    log = recorded.request_log(replay)
+
+    assert len(verdicts) > 100
+    assert {each.case["case"]: each.bad for each in verdicts if wrong(each)} == {}
+    ours = [each for each in verdicts if recorded.of_openai(each.case)]
+    noted = {each.case["case"]: [note for note in each.notes if not excused(each, note, log)] for each in ours}
+    assert {case: notes for case, notes in noted.items() if notes} == {}
+    asked = {case: entry["compare"] for case, entry in log.items() if case in noted}
+    assert [case for case, found in asked.items() if not found["path_ok"] or not found.get("stream_ok", True)] == []
+
+
+def wrong(verdict: Verdict) -> bool:
+    """Whether the judge's word stands. Two answers of ours differ from the upstream's by rules of our own.
+
+    Media by any address but https is refused at the door, whatever a provider would say to it; and a quota of the
+    gateway's that is used up is no rate limit of the caller's, so that it is not worth trying again.
+    """
+    if verdict.code == "media_url_not_allowed":
+        return verdict.status != 400
+    if verdict.code == "upstream_quota":
+        return verdict.case["status"] not in (402, 403, 429) or len(verdict.bad) > 1
+    return bool(verdict.bad)
+
+
+def excused(verdict: Verdict, note: str, log: dict[str, Json]) -> bool:
+    """Whether a smaller thing is the upstream's own, or a rule of ours."""
+    if note.startswith("own: "):
+        return True
+    if note == "upstream message not shown":
+        return verdict.code not in TOLD or verdict.case["case"] not in log
+    if note == "upstream 400 became 404":
+        return verdict.code == "model_not_found"  # by the error's own code
+    # Where the sum has more than its parts, what lies beside them is brought inside.
+    usage = verdict.case["expect"].get("usage", {})
+    return note.startswith("usage prompt_tokens") and "completion_tokens_any_of" in usage
+
+
+@pytest.mark.anyio
+async def test_the_official_sdk_reads_every_recorded_answer(serve: Serve, replay: str) -> None:
+    plan = [case for case in recorded.cases(replay) if recorded.of_openai(case)]
+    async with (
+        serve(*recorded.configured(plan), telemetry=recorded.QUIET) as gateway,
+        AsyncOpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client,
+    ):
+        read = await asyncio.gather(*(_read_by_sdk(client, case) for case in plan))
+    wanted = [case["expect"].get("text", "") for case in plan]
+    found = {
+        case["case"]: text for case, text, want in zip(plan, read, wanted, strict=True) if text not in (None, want)
+    }
+    assert found == {}
+    assert sum(text is not None for text in read) > 80
+
+
+async def _read_by_sdk(client: AsyncOpenAI, case: Json) -> str | None:
+    """The text as the SDK puts it together, or None for an error that it raises as it should."""
+    request = {name: value for name, value in case["request"].items() if name not in ("messages", "stream")}
+    stream = bool(case["request"].get("stream"))
+    try:
+        found: Any = await client.chat.completions.create(
+            model=case["alias"], messages=case["request"]["messages"], stream=stream, extra_body=request
+        )
+        if not stream:
+            assert isinstance(found, ChatCompletion)
+            return found.choices[0].message.content or ""
+        text = ""
+        async for chunk in found:
+            assert isinstance(chunk, ChatCompletionChunk)
+            text += "".join(each.delta.content or "" for each in chunk.choices if each.index == 0)
+    except openai.APIError:
+        assert case["status"] >= 400 or "error" in case["expect"]
+        return None
+    return text
+
+
+LABEL = Label("chatcmpl-1", "m", 1700000000, "01977ed9-7492-7b70-8347-955764f97b3d", {})
+
+
+def test_a_recorded_stream_gives_the_same_however_it_is_cut(replay: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte by byte, as it was recorded, in one piece, and in between."""
+    monkeypatch.setattr(tool_calls, "_made_id", lambda: "call_made")
+    streams = [case for case in recorded.cases(replay) if recorded.of_openai(case) and "stream" in case["features"]]
+    assert len(streams) > 40
+    for case in streams:
+        response = recorded.recording(case)["response"]
+        body = response["body"].encode()
+        whole = outcome(case, [body])
+        for cutter in (splits.every(1), splits.every(7), splits.awkward, splits.at(*response.get("chunk_ends", []))):
+            assert outcome(case, pieces(body, cutter(body))) == whole, case["case"]
+
+
+def pieces(body: bytes, cuts: Iterable[int]) -> list[bytes]:
+    ends = [0, *(each for each in cuts if 0 < each < len(body)), len(body)]
+    return [body[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def outcome(case: Json, content: Iterable[bytes]) -> tuple[bytes, Failure | None]:
+    """What a caller reads of a stream that comes in these pieces, and how it failed."""
+    choices = case["request"].get("n", 1)
+    reader = KINDS[recorded.kind_of(case)].wire.reader(case["request"], stream=True)
+    answer = StreamedAnswer(LABEL, choices, 100, include_usage=True, usage_on_finish=False)
+    payloads: list[bytes] = []
+    try:
+        for piece in content:
+            for chunk in reader.feed(piece):
+                payloads += answer.take(chunk)
+        payloads += answer.end()
+    except UpstreamError as error:
+        return b"\n".join(payloads), error.failure
+    return b"\n".join(payloads), None
