@@ -156,6 +156,8 @@ class Kind:
     """Rows that hold instead where an account says so, by setting and value; None: this row."""
     extra: tuple[str, str] | None = None
     """The optional part of the installation that it needs, and a module by which that is known to be there."""
+    by_model: Callable[[str, frozenset[str]], frozenset[str]] | None = None
+    """What a model of that name has of these capabilities, or beyond them, where names tell models apart."""
 
     changes: Mapping[str, Change] = field(init=False)
     """What becomes of each parameter, the hints it does not know included."""
@@ -166,6 +168,10 @@ class Kind:
         unknown = () if self.hints is None else sorted(HINTS - self.hints)
         object.__setattr__(self, "changes", dict.fromkeys(unknown, UNKNOWN_HINT) | dict(self.params))
         object.__setattr__(self, "abilities", self.with_emulated(self.capabilities))
+
+    def native(self, model: str) -> frozenset[str]:
+        """What a model of this name can do by itself."""
+        return self.capabilities if self.by_model is None else self.by_model(model, self.capabilities)
 
     def with_emulated(self, native: frozenset[str]) -> frozenset[str]:
         """Capabilities, and those that follow from them by a change."""

@@ -16,19 +16,10 @@ import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import Adjustment, Json
+from sealgate.providers.bedrock_models import CLAUDE, EFFORT, GPT, NOVA, REASONING_NOVA, SCHEMAS, TOP_K
 
 FORMAT_TOOL = "structured_answer"
 """The tool by which an answer is made to satisfy a schema, where a model has no better way."""
-
-_CLAUDE = re.compile(r"anthropic\.|claude")
-_NOVA = re.compile(r"amazon\.nova|nova-(?:micro|lite|pro|premier)")
-_EFFORT = re.compile(r"claude-(?:opus-4-[5-9]|sonnet-4-[6-9]|[a-z]+-[5-9])")
-_SCHEMAS = re.compile(
-    r"claude-(?:[a-z]+-4-[5-9]|[a-z]+-[5-9])|gpt-oss|qwen3|deepseek\.v3|gemma-3|minimax|kimi|nemotron"
-    r"|mistral-large-3|ministral|magistral|voxtral"
-)
-"""Models that take a schema for their answer, and ``strict`` tools."""
-_TOP_K = ((_CLAUDE, "top_k"), (re.compile(r"mistral\."), "top_k"), (re.compile(r"cohere\."), "k"))
 
 _TOOL_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _DATA_URL = re.compile(r"data:([^;,]*)[^,]*,", re.IGNORECASE)
@@ -238,7 +229,7 @@ def _image(url: str) -> Json:
 
 def _tools(fields: Json, called: Iterable[str], model: str, said: list[Adjustment]) -> Json:
     """``toolConfig`` and ``outputConfig``."""
-    choice, strict = fields.get("tool_choice"), bool(_SCHEMAS.search(model))
+    choice, strict = fields.get("tool_choice"), bool(SCHEMAS.search(model))
     offered = [_tool(tool["function"], said, strict=strict) for tool in fields.get("tools", ()) if "function" in tool]
     if choice == "none" and offered and not called:
         offered, choice = [], None
@@ -355,11 +346,11 @@ def _additional(fields: Json, body: Json, model: str, said: list[Adjustment]) ->
 
 
 def _top_k(value: int, model: str, extra: Json, said: list[Adjustment]) -> None:
-    name = next((name for pattern, name in _TOP_K if pattern.search(model)), None)
+    name = next((name for pattern, name in TOP_K if pattern.search(model)), None)
     if name is not None:
         extra[name] = value
         said.append(Adjustment("top_k", "renamed", f"sent as additionalModelRequestFields.{name}"))
-    elif _NOVA.search(model):
+    elif NOVA.search(model):
         extra["inferenceConfig"] = {"topK": value}
         said.append(Adjustment("top_k", "renamed", "sent as additionalModelRequestFields.inferenceConfig.topK"))
     else:
@@ -368,13 +359,13 @@ def _top_k(value: int, model: str, extra: Json, said: list[Adjustment]) -> None:
 
 def _effort(level: str, model: str, body: Json, extra: Json, said: list[Adjustment]) -> None:
     sent = {"minimal": "low"}.get(level, level)
-    if level != "none" and _EFFORT.search(model):
+    if level != "none" and EFFORT.search(model):
         body.setdefault("outputConfig", {})["effort"] = sent
         said.append(Adjustment("reasoning_effort", "renamed", f"{sent} as outputConfig.effort"))
-    elif level != "none" and "gpt-oss" in model:
+    elif level != "none" and GPT.search(model):
         extra["reasoning_effort"] = sent = {"xhigh": "high", "max": "high"}.get(sent, sent)
         said.append(Adjustment("reasoning_effort", "renamed", f"{sent} as additionalModelRequestFields"))
-    elif level != "none" and "nova-2" in model:
+    elif level != "none" and REASONING_NOVA.search(model):
         sent = {"xhigh": "high", "max": "high"}.get(sent, sent)
         extra["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": sent}
         said.append(Adjustment("reasoning_effort", "renamed", f"{sent} as reasoningConfig"))
@@ -385,7 +376,7 @@ def _effort(level: str, model: str, body: Json, extra: Json, said: list[Adjustme
 def _own_choice(fields: Json, body: Json, model: str, said: list[Adjustment]) -> Json | None:
     """Claude's own ``tool_choice`` beside Converse's, which knows neither ``none`` nor one call at a time."""
     config, alone = body.get("toolConfig"), fields.get("parallel_tool_calls")
-    claude = bool(_CLAUDE.search(model))
+    claude = bool(CLAUDE.search(model))
     if config and "toolChoice" not in config and (fields.get("tool_choice") == "none" or not fields.get("tools")):
         return {"type": "none"} if claude else None
     if alone is None:

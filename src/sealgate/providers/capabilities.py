@@ -164,13 +164,15 @@ def missing(capabilities: frozenset[str], needs: frozenset[str]) -> frozenset[st
     return needs - capabilities
 
 
-def effective(account: Account, configured: Iterable[str] | None = None) -> frozenset[str]:
+def effective(account: Account, configured: Iterable[str] | None = None, model: str = "") -> frozenset[str]:
     """What a route can do: as its model is configured, else as its provider's kind; with all that follows from it.
+
+    ``model`` is the provider's own name of it.
 
     Raises `ValueError` for a name that is none.
     """
     if configured is None:
-        return account.kind.abilities
+        return account.kind.with_emulated(account.kind.native(model))
     native = frozenset(configured)
     for name in sorted(native - ALL):
         close = difflib.get_close_matches(name, CAPABILITIES, n=1)

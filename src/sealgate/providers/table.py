@@ -14,6 +14,7 @@ from sealgate.providers.anthropic_form import as_choice
 from sealgate.providers.aws import EXTRA
 from sealgate.providers.base import Kind
 from sealgate.providers.bedrock import CLAUDE, CLAUDE_HOST, CONVERSE, CONVERSE_HOST
+from sealgate.providers.bedrock_models import abilities
 from sealgate.providers.capabilities import ALL, CONTRACT
 from sealgate.providers.engines import ENGINE_ROWS
 from sealgate.providers.gemini import GEMINI
@@ -148,7 +149,7 @@ KINDS: dict[str, Kind] = {
             source="docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
             base_url="https://bedrock-runtime.{aws_region}.amazonaws.com",
             media_by_url=False,
-            # What Claude and Nova do; a schema together with tools only by the newest models.
+            # What Claude and Nova do; what else is known of models says `bedrock_models`.
             capabilities=TOOLS | FORMATS | {"images", "files"},
             hints=frozenset({"top_k", "reasoning_effort", "parallel_tool_calls"}),
             params=ALLOWED | GUIDED_JSON | {"messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"})},
@@ -156,6 +157,7 @@ KINDS: dict[str, Kind] = {
             reads=frozenset({"aws_region", "api_model"}),
             variants={"api_model": {"anthropic": CLAUDE_ON_BEDROCK}},
             extra=EXTRA,
+            by_model=abilities,
         ),
         CARRIED_OPENAI,
         gemini(

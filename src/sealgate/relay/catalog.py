@@ -392,16 +392,16 @@ def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Mode
 
 def _direct(account: Account, name: str) -> Route:
     """A route that no configuration names."""
-    able = effective(account)
-    return Route(account, name, name, capabilities=able, emulated=able - account.kind.capabilities)
+    able = effective(account, model=name)
+    return Route(account, name, name, capabilities=able, emulated=able - account.kind.native(name))
 
 
 def _route(key: str, row: config.Route, model: config.Model, account: Account) -> Route:
     try:
-        able = effective(account, model.capabilities)
+        able = effective(account, model.capabilities, row.model)
     except ValueError as error:
         raise ConfigError(f"[models.'{key}']: capabilities: {error}") from None
-    native = account.kind.capabilities if model.capabilities is None else frozenset(model.capabilities)
+    native = account.kind.native(row.model) if model.capabilities is None else frozenset(model.capabilities)
     return Route(
         capabilities=able,
         emulated=able - native,
