@@ -185,24 +185,24 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     api_version: Annotated[str | None, Meta(description="Azure: the api-version parameter of the older API.")] = None
     aws_region: Annotated[
         str | None,
-        Meta(description="Bedrock, SageMaker: the AWS region; no kind of this version takes it."),
+        Meta(description="Bedrock, SageMaker: the AWS region; with another base_url, for the signature."),
     ] = None
-    project: Annotated[str | None, Meta(description="Vertex: the project; no kind of this version takes it.")] = None
-    location: Annotated[str | None, Meta(description="Vertex: the location; no kind of this version takes it.")] = None
-    endpoint: Annotated[str | None, Meta(description="SageMaker: the endpoint; no kind of this version takes it.")] = (
+    project: Annotated[str | None, Meta(description="Vertex: the project.")] = None
+    location: Annotated[str | None, Meta(description="Vertex: the location.")] = None
+    endpoint: Annotated[str | None, Meta(description="SageMaker: the endpoint; unset: the route's model names it.")] = (
         None
     )
     carries: Annotated[
         Literal["openai", "tgi"] | None,
-        Meta(description="SageMaker: the wire inside; no kind of this version takes it."),
+        Meta(description="SageMaker: the wire inside, OpenAI's or TGI's own; unset: openai."),
     ] = None
     anthropic_version: Annotated[
         str | None,
-        Meta(description="Anthropic: the API version to send; no kind of this version takes it."),
+        Meta(description="Anthropic: the API version to send; unset: 2023-06-01."),
     ] = None
     api_model: Annotated[
         str | None,
-        Meta(description="Vertex, Bedrock: which publisher's wire; no kind of this version takes it."),
+        Meta(description="Vertex, Bedrock: which publisher's wire; unset: Gemini's, Converse."),
     ] = None
     extra_headers: Annotated[
         tuple[str, ...], Meta(description="Header names a caller may set by tensorzero::extra_headers.")
