@@ -309,6 +309,8 @@ class Serve:
     """Starts gateways; see the module's docstring."""
 
     def __init__(self, template: Template, folder: Path) -> None:
+        self.heeds_lag = False
+        """Whether gateways shed load where their event loop is late: a test shares it, and its machine may be busy."""
         self._template = template
         self._folder = folder
         self._started = 0
@@ -321,7 +323,7 @@ class Serve:
             upstreams: dict[str, ScriptedUpstream] = {}
             found = {name: await self._provider(stack, name, it, upstreams) for name, it in providers.items()}
             application = Application(settings(self._copy(), found, models, **tables))
-            host, port = await stack.enter_async_context(_listening(application, drain))
+            host, port = await stack.enter_async_context(_listening(application, drain, heeds_lag=self.heeds_lag))
             assert application.gateway is not None
             yield Running(host, port, self._template.key, self._template.admin_key, application.gateway, upstreams)
 
@@ -377,11 +379,14 @@ class Serve:
 
 
 @asynccontextmanager
-async def _listening(application: Application, drain: float) -> AsyncIterator[tuple[str, int]]:
+async def _listening(application: Application, drain: float, *, heeds_lag: bool) -> AsyncIterator[tuple[str, int]]:
     """Serve on a free port while inside."""
     listening = asyncio.Event()
-    # The event loop's lag is not heeded: a test shares its loop, and a busy machine is no overload.
-    hooks = Hooks(on_listening=lambda _: listening.set(), on_drain=lambda: _drain(application))
+    hooks = Hooks(
+        on_listening=lambda _: listening.set(),
+        on_drain=lambda: _drain(application),
+        on_beat=lambda lag, memory: _beat(application, lag if heeds_lag else 0.0, memory),
+    )
     config = server_config(
         application, "127.0.0.1", 0, EdgeLimits(), on_refusal=lambda code, _: _refused(application, code)
     )
@@ -397,6 +402,11 @@ async def _listening(application: Application, drain: float) -> AsyncIterator[tu
     finally:
         server.stop()
         await serving
+
+
+def _beat(application: Application, lag: float, memory: float) -> None:
+    if application.gateway is not None:
+        application.gateway.hall.load.beat(lag, memory)
 
 
 def _drain(application: Application) -> None:

@@ -311,7 +311,7 @@ def test_extra_body_and_headers_reach_the_gateway(client: OpenAI, upstream: Thre
     found = client.chat.completions.create(
         model="m",
         messages=say("Hi"),
-        extra_body={"region": "global", "failover": ["sandbox"], "top_k": 5, "own": {"a": 1}},
+        extra_body={"region": "global", "failover": ["local/auto/sandbox"], "top_k": 5, "own": {"a": 1}},
         extra_headers={"X-Tresor-Timeout-Seconds": "30"},
     )
     assert found.model_extra is not None

@@ -263,6 +263,7 @@ def test_i9_a_blocked_loop_is_reported_sheds_what_has_piled_up_and_goes_on(
     """The loop of a whole gateway is held up for real; a crowd comes meanwhile."""
     out = io.BytesIO()
     monkeypatch.setattr(logs, "configure", partial(logs.configure, out=out))
+    serve.heeds_lag = True
     with serve.in_thread({"acme": answer("Hi")}) as at:
         at.loop.call_soon_threadsafe(holds_the_loop_up, 2.8)
         time.sleep(0.1)

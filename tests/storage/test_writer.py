@@ -253,6 +253,7 @@ def run_and_kill(parent: "subprocess.Popen[str]", first: int, enough: int) -> li
             numbers.append(int(line))
         if child and len(numbers) >= enough:
             os.kill(child, signal.SIGKILL)
+            child = 0  # once: its number may soon be nobody's
     return numbers
 
 
