@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sealgate.providers.anthropic_models import Model, facts
+from sealgate.providers.anthropic_models import Model, abilities, facts
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,13 @@ def test_a_name_says_what_its_model_takes(names: tuple[str, ...], wanted: Model)
 
 def test_a_claude_of_an_unknown_name_is_taken_for_a_new_one() -> None:
     assert facts("claude-next")._replace(can_stop_thinking=False) == facts("claude-opus-5-5")
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [("claude-2.1", {"tools", "images", "files"}), ("claude-3-haiku-20240307", {"files"}),
+     ("claude-3-5-sonnet-20241022", set()), ("claude-next", set()), ("kimi-k2", set())],
+)  # fmt: skip
+def test_the_oldest_models_lack_what_came_after_them(name: str, lacks: set[str]) -> None:
+    usual = frozenset({"stop", "max_tokens", "tools", "images", "files"})
+    assert usual - abilities(name, usual) == lacks

@@ -225,6 +225,15 @@ def test_a_prescribed_answer_is_content(fields: Json, block: Json, wanted: str) 
     assert (found["message"], found["finish"]) == ({"content": wanted}, "stop")
 
 
+@pytest.mark.parametrize("value", ["maybe", 1, ["yes"]])
+def test_a_choice_that_was_not_given_is_no_answer(value: Any) -> None:
+    message = Message(blocks=[tool_use(ANSWER, {"answer": value})])
+    fields = {"guided_choice": ["yes", "no"]}
+    assert read(events(message), fields)[-1]["failure"] is Failure.SCHEMA
+    body = json.dumps(message.document(ASKED)).encode()
+    assert read([body], fields, stream=False)[-1]["failure"] is Failure.SCHEMA
+
+
 def test_calls_beside_a_prescribed_answer_stay_calls() -> None:
     found = both(Message(blocks=[tool_use("a", {})]), FORM)
     assert (found["message"], found["finish"]) == ({"tool_calls": [call("a", {})]}, "tool_calls")

@@ -67,7 +67,7 @@ class AnthropicWholeReader:
 
     def _completion(self, document: Json) -> Json:
         message = _Message(self._form, Watch(self._watched))
-        for given in document["content"]:
+        for given in document["content"] or ():
             message.add(Block(given))
         reason = "stop_sequence" if message.stopped else document.get("stop_reason")
         usage = Usage()
@@ -203,14 +203,21 @@ def finish(reason: str, *, called: bool) -> str:
 
 
 def taken_out(text: str, wanted: Form | None) -> str:
-    """The value that was asked for, out of the object that was put around it; other text stays."""
+    """The value that was asked for, out of the object that was put around it; other text stays.
+
+    Raises `UpstreamError` for a value that is none of the choices that were given.
+    """
     if wanted is None or not wanted.held:
         return text
     try:
         value = _decode(text)[HELD]
     except (*UNREADABLE, KeyError):
-        return text
-    return value if wanted.plain and isinstance(value, str) else _encode(value).decode()
+        return text  # broken off, or said instead
+    if not wanted.plain:
+        return _encode(value).decode()
+    if value not in wanted.schema["properties"][HELD]["enum"]:
+        raise UpstreamError(Failure.SCHEMA, "the answer is none of the choices")
+    return str(value)
 
 
 def cited(citations: Iterable[Json], start: int, end: int) -> list[Json]:

@@ -60,6 +60,14 @@ def facts(name: str) -> Model:
     )
 
 
+def abilities(name: str, usual: frozenset[str]) -> frozenset[str]:
+    """What a model of this name has of the usual capabilities: the oldest know neither tools nor media."""
+    version = _named(name)[1]
+    if version is None or version >= (3, 5):
+        return usual
+    return usual - {"files"} if version >= (3, 0) else usual & {"stop", "max_tokens"}
+
+
 def _named(name: str) -> tuple[str, Version | None]:
     if found := _FAMILY_FIRST.search(name):
         return found[1].lower(), (int(found[2]), int(found[3] or 0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from sealgate.providers import anthropic, params
+from sealgate.providers import anthropic, anthropic_models, params
 from sealgate.providers.anthropic_form import as_choice
 from sealgate.providers.aws import EXTRA
 from sealgate.providers.base import Kind
@@ -59,6 +59,7 @@ claude = partial(
         "messages": params.messages(unnamed=ANY_ROLE - {"tool", "function"}),
     },
     only=CONTRACT | anthropic.HINTS | {"messages", "temperature", "top_p"},
+    by_model=anthropic_models.abilities,
 )
 """The Messages API, wherever it is spoken: ``claude(name=..., title=..., wire=..., host=...)``."""
 
