@@ -141,6 +141,8 @@ class Kind:
     port: int | None = None
     asks_usage: bool = True
     media_by_url: bool = True
+    array_streams: bool = False
+    """Whether a stream may come as one JSON array, from a server or a proxy that knows no events."""
     capabilities: frozenset[str] = frozenset()
     hints: frozenset[str] | None = None
     params: Mapping[str, Change] = field(default_factory=dict)

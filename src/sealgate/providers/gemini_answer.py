@@ -313,11 +313,14 @@ class StreamReader:
 
 
 def _splitter(head: bytes) -> Callable[[bytes], list[bytes]] | None:
-    """How a body is cut into documents, by the first byte that says something; None before that has come."""
+    """How a body is cut into documents, by the first byte that says something; None before that has come.
+
+    A brace alone is what an error that is no event begins with.
+    """
     first = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if not first:
         return None
-    if first == b"[":
+    if first in b"[{":
         return ArrayReader().feed
     events = sse.EventReader()
     return lambda piece: [event.data for event in events.feed(piece)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request, Response
 from sealgate.outward.inflate import inflated
-from sealgate.providers.base import Adjustment, Json, Prompt, Reader
+from sealgate.providers.base import Adjustment, Json, Kind, Prompt, Reader
 from sealgate.relay.catalog import Target
 from sealgate.relay.upstreams import Upstreams
 
@@ -54,7 +54,7 @@ class Attempt:
             response = self._response = inflated(response, coding)
         if response.status != 200:
             raise wire.failure(response.status, response.headers, await _error_body(response))
-        if mismatch := _mismatch(response, wire.stream_type if prompt.stream else JSON):
+        if mismatch := _mismatch(response, _types(self._target.route.account.kind, stream=prompt.stream)):
             # An error may come as a plain 200 document where a stream was asked for; its class matters.
             document = wire.reader(prompt.fields, stream=False)
             document.feed(await _error_body(response))
@@ -120,10 +120,17 @@ async def _error_body(response: Response) -> bytes:
     return b"".join(pieces)
 
 
-def _mismatch(response: Response, wanted: str) -> str | None:
+def _types(kind: Kind, *, stream: bool) -> Sequence[str]:
+    """The content types that an answer may have."""
+    if not stream:
+        return (JSON,)
+    return (kind.wire.stream_type, JSON) if kind.array_streams else (kind.wire.stream_type,)
+
+
+def _mismatch(response: Response, wanted: Sequence[str]) -> str | None:
     """Why an answer is plainly not what was asked for: a page, or a document instead of a stream."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "text/html" or (kind != wanted and kind in STRUCTURED):
+    if kind == "text/html" or (kind not in wanted and kind in STRUCTURED):
         return f"the answer came as {kind}"
     return None
 
