@@ -19,7 +19,7 @@ from sealgate.errors import ConfigError, Failure, UpstreamError
 from sealgate.outward.client import Request
 from sealgate.providers import aws
 from sealgate.relay.catalog import make_account
-from sealgate.testing import ScriptedUpstream, answer
+from sealgate.testing import ScriptedUpstream, answer, bedrock_wire
 
 KEYS = aws.Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "TOKEN")
 ROOT = "https://bedrock-runtime.us-east-1.amazonaws.com"
@@ -28,19 +28,8 @@ PROFILE = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic
 
 
 def frame(payload: bytes, **headers: str) -> bytes:
-    """One frame of the event stream, as botocore reads it; ``_`` in names of headers stands for ``-``."""
-    head = b""
-    for name, value in headers.items():
-        key, text = b":" + name.replace("_", "-").encode(), value.encode()
-        head += bytes([len(key)]) + key + b"\x07" + struct.pack(">H", len(text)) + text
-    prelude = struct.pack(">II", 16 + len(head) + len(payload), len(head))
-    message = prelude + struct.pack(">I", crc32(prelude)) + head + payload
-    return message + struct.pack(">I", crc32(message))
-
-
-def event(name: str, value: Any) -> bytes:
-    payload = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return frame(payload, event_type=name, message_type="event", content_type="application/json")
+    """A frame with these headers; ``_`` in their names stands for ``-``."""
+    return bedrock_wire.frame(payload, {":" + name.replace("_", "-"): value for name, value in headers.items()})
 
 
 # Signatures

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.gateway import Serve, model, provider
-from tests.providers.test_aws import event, frame
+from tests.providers.test_aws import frame
 from tests.replay import recorded
 
 from sealgate.config import Model, Provider, Route, Secret
@@ -19,6 +19,7 @@ from sealgate.providers.bedrock_request import FORMAT_TOOL
 from sealgate.relay.answer import Label, StreamedAnswer
 from sealgate.relay.catalog import make_account
 from sealgate.testing import ScriptedUpstream
+from sealgate.testing.bedrock_wire import event
 from sealgate.testing.script import LAST_CHUNK, Chunk, head, json_answer
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.gateway import Serve, model, provider
-from tests.providers.test_aws import event, frame
+from tests.providers.test_aws import frame
 from tests.replay import recorded
 
 from sealgate.config import Provider
@@ -17,6 +17,7 @@ from sealgate.providers.base import Prompt
 from sealgate.relay.answer import Label, StreamedAnswer
 from sealgate.relay.catalog import make_account
 from sealgate.testing import ScriptedUpstream
+from sealgate.testing.bedrock_wire import event
 from sealgate.testing.script import LAST_CHUNK, Chunk, head, json_answer
 
 Json = dict[str, Any]
