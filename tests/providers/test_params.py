@@ -36,6 +36,9 @@ def allowed(mode: str, *tools: Any) -> dict[str, Any]:
     return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}
 
 
+CALLED = {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f"}}]}
+
+
 @pytest.mark.parametrize(("kind", "sent", "goes", "changes"), [
     # Limits on tokens
     ("compatible", {"max_tokens": 5}, {"max_tokens": 5}, []),
@@ -169,6 +172,15 @@ def allowed(mode: str, *tools: Any) -> dict[str, Any]:
      {"messages": [{"role": "assistant", "content": "a", "reasoning_details": [{"x": 1}]}]}, []),
     ("deepseek", {"messages": [{"role": "assistant", "content": "a", "reasoning_content": "r"}]},
      {"messages": [{"role": "assistant", "content": "a", "reasoning_content": "r"}]}, []),
+    ("deepseek", {"messages": [CALLED]}, {"messages": [{**CALLED, "reasoning_content": ""}]},
+     [change("messages[].reasoning_content", "emulated", "sent empty, where a call came without")]),
+    ("deepseek", {"messages": [{**CALLED, "reasoning_content": "r"}]},
+     {"messages": [{**CALLED, "reasoning_content": "r"}]}, []),
+    ("deepseek", {"messages": [CALLED], "thinking": {"type": "disabled"}},
+     {"messages": [CALLED], "thinking": {"type": "disabled"}}, []),
+    ("deepseek", {"messages": [CALLED], "reasoning_effort": "none"},
+     {"messages": [CALLED], "thinking": {"type": "disabled"}},
+     [change("reasoning_effort", "renamed", "sent as thinking")]),
     ("xai",
      {"messages": [{"role": "user", "content": "u", "name": "n"}, {"role": "system", "content": "s", "name": "n"}]},
      {"messages": [{"role": "user", "content": "u", "name": "n"}, {"role": "system", "content": "s"}]},

@@ -43,7 +43,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
         base_url="http://127.0.0.1:8000/v1",
         port=8000,
         media_by_url=False,
-        capabilities=HOSTED | GUIDED | {"structured_outputs"},
+        capabilities=HOSTED | GUIDED | {"structured_outputs", "audio"},
         # The backend is a flag of the server now.
         hints=OF_ENGINES | {"chat_template", "mm_processor_kwargs", "guided_whitespace_pattern"},
         params=ALLOWED | VLLM_FIELDS,

@@ -28,6 +28,9 @@ REASONING = frozenset({"reasoning_content", "reasoning_details"})
 """What our own answers carry, and what OpenAI's messages have no place for."""
 
 
+THINKING_OFF = ("thinking", {"type": "disabled"})
+
+
 def _fireworks(grammar: object) -> dict[str, object]:
     return {"type": "grammar", "grammar": grammar}
 
@@ -92,12 +95,10 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         capabilities=TOOLS | {"json_object", "tools_with_format", "logprobs"},
         hints=frozenset({"reasoning_effort"}),
         params=MAX_TOKENS
-        | OLDER_ROLES
         | ALLOWED
         | {
-            "reasoning_effort": params.effort(
-                {"minimal": "low", "medium": "high", "xhigh": "max"}, off=("thinking", {"type": "disabled"})
-            ),
+            "messages": params.with_reasoning(params.messages(developer=True), THINKING_OFF),
+            "reasoning_effort": params.effort({"minimal": "low", "medium": "high", "xhigh": "max"}, off=THINKING_OFF),
         },
     ),
     clone(

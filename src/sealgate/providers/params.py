@@ -242,6 +242,29 @@ def messages(*, developer: bool = False, unnamed: Collection[str] = (), without:
     return Change("renamed" if developer else "dropped", ", ".join(details), apply)
 
 
+def with_reasoning(change: Change, off: tuple[str, Any]) -> Change:
+    """``change``, and an empty ``reasoning_content`` for calls of tools that come back without any.
+
+    For providers that demand it while they reason; most clients leave it out. ``off`` is the field and value that say
+    that nothing is reasoned.
+    """
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
+        said = list(change.apply(name, given, body))
+        if given.get(off[0]) == off[1] or given.get("reasoning_effort") == "none":
+            return said
+        bare = [each.get("tool_calls") and "reasoning_content" not in each for each in body[name]]
+        if any(bare):
+            body[name] = [
+                {**each, "reasoning_content": ""} if lacks else each
+                for each, lacks in zip(body[name], bare, strict=True)
+            ]
+            said.append(Adjustment("messages[].reasoning_content", "emulated", "sent empty, where a call came without"))
+        return said
+
+    return Change(change.action, f"{change.detail}, calls with an empty `reasoning_content` at least", apply)
+
+
 # What they are made of
 
 
