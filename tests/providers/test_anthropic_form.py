@@ -90,3 +90,12 @@ def test_objects_are_closed_and_bounds_are_told(schema: Any, wanted: Any, told: 
 )
 def test_what_the_provider_refuses_is_not_asked_of_it(schema: Any) -> None:
     assert native(schema) is None
+
+
+def test_what_is_no_schema_is_left_to_the_provider() -> None:
+    strange = {"type": "string", "format": [], "description": 5, "$defs": [], "properties": []}
+    found = native({"type": "array", "items": strange})
+    assert found is None or found[0]["items"]["type"] == "string"
+    assert native({"type": "string", "format": [], "description": 5}) == (
+        {"type": "string", "description": "5 (format [])"}, ["format []"],
+    )  # fmt: skip

@@ -224,6 +224,8 @@ def test_reasoning_stands_before_what_followed_from_it() -> None:
         {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},
         {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x", "format": "openai-responses-v1"}]},
         {"reasoning_details": ["Hm.", {"type": "reasoning.summary", "summary": "Hm."}]},
+        {"reasoning_details": [{"type": "thinking", "thinking": "Hm."}, {"type": "redacted_thinking", "data": 1}]},
+        {"reasoning_details": [{"type": "reasoning.text", "text": 1, "index": [], "signature": {}}]},
     ],
 )
 def test_reasoning_that_the_provider_has_not_signed_stays_behind(given: Json) -> None:

@@ -251,6 +251,8 @@ def test_a_forced_tool_is_not_thought_about() -> None:
         (BUDGET, {"temperature": 0.5, "reasoning_effort": "max", "max_tokens": 2000},
          {"thinking": {"type": "enabled", "budget_tokens": 1900}, "max_tokens": 2000},
          {"temperature": "dropped", "reasoning_effort": "renamed"}),
+        (FORMS, {"top_k": -1}, {}, {"top_k": "dropped"}),
+        (FORMS, {"user": "u" * 257}, {}, {"user": "dropped"}),
         (FORMS, {"user": "u"}, {"metadata": {"user_id": "u"}}, {"user": "renamed"}),
         (FORMS, {"user": "u", "safety_identifier": "s"}, {"metadata": {"user_id": "s"}},
          {"user": "dropped", "safety_identifier": "renamed"}),

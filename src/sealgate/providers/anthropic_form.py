@@ -128,13 +128,13 @@ def _closed(node: Any, told: list[str]) -> Any:
         found["additionalProperties"] = False
     if bounds:
         told += bounds
-        found["description"] = " ".join(filter(None, [node.get("description"), f"({', '.join(bounds)})"]))
+        found["description"] = f"{node.get('description') or ''} ({', '.join(bounds)})".lstrip()
     return found
 
 
 def _is_bound(name: str, value: Any) -> bool:
     if name == "format":
-        return value not in _FORMATS
+        return not isinstance(value, str) or value not in _FORMATS
     return name in _BOUNDS or (name == "minItems" and value not in (0, 1))
 
 
@@ -145,8 +145,9 @@ def _types(node: Json) -> Iterable[Any]:
 
 def _recursive(schema: Json) -> bool:
     """Whether a definition leads back to itself, or a reference to anything but a definition."""
+    definitions = {where: inner for where in _DEFINITIONS if isinstance(inner := schema.get(where), dict)}
     graph = {f"#/{where}/{name}": set(_references(inner))
-             for where in _DEFINITIONS for name, inner in (schema.get(where) or {}).items()}  # fmt: skip
+             for where, inners in definitions.items() for name, inner in inners.items()}  # fmt: skip
     roots = set(_references({name: value for name, value in schema.items() if name not in _DEFINITIONS}))
     if not (roots | {name for names in graph.values() for name in names}) <= graph.keys():
         return True

@@ -181,26 +181,37 @@ def call_id(given: str) -> str:
 
 
 def thinking_blocks(details: Iterable[Any]) -> Iterator[Json]:
-    """Thinking blocks from ``reasoning_details``: ours, streamed pieces of them, or the provider's own blocks."""
-    pieces: dict[Any, Json] = {}
-    for place, detail in enumerate(details):
-        if not isinstance(detail, dict):
-            continue
-        kind, mark = detail.get("type"), detail.get("format")
-        if kind in _THINKING:
-            pieces[f"own {place}"] = detail
-        elif isinstance(mark, str) and not mark.startswith("anthropic"):
-            continue
-        elif kind == "reasoning.encrypted" and isinstance(detail.get("data"), str):
-            pieces[f"own {place}"] = {"type": "redacted_thinking", "data": detail["data"]}
-        elif kind == "reasoning.text":
-            block = pieces.setdefault(detail.get("index", f"own {place}"), {"type": "thinking", "thinking": ""})
-            block["thinking"] += detail.get("text") or ""
-            if detail.get("signature"):
-                block["signature"] = detail["signature"]
-    for block in pieces.values():
-        if block["type"] == "redacted_thinking" or block.get("signature"):
+    """Thinking blocks from ``reasoning_details``: ours, streamed pieces of them, or the provider's own blocks.
+
+    What is none of these, or has no signature, is left out.
+    """
+    found: dict[str, Json] = {}
+    for place, entry in enumerate(details):
+        if isinstance(entry, dict):
+            _collect(found, place, entry)
+    for block in found.values():
+        if block["type"] == "redacted_thinking" or block["signature"]:
             yield block
+
+
+def _collect(found: dict[str, Json], place: int, entry: Json) -> None:
+    kind, mark = entry.get("type"), entry.get("format")
+    if isinstance(mark, str) and not mark.startswith("anthropic"):
+        return
+    if kind in ("redacted_thinking", "reasoning.encrypted"):
+        if data := _words(entry, "data"):
+            found[f"at {place}"] = {"type": "redacted_thinking", "data": data}
+    elif kind in ("thinking", "reasoning.text"):
+        number = entry.get("index") if kind == "reasoning.text" else None
+        name = f"at {place}" if number is None else f"number {number}"
+        block = found.setdefault(name, {"type": "thinking", "thinking": "", "signature": ""})
+        block["thinking"] += _words(entry, "thinking" if kind == "thinking" else "text")
+        block["signature"] = _words(entry, "signature") or block["signature"]
+
+
+def _words(entry: Json, name: str) -> str:
+    value = entry.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def detail(block: Json, index: int) -> Json:

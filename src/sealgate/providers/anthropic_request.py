@@ -21,6 +21,7 @@ SAMPLING = ("temperature", "top_p", "top_k")
 LEAST_BUDGET = 1024
 """Tokens of thinking below which the provider refuses."""
 MOST_BUDGET = 128_000
+LONGEST_USER = 256
 _SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
 """Which part of ``max_tokens`` an effort is, for models that think by a number of tokens."""
 _NEAREST = {"minimal": "low", "xhigh": "high", "max": "high"}
@@ -214,6 +215,9 @@ class Draft:
             for name in given:
                 self._say(name, "dropped", "not taken while the model thinks")
             return
+        if given.get("top_k", 1) < 1:
+            del given["top_k"]
+            self._say("top_k", "dropped", "it asks for what happens anyway")
         if given.get("temperature", 0) > 1:
             self._say("temperature", "renamed", f"{given['temperature']} sent as 1, the most the provider takes")
             given["temperature"] = 1
@@ -223,8 +227,12 @@ class Draft:
         self.body.update(given)
 
     def _user(self, user: str | None, safety: str | None) -> None:
-        if given := safety or user:
+        name = "safety_identifier" if safety else "user"
+        given = safety or user or ""
+        if len(given) > LONGEST_USER:
+            self._say(name, "dropped", f"the provider takes {LONGEST_USER} characters at most")
+        elif given:
             self.body["metadata"] = {"user_id": given}
-            self._say("safety_identifier" if safety else "user", "renamed", "sent as metadata.user_id")
+            self._say(name, "renamed", "sent as metadata.user_id")
         if safety and user:
             self._say("user", "dropped", "safety_identifier is given too")
