@@ -53,6 +53,17 @@ def test_never_raises_on_any_bytes(pieces: list[bytes]) -> None:
     assert read(*pieces) == read(whole)
 
 
+ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\r\n\n", b"\n\r\n", b"\r\r\n\r\n", b"\n", b"\r\n", b"\r")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([b"data: x", b"data: ", b"data: a\rb", b"data", b""]), st.sampled_from(ENDS)))
+)
+def test_a_piece_that_looks_like_one_whole_event_is_read_like_any_other(lines: list[tuple[bytes, bytes]]) -> None:
+    pieces = [text + end for text, end in lines]
+    assert read(*pieces) == read(b"".join(pieces)) == read(*(bytes([byte]) for byte in b"".join(pieces)))
+
+
 def test_an_event_is_given_as_soon_as_its_blank_line_has_come() -> None:
     reader = EventReader()
     assert reader.feed(b"data: x\r\n") == []

@@ -52,16 +52,13 @@ class EventReader:
 
     def feed(self, piece: bytes) -> list[Event]:
         """Take the next bytes. Raises `LineTooLongError` when a line or an event's data passes the cap."""
-        if (
-            self._between
-            and piece.find(b"\n") == len(piece) - 2
-            and piece.startswith(b"data: ")
-            and piece.endswith(b"\n\n")
-            and b"\r" not in piece
-            and len(piece) <= self._max_line
-        ):
+        if self._between and piece.startswith(b"data: ") and len(piece) <= self._max_line:
             # One whole event of one line: what nearly every piece is.
-            return [Event(b"", piece[6:-2])]
+            end = piece.find(b"\n")
+            if end == len(piece) - 2 and piece.endswith(b"\n") and b"\r" not in piece:
+                return [Event(b"", piece[6:-2])]
+            if end == len(piece) - 3 and piece.endswith(b"\r\n\r\n") and piece.find(b"\r") == end - 1:
+                return [Event(b"", piece[6:-4])]
         found = self._feed(piece)
         self._between = not (self._parts or self._data or self._name or self._after_cr or self._at_start)
         return found
