@@ -108,6 +108,24 @@ async def test_what_arrives_is_what_was_signed(
     assert "%2F" in received.path
 
 
+@pytest.mark.anyio
+async def test_without_credentials_nothing_is_sent_and_the_next_route_is_asked(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws, "find_credentials", lambda: None)
+    async with ScriptedUpstream() as one, ScriptedUpstream(handler=bedrock_wire.converse("Hi")) as two:
+        rows = {
+            "mine": provider(one.origin, kind="bedrock", api_key=(), aws_region="us-west-2"),
+            "backup": provider(two.origin, kind="bedrock"),
+        }
+        async with serve(rows) as gateway:
+            assert (await gateway.chat()).text == "Hi"
+        async with serve({"mine": rows["mine"]}) as gateway:
+            alone = await gateway.chat()
+        assert (alone.status, alone.json["error"]["code"]) == (502, "upstream_auth_failed")
+    assert one.requests == []
+
+
 def test_a_key_is_sent_as_bearer_and_nothing_is_signed() -> None:
     account = make_account("b", Provider(kind="bedrock", aws_region="us-east-1", api_key=(Secret("k"),)))
     assert account.fixed_headers[0][True]["authorization"] == "Bearer k"
@@ -165,7 +183,10 @@ async def test_credentials_are_searched_once_for_all_who_wait_and_never_on_the_l
 
 
 @pytest.mark.anyio
-async def test_credentials_that_end_soon_are_renewed_aside_while_they_still_hold() -> None:
+async def test_credentials_that_end_soon_are_renewed_aside_while_they_still_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aws, "RETRY_SECONDS", 0.0)
     fresh = found()
     queue = [found(renew=True), fresh]
     done = threading.Event()
@@ -184,6 +205,22 @@ async def test_credentials_that_end_soon_are_renewed_aside_while_they_still_hold
             break
         await asyncio.sleep(0.005)
     assert current is fresh
+
+
+@pytest.mark.anyio
+async def test_credentials_that_come_due_for_renewal_are_not_searched_for_again_and_again() -> None:
+    """As a machine's own are, until its service renews them."""
+    calls: list[None] = []
+
+    def find() -> aws.Credentials:
+        calls.append(None)
+        return found(renew=True)
+
+    store = aws.CredentialStore(find)
+    for _ in range(5):
+        await store.get()
+        await asyncio.sleep(0)
+    assert len(calls) == 1
 
 
 @pytest.mark.anyio

@@ -643,24 +643,12 @@ async def test_a_throttled_route_is_left(serve: Serve) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("options", ["", "split=awkward"])
-async def test_recorded_answers_reach_callers_unchanged(serve: Serve, options: str) -> None:
+async def test_recorded_answers_reach_callers_unchanged(serve: Serve) -> None:
     if why := recorded.missing():
         pytest.skip(why)
     with recorded.upstream() as replay:
-        plan = [case for case in recorded.cases(replay, options)
-                if case["provider"] == "bedrock" and "anthropic-2-completion" not in case["case"]]  # fmt: skip
-        rows = {
-            case["case"]: provider(
-                case["base_url"], "bedrock", media="pass",
-                api_model="anthropic" if case["api"].startswith("invoke") else None,
-            )
-            for case in plan
-        }  # fmt: skip
-        models = {case["case"]: model(case["case"], upstream_model=case["upstream_model"]) for case in plan}
-        async with serve(rows, models) as gateway:
-            for case in plan:
-                said = await recorded._ask(gateway, case)
-                assert (case["case"], recorded.judge().judge(case, *said)[0]) == (case["case"], [])
+        plan = [case for case in recorded.cases(replay, "split=awkward,delay=0") if case["provider"] == "bedrock"]
+        async with serve(*recorded.configured(plan)) as gateway:
+            found = {case["case"]: recorded.judge().judge(case, *await recorded.ask(gateway, case))[0] for case in plan}
     assert plan
+    assert {case: bad for case, bad in found.items() if bad} == {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.gateway import Serve, model, provider
+from tests.gateway import Serve, provider
 from tests.providers.test_aws import frame
 from tests.replay import recorded
 
@@ -262,17 +262,12 @@ async def test_what_the_container_refused_is_told_as_the_containers_refusal(serv
 
 
 @pytest.mark.anyio
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("options", ["", "split=awkward"])
-async def test_recorded_answers_reach_callers_unchanged(serve: Serve, options: str) -> None:
+async def test_recorded_answers_reach_callers_unchanged(serve: Serve) -> None:
     if why := recorded.missing():
         pytest.skip(why)
     with recorded.upstream() as replay:
-        plan = [case for case in recorded.cases(replay, options) if case["provider"] == "sagemaker"]
-        rows = {case["case"]: provider(case["base_url"], "sagemaker", media="pass", endpoint="e") for case in plan}
-        models = {case["case"]: model(case["case"], upstream_model=case["upstream_model"]) for case in plan}
-        async with serve(rows, models) as gateway:
-            for case in plan:
-                said = await recorded._ask(gateway, case)
-                assert (case["case"], recorded.judge().judge(case, *said)[0]) == (case["case"], [])
+        plan = [case for case in recorded.cases(replay, "split=awkward,delay=0") if case["provider"] == "sagemaker"]
+        async with serve(*recorded.configured(plan)) as gateway:
+            found = {case["case"]: recorded.judge().judge(case, *await recorded.ask(gateway, case))[0] for case in plan}
     assert plan
+    assert {case: bad for case, bad in found.items() if bad} == {}

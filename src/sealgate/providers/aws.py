@@ -28,7 +28,7 @@ EXTRA = ("aws", "botocore.eventstream")
 LOAD_SECONDS = 10.0
 """How long a request waits for credentials."""
 RETRY_SECONDS = 5.0
-"""How long it is believed that there are none."""
+"""How long a search is not repeated: whether it found none, or some that are due for renewal already."""
 REREAD_SECONDS = 600.0
 """After this long credentials that do not say when they expire are read again: a file may have been written anew."""
 
@@ -86,38 +86,37 @@ class CredentialStore:
     A request waits only while there are none at all, and not longer than ``patience`` seconds.
     """
 
-    def __init__(
-        self, find: Callable[[], Credentials | None] = find_credentials, patience: float = LOAD_SECONDS
-    ) -> None:
-        self._find = find
+    def __init__(self, find: Callable[[], Credentials | None] | None = None, patience: float = LOAD_SECONDS) -> None:
+        self._find = find or find_credentials
         self._patience = patience
         self._current: Credentials | None = None
         self._loading: asyncio.Future[Credentials | None] | None = None
         self._quiet_until = 0.0
+        """No search before this moment while there are credentials: a machine's own are renewed late."""
+        self._failed_until = 0.0
         self._why = ""
 
     async def get(self) -> Credentials:
         """Valid credentials. Raises `UpstreamError` with CREDENTIAL; its text names no secret."""
-        current = self._current
-        if current is not None and not current.renew():
-            return current
-        loading = self._begin()
+        current, now = self._current, monotonic()
         if current is not None and not current.over():
+            if now >= self._quiet_until and current.renew():
+                self._begin()
             return current
-        if loading is None:
+        if self._loading is None and now < self._failed_until:
             raise UpstreamError(Failure.CREDENTIAL, self._why)
         try:
             async with asyncio.timeout(self._patience):
-                found = await asyncio.shield(loading)
+                found = await asyncio.shield(self._begin())
         except TimeoutError:
             raise UpstreamError(Failure.CREDENTIAL, "AWS credentials did not come in time") from None
         if found is None:
             raise UpstreamError(Failure.CREDENTIAL, self._why)
         return found
 
-    def _begin(self) -> asyncio.Future[Credentials | None] | None:
-        """The search that is under way, or a new one; None shortly after one that failed."""
-        if self._loading is None and monotonic() >= self._quiet_until:
+    def _begin(self) -> asyncio.Future[Credentials | None]:
+        """The search that is under way, or a new one."""
+        if self._loading is None:
             loop = asyncio.get_running_loop()
             self._loading = loop.create_future()
             # A thread of its own: what hangs in it must not keep the process from ending.
@@ -134,8 +133,9 @@ class CredentialStore:
 
     def _arrived(self, found: Credentials | None, why: str) -> None:
         loading, self._loading = self._loading, None
+        self._quiet_until = monotonic() + RETRY_SECONDS
         if found is None:
-            self._why, self._quiet_until = why, monotonic() + RETRY_SECONDS
+            self._why, self._failed_until = why, self._quiet_until
         else:
             self._current = found
         if loading is not None and not loading.done():
