@@ -128,6 +128,19 @@ def test_a_stream_without_done_has_not_said_that_it_is_over() -> None:
     assert (found, reader.done) == ([CHUNK], False)
 
 
+def test_the_last_event_may_come_without_its_blank_line() -> None:
+    """Where the body has ended properly; half an event is still none, and an error is still an error."""
+    last = event({"choices": [], "usage": {}})
+    for missing in (1, 2):
+        assert streamed(event(CHUNK), last[:-missing])[0] == [CHUNK, {"choices": [], "usage": {}}]
+    assert streamed(event(CHUNK), b"data: [DONE]")[1].done
+    for cut in range(len(event(CHUNK)) - 2):
+        found, reader = streamed(event(CHUNK), event(CHUNK)[:cut])
+        assert (found, reader.done) == ([CHUNK], False)
+    with pytest.raises(UpstreamError):
+        streamed(b'data: {"error": {"message": "m"}}')
+
+
 @given(st.lists(st.integers(1, 40), max_size=20))
 def test_row_f8_the_pieces_do_not_matter(sizes: list[int]) -> None:
     body = event(CHUNK) + b": ping\r\n\r\n" + event({"choices": [], "x": "Grüße 👋"}) + b"data: [DONE]\n\n"

@@ -143,6 +143,15 @@ def test_a_call_that_says_nothing_of_its_arguments_has_none() -> None:
     assert len(cut) == 3, "an answer that was cut off may have been about to say them"
 
 
+def test_a_name_that_comes_late_or_in_pieces_is_said_as_it_comes() -> None:
+    """Clients put the pieces together, so what is merely repeated is left out."""
+    calls = [call(0, id="a", arguments=""), call(0, name="get_", arguments=""), call(0, name="it", arguments=""),
+             call(0, name="get_it", arguments="{}"), call(0, name="get_it", arguments="")]  # fmt: skip
+    found = deltas(streamed(*(chunk({"tool_calls": [each]}) for each in calls), chunk(finish="tool_calls")))
+    names = [each["tool_calls"][0]["function"].get("name", "") for each in found if "tool_calls" in each]
+    assert names == ["", "get_", "it", "", ""]
+
+
 def test_calls_without_indices_are_told_apart_by_their_names() -> None:
     calls = [{"id": "null", "function": {"name": name, "arguments": {}}} for name in ("f", "f", "g")]
     [found] = [each["tool_calls"] for each in deltas(streamed(chunk({"tool_calls": calls}, "stop")))

@@ -120,7 +120,10 @@ class StreamReader:
         return self._chunks(events) if events else ()
 
     def end(self) -> Iterable[Json]:
-        return ()
+        """An event whose blank line has not come counts where it is whole, as the last of a body may be."""
+        if self.done:
+            return ()
+        return self._chunks(event for event in self._events.feed(b"\n\n") if _is_whole(event.data))
 
     def _chunks(self, events: Iterable[sse.Event]) -> Iterator[Json]:
         """One by one, so that what came before an error in the same piece is not lost."""
@@ -140,6 +143,16 @@ class StreamReader:
         if "choices" not in chunk or chunk.get("error"):
             _raise_if_error(chunk)
         return chunk
+
+
+def _is_whole(data: bytes) -> bool:
+    if data.startswith(b"[DONE]"):
+        return True
+    try:
+        _decode(data)
+    except UNREADABLE:
+        return False
+    return True
 
 
 class WholeReader:

@@ -18,7 +18,7 @@ class ToolCalls:
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
         self._given: list[str | None] = []
-        self._named: list[bool] = []
+        self._named: list[str] = []
         self._bare: list[bool] = []
 
     def take(self, deltas: list[Json]) -> list[Json]:
@@ -38,11 +38,12 @@ class ToolCalls:
         fragment = _fragment(delta)
         function = fragment.get("function")
         if function is not None:
-            self._bare[known] = self._bare[known] and not function["arguments"]
             name = (delta.get("function") or {}).get("name")
-            if name and not self._named[known]:
-                self._named[known] = True
+            if name and name != self._named[known] and self._bare[known]:
+                # A name may come late, or in pieces; one that is merely repeated is not said again.
+                self._named[known] += name
                 function["name"] = name
+            self._bare[known] = self._bare[known] and not function["arguments"]
         return {"index": known, **fragment}
 
     def _number(self, delta: Json, key: Any, given: str | None) -> int | None:
@@ -72,7 +73,7 @@ class ToolCalls:
         opening = _opening(delta)
         function = opening.get("function")
         self._given.append(given)
-        self._named.append(function is None or bool(function["name"]))
+        self._named.append(function["name"] if function is not None else opening["custom"].get("name") or "")
         self._bare.append(function is not None and not function["arguments"])
         return {"index": number, "id": given or _made_id(), **opening}
 
