@@ -229,3 +229,13 @@ async def test_an_overloaded_provider_is_left_for_one_of_another_kind(serve: Ser
 
 async def _post(gateway: Running, turns: list[Json]) -> Any:
     return await gateway.post("/v1/chat/completions", {"model": "m", "messages": turns, "tools": [TOOL]})
+
+
+@pytest.mark.anyio
+async def test_a_file_that_has_no_form_there_is_the_callers_mistake(serve: Serve) -> None:
+    file = {"file_data": "data:application/msword;base64,AAAA", "filename": "a.doc"}
+    turns = [{"role": "user", "content": [{"type": "file", "file": file}]}]
+    async with playing(message()) as upstream, serve({"acme": claude(upstream)}) as gateway:
+        reply = await _post(gateway, turns)
+        assert (reply.status, reply.code, upstream.requests) == (400, "invalid_media", [])
+        assert "application/msword" in reply.error["message"]
