@@ -216,7 +216,7 @@ ANSWER = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
 
 
 def test_a_whole_answer_is_read_at_its_end_whatever_the_pieces() -> None:
-    body = b"\n\n  " + json.dumps(ANSWER).encode()
+    body = b"\xef\xbb\xbf\n\n  " + json.dumps(ANSWER).encode()
     reader = WIRE.reader({}, stream=False)
     assert [chunk for byte in body for chunk in reader.feed(bytes([byte]))] == []
     assert list(reader.end()) == [ANSWER]

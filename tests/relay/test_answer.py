@@ -271,6 +271,11 @@ def odds(token: str, logprob: float = -0.1, **fields: Any) -> dict[str, Any]:
             {"content": [{"token": "é", "logprob": -0.1, "top_logprobs": [{"token": "e", "logprob": -3}]}]},
             {"content": [odds("é", top_logprobs=[{"token": "e", "logprob": -3, "bytes": [101]}])], "refusal": None},
         ),
+        ({"content": [odds("é", top_logprobs=None)]}, {"content": [odds("é")], "refusal": None}),
+        (
+            {"content": [odds("é", top_logprobs=[{"token": "e", "logprob": -3}])]},
+            {"content": [odds("é", top_logprobs=[{"token": "e", "logprob": -3, "bytes": [101]}])], "refusal": None},
+        ),
         # DeepSeek, for reasoning.
         ({"reasoning_content": [odds("é")]}, {"content": None, "refusal": None, "reasoning_content": [odds("é")]}),
         # Together in a stream, and whole.

@@ -203,9 +203,6 @@ async def ask(gateway: Running, case: Json) -> tuple[int, str, str, str | None]:
     return response.status, kind, content.decode(errors="replace"), None if response.complete else "broken off"
 
 
-_ask = ask
-
-
 def request_log(replay: str) -> dict[str, Json]:
     """What the upstream says of the last request of each case, held against the recorded one."""
     with urllib.request.urlopen(f"{replay}/_log") as found:

@@ -174,7 +174,7 @@ class WholeReader:
     def end(self) -> Iterable[Json]:
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         try:
-            answer = _decode(body)
+            answer = _decode(body.removeprefix(b"\xef\xbb\xbf"))
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
         _raise_if_error(answer)

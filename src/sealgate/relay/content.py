@@ -72,11 +72,11 @@ def _tokens(found: list[Json]) -> list[Json]:
 
 def _complete(token: Json) -> Json:
     """A token with all that OpenAI's schema demands of one."""
-    if "bytes" in token and "top_logprobs" in token:
+    others = token.get("top_logprobs")
+    if "bytes" in token and isinstance(others, list) and all("bytes" in each for each in others):
         return token
-    text = token.get("token") or ""
-    alternatives = [{"bytes": _bytes(each.get("token") or ""), **each} for each in token.get("top_logprobs") or ()]
-    return {"bytes": _bytes(text), **token, "top_logprobs": alternatives}
+    alternatives = [{"bytes": _bytes(each.get("token") or ""), **each} for each in others or ()]
+    return {"bytes": _bytes(token.get("token") or ""), **token, "top_logprobs": alternatives}
 
 
 def _of_lists(value: Json) -> list[Json]:
