@@ -11,6 +11,7 @@ DATES = {
     "api/call.py": "when a request came, for its row",
     "api/health.py": "until when a route rests",
     "auth/keys.py": "whether a key has expired",
+    "cli/doctor.py": "whether this machine's clock is set, and agrees with the providers'",
     "cli/keys.py": "whether a key has expired, and how dates are written",
     "formats/ids.py": "ids that sort by the time they were made",
     "providers/google.py": "whether a token has expired",

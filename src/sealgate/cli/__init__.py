@@ -1,11 +1,11 @@
-"""The command line: ``sealgate serve | init | models | explain | keys``."""
+"""The command line: ``sealgate serve | init | models | explain | doctor | keys``."""
 
 from __future__ import annotations
 
 import typer
 
 from sealgate import __version__
-from sealgate.cli import explain, init, keys, models, serve
+from sealgate.cli import doctor, explain, init, keys, models, serve
 
 app = typer.Typer(
     help="A self-hosted gateway for language models.",
@@ -17,6 +17,7 @@ app.command("serve")(serve.serve)
 app.command("init")(init.init)
 app.command("models")(models.models)
 app.command("explain")(explain.command)
+app.command("doctor")(doctor.command)
 app.add_typer(keys.app)
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sealgate import config
+from sealgate.cli import provider_pages
+from sealgate.cli.markdown import NOTE, table
 from sealgate.config_template import settings_of
 from sealgate.errors import CODES, Failure
 from sealgate.providers.base import Kind
@@ -22,7 +24,6 @@ from sealgate.relay.shapes import ChatRequest
 from sealgate.telemetry.registry import LOG_FIELDS, METRICS
 
 FOLDER = Path("docs/reference")
-NOTE = "<!-- Written by `make docs` from the code; edits here are lost. -->\n\n"
 MARK, END = "<!-- generated:{} -->", "<!-- /generated -->"
 ROWS_OF_PROVIDERS = "[providers.NAME]", config.Provider
 ROWS_OF_MODELS = '[models."NAME"]', config.Model
@@ -35,15 +36,11 @@ def pages() -> dict[Path, str]:
         FOLDER / "errors.md": _errors(),
         FOLDER / "configuration.md": _configuration(),
         FOLDER / "providers.md": _providers(),
+        **provider_pages.pages(),
         FOLDER / "chat-request.md": _chat_request(),
         FOLDER / "telemetry.md": _telemetry(),
         Path("docs/sandbox.md"): _within(Path("docs/sandbox.md"), "sandbox-models", _sandbox()),
     }
-
-
-def _table(*head: str, rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
 def _errors() -> str:
@@ -54,10 +51,10 @@ def _errors() -> str:
     return (
         f'# Errors\n\n{NOTE}Every error is `{{"error": {{"message", "type", "param", "code", "status"}}}}`. '
         "`code` is stable; the message may be more exact than the one shown here.\n\n"
-        + _table("code", "status", "type", "message", "to clients", rows=rows)
+        + table("code", "status", "type", "message", "to clients", rows=rows)
         + "\n## What an attempt at a provider can say\n\nA failed attempt has one of these classes. "
         "Unless the class ends the request, the next route is asked; the code is used when no route is left.\n\n"
-        + _table("class", "code", "next route is asked", rows=classes)
+        + table("class", "code", "next route is asked", rows=classes)
     )
 
 
@@ -79,9 +76,9 @@ def _configuration() -> str:
     fixed = [(f"[{name}]", table) for name, table in typing.get_type_hints(config.Settings).items()
              if name not in config.FREE_TABLES]  # fmt: skip
     issuers = ("[auth.issuers.NAME]", config.Issuer)
-    for title, table in [*fixed, issuers, ROWS_OF_PROVIDERS, ROWS_OF_MODELS, ROWS_OF_ROUTES]:
-        rows = [(f"`{name}`", _default(default), description) for name, description, default in settings_of(table)]
-        parts.append(f"\n## `{title}`\n\n{table.__doc__}\n\n" + _table("key", "default", "what it does", rows=rows))
+    for title, declared in [*fixed, issuers, ROWS_OF_PROVIDERS, ROWS_OF_MODELS, ROWS_OF_ROUTES]:
+        rows = [(f"`{name}`", _default(default), description) for name, description, default in settings_of(declared)]
+        parts.append(f"\n## `{title}`\n\n{declared.__doc__}\n\n" + table("key", "default", "what it does", rows=rows))
     return "".join(parts)
 
 
@@ -96,7 +93,7 @@ def _default(value: Any) -> str:
 def _providers() -> str:
     rows = [
         (
-            f"`{kind.name}`",
+            f"[`{kind.name}`](../providers/{kind.name}.md)",
             kind.title,
             f"`{kind.base_url}`" if kind.base_url else "set `base_url`",
             ", ".join(f"`{name}`" for name in kind.key_variables),
@@ -109,19 +106,19 @@ def _providers() -> str:
     abilities = [(f"`{kind.name}`", *_abilities(kind)) for kind in KINDS.values()]
     changes = [(f"`{kind.name}`", *line) for kind in KINDS.values() for line in _changes(kind)]
     return (
-        f"# Providers\n\n{NOTE}One row for each `kind`. Any other server that speaks OpenAI's API is kind "
-        "`compatible`, and so is kind `openai` with a `base_url` that is not OpenAI's own: everything goes there as "
-        "the caller sent it.\n\n"
-        + _table(*head, rows=rows)
+        f"# Providers\n\n{NOTE}One row for each `kind`; its page says how to configure it. Any other server that "
+        "speaks OpenAI's API is kind `compatible`, and so is kind `openai` with a `base_url` that is not OpenAI's own: "
+        "everything goes there as the caller sent it. `sealgate doctor` asks each of yours for real.\n\n"
+        + table(*head, rows=rows)
         + "\n## Capabilities\n\nParameters that change what an answer means go only to routes that can honour them; "
         "where there is none, the answer is 400 `unsupported_parameter`. The names can be set for a model, "
         '`[models."NAME"] capabilities`, where it can do more or less than its provider usually can.\n\n'
-        + _table("capability", "asked for by", "meaning", rows=meanings)
+        + table("capability", "asked for by", "meaning", rows=meanings)
         + "\n## What each kind can do\n\nEmulated: in another form that loses nothing.\n\n"
-        + _table("kind", "by itself", "emulated", rows=abilities)
+        + table("kind", "by itself", "emulated", rows=abilities)
         + "\n## What becomes of parameters\n\nWhat is not listed goes out as it came. Each change is told to the "
         "caller in `tresor.adjustments`; `tensorzero::extra_body` is never changed.\n\n"
-        + _table("kind", "parameter", "becomes", rows=changes)
+        + table("kind", "parameter", "becomes", rows=changes)
     )
 
 
@@ -147,7 +144,7 @@ def _chat_request() -> str:
     rows = [(f"`{field}`", text) for field, text, _ in _encoded(ChatRequest)]
     return (
         f"# The chat request\n\n{NOTE}Fields of `POST /v1/chat/completions`. Fields that are not listed are passed on "
-        "to the provider as they are.\n\n" + _table("field", "meaning", rows=rows)
+        "to the provider as they are.\n\n" + table("field", "meaning", rows=rows)
     )
 
 
@@ -163,14 +160,14 @@ def _telemetry() -> str:
     return (
         f"# Metrics and logs\n\n{NOTE}`GET /metrics` gives Prometheus text. Names follow OpenTelemetry's conventions "
         "where those have one.\n\n"
-        + _table("metric", "kind", "labels", "meaning", rows=metrics)
+        + table("metric", "kind", "labels", "meaning", rows=metrics)
         + "\n## Log fields\n\nOne JSON line per event on standard error. Nothing but these fields is ever written.\n\n"
-        + _table("field", "meaning", rows=fields)
+        + table("field", "meaning", rows=fields)
     )
 
 
 def _sandbox() -> str:
-    return _table("model", "what it does", rows=[(f"`{name}`", text) for name, text in MODELS.items()])
+    return table("model", "what it does", rows=[(f"`{name}`", text) for name, text in MODELS.items()])
 
 
 def _within(file: Path, name: str, text: str) -> str:
@@ -184,12 +181,16 @@ def _within(file: Path, name: str, text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or say which are stale."""
-    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    written = pages()
+    stale = [path for path, text in written.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    gone = [path for path in provider_pages.FOLDER.glob("*.md") if path not in written]
     if "--check" in arguments:
-        for path in stale:
+        for path in [*stale, *gone]:
             sys.stderr.write(f"{path} is not what the code says; run: make docs\n")
-        return 1 if stale else 0
-    for path, text in pages().items():
+        return 1 if stale or gone else 0
+    for path in gone:
+        path.unlink()
+    for path, text in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return 0

@@ -1,0 +1,181 @@
+"""A documentation page for each kind of provider, written from its row of the provider table.
+
+Each part of a page is one function of the `Kind`; a part that has nothing to say is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from sealgate import config
+from sealgate.cli.markdown import NOTE, table
+from sealgate.config_template import settings_of
+from sealgate.providers.base import Kind
+from sealgate.providers.capabilities import CAPABILITIES, HINTS
+from sealgate.providers.openai import BearerHost
+from sealgate.providers.table import KINDS
+
+FOLDER = Path("docs/providers")
+EXAMPLES = {"aws_region": "eu-central-1", "project": "my-project", "location": "europe-west1"}
+"""Values for settings that stand in an address."""
+
+
+def pages() -> dict[Path, str]:
+    """Every page by its path."""
+    return {FOLDER / f"{kind.name}.md": page(kind) for kind in KINDS.values()}
+
+
+def page(kind: Kind) -> str:
+    """One kind's page."""
+    parts: Iterable[tuple[str, Callable[[Kind], str]]] = (
+        ("Configure it", _configure),
+        ("Settings", _settings),
+        ("Variants", _variants),
+        ("What it can do", _abilities),
+        ("What becomes of parameters", _changes),
+        ("Hints", _hints),
+        ("Media", _media),
+        ("Source", _source),
+    )
+    written = [(title, part(kind)) for title, part in parts]
+    text = "".join(f"\n## {title}\n\n{body}" for title, body in written if body)
+    return f"# {kind.title}\n\n{NOTE}Kind `{kind.name}`; see also [all providers](../reference/providers.md).\n{text}"
+
+
+def example(kind: Kind) -> str:
+    """A configuration that loads, with no more in it than it takes."""
+    lines = [f'[providers.{_table(kind)}]\nkind = "{kind.name}"', *_lines(kind)]
+    routes = f'routes = [{{ provider = "{_table(kind)}", model = "{"sandbox" if kind.open_catalog else "THE-NAME"}" }}]'
+    return "\n".join([*lines, "", '[models."my-model"]', routes]) + "\n"
+
+
+def _table(kind: Kind) -> str:
+    return "acme" if kind.base_url is None else kind.name
+
+
+def _lines(kind: Kind) -> Iterator[str]:
+    if kind.base_url is None:
+        yield f'base_url = "https://llm.acme.example{"/v1" if isinstance(kind.host, BearerHost) else ""}"'
+    for name in dict.fromkeys(re.findall(r"{(\w+)}", kind.base_url or "")):
+        yield f'{name} = "{EXAMPLES.get(name, f"my-{name}")}"'
+    if (variable := key_variable(kind)) is not None:
+        yield f'api_key = "env::{variable}"'
+
+
+def key_variable(kind: Kind) -> str | None:
+    """The environment variable that the example takes the key from; None where it needs no key."""
+    if kind.key_variables:
+        return kind.key_variables[0]
+    if kind.base_url is None:
+        return "ACME_KEY"
+    return None
+
+
+def _configure(kind: Kind) -> str:
+    parts = [f"```toml\n{example(kind)}```\n"]
+    if not kind.open_catalog:
+        parts.append(
+            f"\n`THE-NAME` is the provider's own name of the model. `sealgate doctor {_table(kind)}` checks it.\n"
+        )
+    parts += [f"\n{line}\n" for line in _found(kind)]
+    return "".join(parts)
+
+
+def _found(kind: Kind) -> Iterator[str]:
+    """What holds where the configuration does not say otherwise."""
+    if kind.base_url is None:
+        yield "It has no address of its own: set `base_url`."
+    else:
+        yield f"Address, where no `base_url` is set: `{kind.base_url}`."
+    if kind.addresses:
+        places = ", ".join(f"`{place}`: `{address}`" for place, address in kind.addresses.items())
+        yield f"By `location`: {places}."
+    if kind.key_variables:
+        names = " or ".join(f"`{name}`" for name in kind.key_variables)
+        yield f"Without any configuration it is there as `{kind.name}` where {names} is set in the environment."
+    if kind.port is not None:
+        yield f"Without any configuration a server on port {kind.port} of this machine is found with its models."
+    if kind.extra is not None:
+        yield (
+            f"It needs `pip install 'sealgate[{kind.extra[0]}]'`. Without an `api_key` the credentials are those that "
+            "the provider's own library finds on the machine."
+        )
+
+
+def _settings(kind: Kind) -> str:
+    rows = [(f"`{name}`", text) for name, text, _ in settings_of(config.Provider) if name in kind.reads]
+    if not rows:
+        return ""
+    common = "Besides [those of every provider](../reference/configuration.md):\n\n"
+    return common + table("key", "what it does", rows=rows)
+
+
+def _variants(kind: Kind) -> str:
+    rows = [
+        (f'`{setting} = "{value}"`', "this page" if row is None else row.title, "" if row is None else _given(row))
+        for setting, values in kind.variants.items()
+        for value, row in values.items()
+    ]
+    if kind.elsewhere is not None:
+        rows.append(("another `base_url`", kind.elsewhere.title, _given(kind.elsewhere)))
+    return table("where", "what holds", "can do", rows=rows) if rows else ""
+
+
+def _given(kind: Kind) -> str:
+    return ", ".join(name for name in CAPABILITIES if name in kind.abilities)
+
+
+def _abilities(kind: Kind) -> str:
+    rows = [(f"`{name}`", row.meaning, _how(kind, name)) for name, row in CAPABILITIES.items()]
+    return (
+        'Where a model can do more or less than its provider usually can, `[models."NAME"] capabilities` says so. A '
+        "route is not asked for what it would refuse: where there is no other one the answer is 400 "
+        "`unsupported_parameter`, unless it is a schema that the gateway can check itself.\n\n"
+        + table("capability", "meaning", "how", rows=rows)
+    )
+
+
+def _how(kind: Kind, name: str) -> str:
+    if name in kind.capabilities:
+        return "native"
+    return "emulated, without loss" if name in kind.abilities else "refused"
+
+
+def _changes(kind: Kind) -> str:
+    rows = [(f"`{name}`", change.action, change.detail) for name, change in sorted(kind.params.items())]
+    told = "Each change is told to the caller in `tresor.adjustments`.\n\n"
+    if kind.only is not None:
+        rows.append(("all that it does not know", "dropped", "the provider would refuse the request"))
+        return told + table("parameter", "is", "as", rows=rows)
+    rest = "What is not listed goes out as it came.\n"
+    return f"{told}{table('parameter', 'is', 'as', rows=rows)}\n{rest}" if rows else rest
+
+
+def _hints(kind: Kind) -> str:
+    known, unknown = sorted(HINTS & kind.hints) if kind.hints is not None else sorted(HINTS), sorted(_unknown(kind))
+    text = f"Passed on: {_code(known)}.\n" if known else ""
+    return (
+        f"{text}\nDropped, because the provider does not know them: {_code(unknown)}.\n".lstrip() if unknown else text
+    )
+
+
+def _unknown(kind: Kind) -> set[str]:
+    return kind.changes.keys() - kind.params.keys()
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _media(kind: Kind) -> str:
+    taken = [name for name in ("images", "files", "audio") if name in kind.capabilities]
+    if not taken:
+        return "Text only, as far as is known.\n"
+    where = "By https URL or as data URL" if kind.media_by_url else 'As data URL only, unless `media = "pass"` is set'
+    return f"{where}: {', '.join(taken)}.\n"
+
+
+def _source(kind: Kind) -> str:
+    return f"These facts are from `{kind.source}`.\n"
