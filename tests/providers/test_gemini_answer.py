@@ -157,6 +157,10 @@ def test_a_made_up_id_is_the_same_on_the_call_and_on_its_signature() -> None:
     assert found["reasoning_details"][0]["id"] == found["tool_calls"][0]["id"]
 
 
+def test_a_call_of_nothing_is_none() -> None:
+    assert message({"functionCall": {}}, {"text": "x"}) == {"role": "assistant", "content": "x"}
+
+
 def test_images_are_handed_on_and_the_providers_own_tools_are_left_to_the_text() -> None:
     found = message(
         {"executableCode": {"language": "PYTHON", "code": "1+1"}}, {"codeExecutionResult": {"output": "2"}},

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealgate.providers.base import Account, Prompt
 from sealgate.providers.gemini import GEMINI
@@ -185,14 +187,14 @@ def test_extra_body_is_merged_last_and_member_by_member_where_both_have_a_say() 
 def test_extra_body_does_not_reach_what_has_walls() -> None:
     """Neither by the one spelling nor by the other."""
     extra = {
-        "contents": [], "model": "x", "serviceTier": "PRIORITY", "service_tier": "PRIORITY",
+        "contents": [], "system_instruction": {}, "model": "x", "serviceTier": "PRIORITY", "service_tier": "PRIORITY",
         "generation_config": {"max_output_tokens": 9, "maxOutputTokens": 9, "candidate_count": 9},
     }  # fmt: skip
     found, said = written(extra=extra, max_tokens=5)
     assert found == {"generationConfig": {"maxOutputTokens": 5}}
     place = "tensorzero::extra_body."
     assert sorted(said) == sorted((place + name, "dropped") for name in (
-        "contents", "model", "serviceTier", "service_tier", "generation_config.maxOutputTokens",
+        "contents", "system_instruction", "model", "serviceTier", "service_tier", "generation_config.maxOutputTokens",
         "generation_config.candidateCount",
     ))  # fmt: skip
 
@@ -203,3 +205,43 @@ def test_beside_cached_content_stands_nothing_that_it_holds() -> None:
     body, said = GEMINI.write(ACCOUNT, prompt, "gemini-3-flash", None)
     assert json.loads(body) == {"contents": CONTENTS, "cachedContent": "cachedContents/1"}
     assert [(each.param, each.action) for each in said] == [("systemInstruction", "dropped"), ("tools", "dropped")]
+
+
+@pytest.mark.parametrize("extra", [{"toolConfig": {}}, {"tool_config": {"functionCallingConfig": None}}])
+def test_extra_body_may_say_nothing_of_how_tools_are_called(extra: Any) -> None:
+    assert written(extra=extra)[1] == []
+
+
+@pytest.mark.parametrize("extra", [{"generationConfig": None}, {"tool_config": []}, {"tools": {}}])
+def test_what_cannot_be_merged_takes_nothing_away(extra: Any) -> None:
+    found, said = written(extra=extra, max_tokens=5, tools=TOOLS, tool_choice="auto")
+    assert (found, []) == written(max_tokens=5, tools=TOOLS, tool_choice="auto")
+    assert said == [(f"tensorzero::extra_body.{next(iter(extra))}", "dropped")]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+NAMES = st.sampled_from([
+    "generationConfig", "generation_config", "toolConfig", "tool_config", "tools", "cachedContent", "contents", "_", "",
+]) | st.text(max_size=3)  # fmt: skip
+CALLING = st.fixed_dictionaries({}, optional={
+    "functionCallingConfig": ANYTHING | st.just({"streamFunctionCallArguments": True}), "maxOutputTokens": ANYTHING,
+})  # fmt: skip
+
+
+@given(st.dictionaries(NAMES, ANYTHING | CALLING, max_size=4))
+def test_whatever_extra_body_holds_there_is_a_body_within_its_walls(extra: Any) -> None:
+    """What is absurd is the provider's to refuse."""
+    found, _ = written(extra=extra, max_tokens=5, tools=TOOLS, tool_choice="auto")
+    assert found["generationConfig"]["maxOutputTokens"] == 5
+
+
+def test_calls_are_never_asked_for_in_pieces() -> None:
+    extra = {"toolConfig": {"functionCallingConfig": {"mode": "AUTO", "streamFunctionCallArguments": True}}}
+    found, said = written(extra=extra, tools=TOOLS[1:])
+    assert found["toolConfig"] == {"functionCallingConfig": {"mode": "AUTO"}}
+    assert said == [("toolConfig.functionCallingConfig.streamFunctionCallArguments", "dropped")]
+    assert "streamFunctionCallArguments" in extra["toolConfig"]["functionCallingConfig"]

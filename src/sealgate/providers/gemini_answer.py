@@ -108,7 +108,7 @@ class Choice:
             delta[name] = delta.get(name, "") + part.text
             if not part.thought:
                 self._text.append(part.text)
-        elif part.function_call is not None:
+        elif part.function_call is not None and part.function_call.name:
             call = self._call(part.function_call, part.thought_signature)
             delta.setdefault("tool_calls", []).append(call)
             return str(call["id"])

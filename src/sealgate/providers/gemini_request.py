@@ -44,11 +44,16 @@ BUDGETS = {
 LEAST_OF_PRO = 128
 """Gemini 2.5 Pro cannot stop thinking."""
 
-WALLED = frozenset({"contents", "model", "serviceTier"})
+WALLED = frozenset({"contents", "systemInstruction", "model", "serviceTier"})
 WALLED_CONFIG = frozenset({"candidateCount", "maxOutputTokens"})
 """What ``extra_body`` may not set, by its names here: it would break walls, prices and the receipt."""
 _CACHED = ("systemInstruction", "tools", "toolConfig")
 """What must not stand beside ``cachedContent``, which holds it."""
+
+_MERGED = {"tools": list, "generationConfig": dict, "toolConfig": dict}
+"""What is merged with ours rather than put in its place."""
+_PIECEMEAL = "streamFunctionCallArguments"
+"""Vertex would send arguments by JSON paths."""
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
 
@@ -159,25 +164,42 @@ def _name(tool: Json) -> Any:
 
 
 def _merge(body: Json, extra: Json, said: list[Adjustment]) -> None:
-    """What the caller sets in Gemini's own terms: tools are added, the members of ``generationConfig`` and
-    ``toolConfig`` replace ours one by one, everything else as a whole."""
+    """Add what the caller sets in Gemini's own terms.
+
+    Tools are added, the members of ``generationConfig`` and ``toolConfig`` replace ours one by one, everything else as
+    a whole.
+    """
     for given, value in extra.items():
         name = _camel(given)
+        wanted = _MERGED.get(name)
         if name in WALLED:
             said.append(_walled(given))
-        elif name == "tools" and isinstance(value, list):
+        elif wanted is None:
+            body[name] = value
+        elif not isinstance(value, wanted):
+            said.append(Adjustment(f"tensorzero::extra_body.{given}", "dropped", "it has another form"))
+        elif name == "tools":
             body[name] = [*body.get(name, ()), *value]
-        elif name in ("generationConfig", "toolConfig") and isinstance(value, dict):
+        else:
             members = {_camel(member): inner for member, inner in value.items()}
             walled = WALLED_CONFIG & members.keys() if name == "generationConfig" else ()
             said += [_walled(f"{given}.{member}") for member in sorted(walled)]
-            body[name] = body.get(name, {}) | {key: inner for key, inner in members.items() if key not in walled}
-        else:
-            body[name] = value
+            allowed = {key: inner for key, inner in members.items() if key not in walled}
+            body[name] = body.get(name, {}) | allowed
+    _keep_whole(body, said)
     if "cachedContent" in body:
         for name in _CACHED:
             if body.pop(name, None) is not None:
                 said.append(Adjustment(name, "dropped", "cachedContent holds it"))
+
+
+def _keep_whole(body: Json, said: list[Adjustment]) -> None:
+    """Calls are read whole, so that their pieces must not be asked for."""
+    calling = body.get("toolConfig", {}).get("functionCallingConfig")
+    if isinstance(calling, dict) and _PIECEMEAL in calling:
+        said.append(Adjustment(f"toolConfig.functionCallingConfig.{_PIECEMEAL}", "dropped", "calls come whole"))
+        others = {name: value for name, value in calling.items() if name != _PIECEMEAL}
+        body["toolConfig"] = {**body["toolConfig"], "functionCallingConfig": others}
 
 
 def _walled(name: str) -> Adjustment:
