@@ -31,9 +31,16 @@ from sealgate.providers.anthropic_models import Model, abilities, facts
         (("claude-sonnet-5", "claude-opus-5", "claude-haiku-5-5"),
          Model(thinking="adaptive", efforts=("low", "medium", "high", "xhigh", "max"), usual_tokens=32_000,
                sampling=False, sampling_together=False, formats=True, thinks_unasked=True)),
-        (("claude-opus-5-5", "claude-fable-5-1", "Claude-Fable-5", "claude-mythos-preview"),
+        (("claude-opus-5-5", "Claude-Fable-5-1", "claude-mythos-5-1"),
          Model(thinking="adaptive", efforts=("low", "medium", "high", "xhigh", "max"), usual_tokens=32_000,
-               sampling=False, sampling_together=False, formats=True, thinks_unasked=True, can_stop_thinking=False)),
+               sampling=False, sampling_together=False, formats=True, thinks_unasked=True, still=None, forces=False)),
+        (("claude-fable-5", "claude-mythos-preview"),
+         Model(thinking="adaptive", efforts=("low", "medium", "high", "xhigh", "max"), usual_tokens=32_000,
+               sampling=False, sampling_together=False, formats=True, thinks_unasked=True, still=None)),
+        (("claude-sonnet-5-5", "claude-5.5-sonnet"),
+         Model(thinking="adaptive", efforts=("low", "medium", "high", "xhigh", "max"), usual_tokens=32_000,
+               sampling=False, sampling_together=False, formats=True, thinks_unasked=True, still="between_tools",
+               forces=False)),
         (("kimi-k2", "deepseek-chat", "test-model"), Model()),
     ],
 )  # fmt: skip
@@ -43,14 +50,15 @@ def test_a_name_says_what_its_model_takes(names: tuple[str, ...], wanted: Model)
 
 
 def test_a_claude_of_an_unknown_name_is_taken_for_a_new_one() -> None:
-    assert facts("claude-next")._replace(can_stop_thinking=False) == facts("claude-opus-5-5")
+    assert facts("claude-next") == facts("claude-opus-5")
 
 
 @pytest.mark.parametrize(
     ("name", "lacks"),
     [("claude-2.1", {"tools", "images", "files"}), ("claude-3-haiku-20240307", {"files"}),
-     ("claude-3-5-sonnet-20241022", set()), ("claude-next", set()), ("kimi-k2", set())],
+     ("claude-3-5-sonnet-20241022", set()), ("claude-next", set()), ("kimi-k2", set()), ("claude-opus-5", set()),
+     ("claude-sonnet-5-5", {"tool_required", "tool_choice"})],
 )  # fmt: skip
-def test_the_oldest_models_lack_what_came_after_them(name: str, lacks: set[str]) -> None:
-    usual = frozenset({"stop", "max_tokens", "tools", "images", "files"})
+def test_the_oldest_models_lack_what_came_after_them_and_the_newest_are_not_forced(name: str, lacks: set[str]) -> None:
+    usual = frozenset({"stop", "max_tokens", "tools", "images", "files"}) | ({"tool_required", "tool_choice"} & lacks)
     assert usual - abilities(name, usual) == lacks

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sealgate.providers.anthropic import MESSAGES, AnthropicWire
+from sealgate.providers.anthropic_request import IN_WORDS
 from sealgate.providers.base import Account, Adjustment, Prompt
 from sealgate.providers.table import KINDS
 
@@ -160,6 +161,18 @@ def test_else_it_is_a_tool_that_must_be_called(model: str, wire: AnthropicWire, 
     assert said == {"response_format": "emulated"}
 
 
+@pytest.mark.parametrize("system", [None, "S"])
+def test_what_can_neither_be_held_nor_forced_is_asked_for_in_words(system: str | None) -> None:
+    given = [{"role": "system", "content": system}] if system else []
+    turns = [*given, {"role": "user", "content": "Hi"}]
+    body, said = write(ALWAYS, messages=turns, response_format={"type": "json_object"})
+    assert [part["text"] for part in body["system"]] == [*([system] if system else []), IN_WORDS]
+    assert (said, "tools" in body) == ({"response_format": "emulated"}, False)
+    free = {"type": "object", "additionalProperties": {"type": "integer"}}
+    body, _ = write(ALWAYS, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": free}})
+    assert body["system"][0]["text"].endswith(json.dumps(free, separators=(",", ":")))
+
+
 @pytest.mark.parametrize(
     ("choice", "wanted", "names"),
     [
@@ -202,6 +215,7 @@ def test_a_choice_of_texts_is_a_held_enum() -> None:
         (NEW, "xhigh", {"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}),
         (NEW, "none", {"thinking": {"type": "disabled"}}),
         (ALWAYS, "none", {"output_config": {"effort": "low"}}),
+        ("claude-sonnet-5-5", "none", {"thinking": {"type": "between_tools"}}),
     ],
 )
 def test_effort_is_asked_for_as_the_model_takes_it(model: str, level: str, wanted: Json) -> None:

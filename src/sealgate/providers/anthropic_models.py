@@ -18,6 +18,8 @@ Version = tuple[int, int]
 _FAMILY_FIRST = re.compile(r"claude-(opus|sonnet|haiku|fable|mythos)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)", re.IGNORECASE)
 _VERSION_FIRST = re.compile(r"claude-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)(?:-(opus|sonnet|haiku))?", re.IGNORECASE)
 _NEWEST: Version = (99, 0)
+_UNFORCED: dict[str, Version] = {"opus": (5, 5), "sonnet": (5, 5), "fable": (5, 1), "mythos": (5, 1)}
+"""From which version on a family's models answer 400 where a tool is demanded."""
 _LEVELS = ("low", "medium", "high", "xhigh", "max")
 
 
@@ -31,7 +33,10 @@ class Model(NamedTuple):
     thinking: Literal["never", "budget", "adaptive"] = "budget"
     """How thinking is asked for: a number of tokens, or an effort."""
     thinks_unasked: bool = False
-    can_stop_thinking: bool = True
+    still: Literal["disabled", "between_tools"] | None = "disabled"
+    """The kind of ``thinking`` that asks for as little as there is; None where it always thinks as it likes."""
+    forces: bool = True
+    """Whether a tool can be demanded (``tool_choice`` any, or a named one)."""
     efforts: tuple[str, ...] = ()
     """The values of ``output_config.effort`` that it takes."""
     formats: bool = False
@@ -53,16 +58,28 @@ def facts(name: str) -> Model:
         sampling_together=version < (4, 1),
         thinking="adaptive" if adaptive else "budget" if version >= (3, 7) else "never",
         thinks_unasked=newer,
-        can_stop_thinking=not (family in ("fable", "mythos") or (family == "opus" and version >= (5, 5))),
+        still=_still(family, version),
+        forces=version == _NEWEST or version < _UNFORCED.get(family, _NEWEST),
         efforts=() if not adaptive else _LEVELS if version > (4, 6) else ("low", "medium", "high", "max"),
         formats=version >= (4, 5),
         usual_tokens=32_000 if version >= (3, 7) else 8192 if version >= (3, 5) else 4096,
     )
 
 
+def _still(family: str, version: Version) -> Literal["disabled", "between_tools"] | None:
+    if family in ("fable", "mythos") or (family == "opus" and version >= (5, 5)):
+        return None
+    return "between_tools" if family == "sonnet" and version >= (5, 5) else "disabled"
+
+
 def abilities(name: str, usual: frozenset[str]) -> frozenset[str]:
-    """What a model of this name has of the usual capabilities: the oldest know neither tools nor media."""
+    """What a model of this name has of the usual capabilities.
+
+    The oldest know neither tools nor media, the newest cannot be made to call a tool.
+    """
     version = _named(name)[1]
+    if not facts(name).forces:
+        return usual - {"tool_required", "tool_choice"}
     if version is None or version >= (3, 5):
         return usual
     return usual - {"files"} if version >= (3, 0) else usual & {"stop", "max_tokens"}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, native
 from sealgate.providers.anthropic_messages import Conversation
 from sealgate.providers.anthropic_models import Model
@@ -22,6 +24,7 @@ LEAST_BUDGET = 1024
 """Tokens of thinking below which the provider refuses."""
 MOST_BUDGET = 128_000
 LONGEST_USER = 256
+IN_WORDS = "Answer with one JSON object and nothing else: no other text, no code fence."
 _SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
 """Which part of ``max_tokens`` an effort is, for models that think by a number of tokens."""
 _NEAREST = {"minimal": "low", "xhigh": "high", "max": "high"}
@@ -137,8 +140,21 @@ class Draft:
                 self._say("response_format", "emulated", f"told to the model in words: {bounds}")
         elif self._forced:
             self._say("response_format", "emulated", "a tool must be called, so that there is no text to prescribe")
-        else:
+        elif self.model.forces:
             self._answer_tool(wanted)
+        else:
+            self._in_words(wanted)
+
+    def _in_words(self, wanted: Form) -> None:
+        """For models that have no form for this schema and cannot be made to call a tool."""
+        order = IN_WORDS
+        if wanted.schema != {"type": "object"}:
+            order += f" It must satisfy this JSON Schema: {msgspec.json.encode(wanted.schema).decode()}"
+        before = self.body.get("system", [])
+        if isinstance(before, str):
+            before = [{"type": "text", "text": before}]
+        self.body["system"] = [*before, {"type": "text", "text": order}]
+        self._say("response_format", "emulated", "asked for in words")
 
     def _answer_tool(self, wanted: Form) -> None:
         """A tool that takes the answer: the only choice, or one beside the caller's tools where those may be called."""
@@ -193,9 +209,9 @@ class Draft:
     def _no_thinking(self) -> None:
         if not self.model.thinks_unasked:
             self._say("reasoning_effort", "renamed", "none is what happens where no thinking is asked for")
-        elif self.model.can_stop_thinking:
-            self.body["thinking"] = {"type": "disabled"}
-            self._say("reasoning_effort", "renamed", "sent as thinking disabled")
+        elif self.model.still is not None:
+            self.body["thinking"] = {"type": self.model.still}
+            self._say("reasoning_effort", "renamed", f"sent as thinking {self.model.still}")
         else:
             self.body["output_config"] = {**self.body.get("output_config", {}), "effort": "low"}
             self._say("reasoning_effort", "renamed", "sent as output_config.effort low, since the model always thinks")
