@@ -178,7 +178,7 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     media_fetch: Annotated[
         bool,
-        Meta(description="Fetch media by URL where the provider needs bytes; no kind of this version takes it."),
+        Meta(description="Fetch media by https URL for it, where it takes data URLs only; public addresses only."),
     ] = False
     retries: Annotated[int, Meta(ge=0, le=5, description="More attempts on the same route before the next.")] = 0
     deployment: Annotated[str | None, Meta(description="Azure: deployment used for every model.")] = None

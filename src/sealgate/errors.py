@@ -97,6 +97,7 @@ CODES: dict[str, Code] = _table(
     Code("invalid_extra_body", 400, "extra_body may not set this field."),
     Code("invalid_media", 400, "A data URL is malformed."),
     Code("media_url_not_allowed", 400, "This route takes media as data URLs only."),
+    Code("media_fetch_failed", 400, "What a URL in the request points to could not be fetched."),
     Code("invalid_nonce", 400, "X-Tresor-Nonce must be 1 to 128 printable ASCII characters."),
     Code("invalid_receipt_header", 400, "X-Tresor-Receipt must be 'true' or 'false'."),
     Code("invalid_timeout_override", 400, "X-Tresor-Timeout-Seconds must be one whole number from 1 to 600."),
@@ -236,6 +237,7 @@ class Failure(enum.Enum):
     REQUEST_TOO_LARGE = "upstream_request_too_large"
     UNSUPPORTED = "unsupported_schema"
     MEDIA = "invalid_media"
+    MEDIA_FETCH = "media_fetch_failed"
     TRUNCATED = "upstream_stream_truncated"
     RESET = "upstream_stream_reset"
     STALLED = "upstream_stream_timeout"

@@ -11,12 +11,20 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import aiohappyeyeballs
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.head import Origin
+
+AddressInfo: TypeAlias = tuple[
+    socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+]
+"""One place to connect to, as ``getaddrinfo`` gives it."""
+LookUp: TypeAlias = Callable[[Origin], Awaitable[Sequence[AddressInfo]]]
+"""Where an origin is. Connections are made to these addresses and to no others, so it may also be a guard."""
 
 _RACE_DELAY = 0.25
 """Seconds before the next address is tried beside the first one (RFC 8305 section 5)."""
@@ -40,8 +48,17 @@ def verifying_context(given: ssl.SSLContext | None) -> ssl.SSLContext:
     return given
 
 
+async def look_up(origin: Origin) -> Sequence[AddressInfo]:
+    """What the system says of a name that the operator wrote."""
+    return await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+
+
 async def dial(
-    origin: Origin, factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext, seconds: float
+    origin: Origin,
+    factory: Callable[[], asyncio.Protocol],
+    context: ssl.SSLContext,
+    seconds: float,
+    look_up: LookUp = look_up,
 ) -> None:
     """Connect, shake hands and hand the transport to the protocol, all within ``seconds``.
 
@@ -50,15 +67,15 @@ async def dial(
     """
     try:
         async with asyncio.timeout(seconds):
-            sock = await _connect(origin)
+            sock = await _connect(origin, look_up)
             await _hand_over(sock, origin, factory, context)
     except TimeoutError as error:
         raise UpstreamError(Failure.CONNECT_TIMEOUT, f"no connection within {seconds:g} s") from error
 
 
-async def _connect(origin: Origin) -> socket.socket:
+async def _connect(origin: Origin, look_up: LookUp) -> socket.socket:
     try:
-        addresses = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        addresses = await look_up(origin)
         sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_RACE_DELAY)
     except TimeoutError:
         raise

@@ -11,7 +11,7 @@ import ssl
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request
 from sealgate.outward.connection import Connection, Exchange
-from sealgate.outward.dial import dial, verifying_context
+from sealgate.outward.dial import LookUp, dial, look_up, verifying_context
 from sealgate.outward.head import HeadLimits, Origin, Target, encode_head, parse_url
 from sealgate.outward.pool import Pool, PoolLimits
 
@@ -32,10 +32,12 @@ class Http1Client:
         pool_wait: float = 5.0,
         max_head_bytes: int = 64 * 1024,
         max_headers: int = 200,
+        look_up: LookUp = look_up,
     ) -> None:
         """``max_connections`` and ``max_idle`` count per origin; ``pool_wait`` is the seconds a request may queue.
 
         An unused connection is closed after ``keepalive_seconds``, which should be below what the upstreams keep.
+        ``look_up`` says which addresses an origin has; what it raises beside ``OSError`` leaves `send` as it is.
         Raises `ValueError` for an ``ssl_context`` that does not verify.
         """
         self._context = verifying_context(ssl_context)
@@ -44,6 +46,7 @@ class Http1Client:
         self._pools: dict[Origin, Pool[Connection]] = {}
         self._routes: dict[str, tuple[Target, Pool[Connection]]] = {}
         self._live: set[Connection] = set()
+        self._look_up = look_up
         self._closed = False
 
     async def send(self, request: Request, limits: Limits) -> Exchange:
@@ -87,7 +90,7 @@ class Http1Client:
         seconds = min(limits.connect, limits.until - asyncio.get_running_loop().time())
         try:
             self._refuse_if_closed()
-            await dial(origin, lambda: connection, self._context, seconds)
+            await dial(origin, lambda: connection, self._context, seconds, self._look_up)
             self._refuse_if_closed()
         except BaseException:
             connection.close()

@@ -217,6 +217,8 @@ class Account:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Its keys; the later ones are used while the earlier ones are out of quota or past their rate."""
     media_by_url: bool = True
+    media_fetch: bool = False
+    """Whether the gateway fetches media by URL for it, where it takes bytes."""
     retries: int = 0
     deployment: str | None = None
     api_version: str | None = None

@@ -38,7 +38,7 @@ ACCOUNT_SETTINGS = (
     "anthropic_version",
     "api_model",
 )
-OPTIONAL_SETTINGS = ("media_fetch", "tokens_per_second", *ACCOUNT_SETTINGS)
+OPTIONAL_SETTINGS = ("tokens_per_second", *ACCOUNT_SETTINGS)
 """Settings that mean something for some kinds only."""
 
 
@@ -311,13 +311,18 @@ def make_account(table: str, row: config.Provider) -> Account:
         kind=kind,
         base_url=base_url,
         secrets=tuple(secret.reveal() for secret in row.api_key),
-        media_by_url=kind.media_by_url if row.media is None else row.media == "pass",
+        media_by_url=_by_url(row, kind),
+        media_fetch=row.media_fetch,
         retries=row.retries,
         **{name: getattr(row, name) for name in ACCOUNT_SETTINGS},
         allowed_headers=frozenset(name.lower() for name in row.extra_headers),
     )
     _refuse_unsendable(account)
     return account
+
+
+def _by_url(row: config.Provider, kind: Kind) -> bool:
+    return kind.media_by_url if row.media is None else row.media == "pass"
 
 
 def _own_address(table: str, row: config.Provider, kind: Kind) -> str:
@@ -359,6 +364,10 @@ def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
     if row.deployment and kind.name == "azure" and not row.api_version:
         raise ConfigError(
             f"[providers.{table}]: 'deployment' needs 'api_version'; without it the model is the deployment"
+        )
+    if row.media_fetch and _by_url(row, kind):
+        raise ConfigError(
+            f"[providers.{table}]: 'media_fetch' has no effect where media is passed on by URL; add media = \"data\""
         )
     for name in OPTIONAL_SETTINGS:
         if getattr(row, name) not in (None, False) and name not in kind.reads:

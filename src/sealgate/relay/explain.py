@@ -12,6 +12,7 @@ from sealgate.providers.base import Account, Json, Prompt
 from sealgate.relay.attempt import compose
 from sealgate.relay.catalog import Route, Selection, Target
 from sealgate.relay.checked import in_words
+from sealgate.relay.media import unfetched, urls
 from sealgate.relay.plan import Plan, Seen
 
 REDACTED = "[redacted]"
@@ -40,11 +41,19 @@ def describe(plan: Plan, seen: Seen, asked: Selection, *, stream: bool) -> Json:
 
 
 def dry_run(plan: Plan, prompt: Prompt) -> list[Json]:
-    """What would go to each target: its address, its headers without credentials, its body byte for byte."""
-    return [
-        _unsent(target, in_words(prompt, target.route) if target.route in plan.checked else prompt)
-        for target in plan.targets
-    ]
+    """What would go to each target: its address, its headers without credentials, its body byte for byte.
+
+    Nothing is fetched for it: where bytes would be sent in place of URLs, these stand under ``fetched``, and the body
+    has empty pictures.
+    """
+    return [_with_fetched(target, plan, prompt) for target in plan.targets]
+
+
+def _with_fetched(target: Target, plan: Plan, prompt: Prompt) -> Json:
+    fetching = target.route in plan.fetching
+    shown = unfetched(prompt) if fetching else prompt
+    found = _unsent(target, in_words(shown, target.route) if target.route in plan.checked else shown)
+    return {**found, "fetched": list(urls(prompt))} if fetching else found
 
 
 def _unsent(target: Target, prompt: Prompt) -> Json:

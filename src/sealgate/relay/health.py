@@ -186,7 +186,7 @@ class Health:
         if target.route.account.kind.open_catalog:
             return  # the sandbox fails where it was asked to, as often as it is asked to
         account, key, route, route_by_key = _places(target)
-        if failure is Failure.POOL:
+        if failure in (Failure.POOL, Failure.MEDIA_FETCH):
             return  # it never got there
         if failure in _WELL:
             self.succeeded(visit)

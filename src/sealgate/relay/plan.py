@@ -49,6 +49,9 @@ class Plan(NamedTuple):
     checked: frozenset[Route] = frozenset()
     """Routes that cannot be held to the request's schema: what they answer is checked against it."""
 
+    fetching: frozenset[Route] = frozenset()
+    """Routes that take bytes where the request has URLs: we fetch what these point to before one of them is asked."""
+
     def tries(self) -> Sequence[Target]:
         """The targets as they are asked: each once more for every retry. What fails always gets no retries on top."""
         if self.last_resort or not any(target.route.account.retries for target in self.targets):
@@ -93,7 +96,8 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
     preferred = eligible[0] if eligible[0] in primary.routes else next(iter(ranked.values()))
     first = tuple(healthy[:MAX_TARGETS])
     checked = frozenset(route for route in eligible if missing(route.capabilities, wanted))
-    return Plan(primary.requested_route, first, tuple(skipped), preferred, last_resort, checked)
+    fetching = frozenset(route for route in eligible if ask.media_param and not route.account.media_by_url)
+    return Plan(primary.requested_route, first, tuple(skipped), preferred, last_resort, checked, fetching)
 
 
 def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]:
@@ -200,10 +204,11 @@ def _obstacle(route: Route, ask: Ask, wanted: frozenset[str]) -> tuple[str, Prob
         param = PARAMETERS[lacks[0]]
         said = f"The model {ask.model!r} cannot honour {param!r} ({lacks[0]})."
         return f"cannot honour {', '.join(lacks)}", Problem("unsupported_parameter", said, param=param)
-    if ask.media_param is not None and not route.account.media_by_url:
+    account = route.account
+    if ask.media_param is not None and not (account.media_by_url or account.media_fetch):
         return "takes media as data URLs only", Problem("media_url_not_allowed", param=ask.media_param)
     if ask.strict:
-        for param, action, detail in adjust(route.account.kind, ask.prompt.fields)[1]:
+        for param, action, detail in adjust(account.kind, ask.prompt.fields)[1]:
             if action == "dropped":
                 said = f"{param} would be dropped: {detail}."
                 return f"would drop {param}", Problem("unsupported_parameter", said, param=param)

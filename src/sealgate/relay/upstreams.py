@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from sealgate import config
 from sealgate.errors import ConfigError, Failure, UpstreamError
 from sealgate.outward.client import Client
+from sealgate.outward.fetch import Fetcher
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.base import Account, Signer
 from sealgate.providers.sandbox import SandboxClient
@@ -20,6 +21,8 @@ class Upstreams:
     """
 
     def __init__(self, providers: Mapping[str, config.Provider]) -> None:
+        self.fetcher = Fetcher()
+        """For what a request points to; it belongs to no account."""
         self._providers = providers
         self._by_account: dict[str, tuple[Client, Signer | None]] = {}
         self._shared: dict[tuple[object, ...], Client] = {}

@@ -23,6 +23,7 @@ from sealgate.relay.budget import RetryBudget
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.checked import CheckedAttempt
 from sealgate.relay.health import Visit
+from sealgate.relay.media import Media
 from sealgate.relay.plan import Plan, Seen
 from sealgate.relay.upstreams import Upstreams
 
@@ -54,6 +55,7 @@ _LASTING = {
     Failure.REDIRECT,
     Failure.CONTEXT_LENGTH,
     Failure.TOO_LARGE,
+    Failure.MEDIA_FETCH,
 }
 """Classes that the same route would only repeat."""
 CLOCK_STEP = 0.002
@@ -64,6 +66,7 @@ _TELLING = {
     Failure.REQUEST_TOO_LARGE,
     Failure.UNSUPPORTED,
     Failure.MEDIA,
+    Failure.MEDIA_FETCH,
     Failure.MODEL_GONE,
     Failure.CONTEXT_LENGTH,
 }
@@ -138,6 +141,7 @@ class Walk:
         self._charged: str | None = None
         """The account whose retry budget this attempt is charged to."""
         self._moved_on = False
+        self._media: Media | None = None
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -160,6 +164,9 @@ class Walk:
             started = heard = monotonic()
             attempt = self._attempt(target)
             try:
+                if target.route in self.plan.fetching:
+                    attempt = self._attempt(target, await self._media_as_data())
+                    started = heard = monotonic()
                 await attempt.open(self._limits(target))
                 answer = self._make_answer(target.route, target.route is not self.plan.preferred, attempt.adjustments)
                 while True:
@@ -199,9 +206,15 @@ class Walk:
                 self._end(visit)
         raise self._problem()
 
-    def _attempt(self, target: Target) -> Attempt | CheckedAttempt:
+    def _attempt(self, target: Target, prompt: Prompt | None = None) -> Attempt | CheckedAttempt:
         make = CheckedAttempt if target.route in self.plan.checked else Attempt
-        return make(self._means.upstreams, target, self._prompt, self._means.background)
+        return make(self._means.upstreams, target, prompt or self._prompt, self._means.background)
+
+    async def _media_as_data(self) -> Prompt:
+        """The request for a route that takes bytes. Raises `UpstreamError`."""
+        if self._media is None:
+            self._media = Media(self._means.upstreams.fetcher, self._prompt)
+        return await self._media.as_data(self._until)
 
     def _begin(self, target: Target) -> Visit | None:
         """Take a place at this target if it comes next; then `_end` is due."""
