@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from google.auth import exceptions
+from tests.gateway import Serve, model, provider
 
 from sealgate.config import Provider, Secret
 from sealgate.errors import ConfigError, Failure, UpstreamError
@@ -18,6 +19,9 @@ from sealgate.providers import google
 from sealgate.providers.base import Account, Prompt
 from sealgate.providers.google import Tokens
 from sealgate.relay.catalog import make_account
+from sealgate.testing import Behaviour, ScriptedUpstream, answer
+from sealgate.testing.anthropic_wire import message
+from sealgate.testing.gemini_wire import generated
 
 PLACE = "/v1/projects/acme/locations/"
 REQUEST = Request("POST", "https://g.example/", {"x": "y"}, b"{}")
@@ -88,9 +92,9 @@ def test_open_models_on_vertex_are_behind_one_address() -> None:
 @pytest.mark.parametrize(("kind", "fields"), [("google", {}), ("vertex", {"project": "p", "location": "eu"})])
 def test_names_cannot_reach_out_of_their_place_in_the_path(kind: str, fields: Any) -> None:
     assert "/models/..%2F..%2Fx%3Fy%3D1%23z%3Aw:generateContent" in url(account(kind, **fields), "../../x?y=1#z:w")
-    for model in (".", "..", "models/..", "models/"):
+    for name in (".", "..", "models/..", "models/"):
         with pytest.raises(UpstreamError) as caught:
-            url(account(kind, **fields), model)
+            url(account(kind, **fields), name)
         assert caught.value.failure is Failure.MODEL_GONE
 
 
@@ -290,3 +294,35 @@ async def test_a_token_without_an_end_is_not_kept_for_ever(machine: Callable[...
     await token(tokens)
     found.expiry = None
     assert 0 < google._end_of(found) - google._now() <= 2 * google.SLACK
+
+
+# Through a gateway
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("api_model", "name", "behaviour", "path"), [
+    (None, "gemini-3-flash", generated("Hi."),
+     "publishers/google/models/gemini-3-flash:{streamGenerateContent?alt=sse|generateContent}"),
+    ("anthropic", "claude-sonnet-4-5", message("Hi."),
+     "publishers/anthropic/models/claude-sonnet-4-5:{streamRawPredict|rawPredict}"),
+    ("openai", "meta/llama-4", answer("Hi."), "endpoints/openapi/chat/completions"),
+])  # fmt: skip
+async def test_each_wire_of_vertex_answers_with_the_machines_own_token(
+    serve: Serve, machine: Callable[..., Machine], api_model: str | None, name: str, behaviour: Behaviour, path: str,
+    stream: bool,
+) -> None:  # fmt: skip
+    machine()
+    async with ScriptedUpstream(handler=lambda _: behaviour) as upstream:
+        row = provider(
+            f"{upstream.origin}/v1", "vertex", api_key=(), project="acme", location="eu", api_model=api_model
+        )
+        async with serve({"v": row}, {"m": model("v", upstream_model=name)}) as gateway:
+            reply = await gateway.chat(stream=stream)
+        [received] = upstream.requests
+    assert (reply.status, reply.text) == (200, "Hi.")
+    head, _, choice = path.rstrip("}").partition("{")
+    expected = head + (choice.partition("|")[0 if stream else 2] if choice else "")
+    version = "v1beta1" if api_model == "openai" else "v1"
+    assert received.path == f"/{version}/projects/acme/locations/eu/{expected}"
+    assert received.headers["authorization"] == "Bearer token-1"
