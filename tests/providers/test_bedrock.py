@@ -14,8 +14,8 @@ from tests.replay import recorded
 
 from sealgate.config import Model, Provider, Route, Secret
 from sealgate.errors import ConfigError, Failure, UpstreamError
+from sealgate.providers.anthropic_form import ANSWER_TOOL
 from sealgate.providers.base import Prompt
-from sealgate.providers.bedrock_request import FORMAT_TOOL
 from sealgate.relay.answer import Label, StreamedAnswer
 from sealgate.relay.catalog import make_account
 from sealgate.testing import ScriptedUpstream
@@ -219,7 +219,7 @@ def test_elsewhere_a_tool_that_must_be_called_stands_for_it(name: str, form: Jso
     """Also for schemas with open objects, which the native way refuses."""
     body, said = write({"response_format": form}, name)
     [tool] = body["toolConfig"]["tools"]
-    assert tool["toolSpec"]["name"] == FORMAT_TOOL
+    assert tool["toolSpec"]["name"] == ANSWER_TOOL
     assert tool["toolSpec"]["inputSchema"]["json"] == form.get("json_schema", {}).get("schema", {"type": "object"})
     assert body["toolConfig"]["toolChoice"] == {"any": {}}
     assert "outputConfig" not in body
@@ -232,21 +232,47 @@ def test_guided_json_is_a_schema_too() -> None:
     assert said[0].param == "guided_json"
 
 
-@pytest.mark.parametrize("fields", [
-    {"response_format": FORM, "tools": [WEATHER]},
-    {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}}},
+def test_beside_tools_that_may_be_called_the_answer_is_one_of_them() -> None:
+    """One of all must be called: a tool of the caller's, or the answer in its form."""
+    body, said = write({"response_format": FORM, "tools": [WEATHER]}, OLDER)
+    assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["weather", ANSWER_TOOL]
+    assert body["toolConfig"]["toolChoice"] == {"any": {}}
+    assert [each.action for each in said] == ["emulated"]
+    body, said = write({"response_format": FORM, "tools": [WEATHER], "tool_choice": "required"}, OLDER)
+    assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["weather"]
+    assert [each.detail for each in said] == ["a tool must be called, so there is no text to form"]
+
+
+LIST = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array", "items": {"type": "string"}}}}
+CHOICE = {"guided_choice": ["red", "blue"]}
+
+
+@pytest.mark.parametrize(("fields", "held"), [
+    ({"response_format": LIST}, LIST["json_schema"]["schema"]), (CHOICE, {"type": "string", "enum": ["red", "blue"]}),
 ])  # fmt: skip
-def test_what_a_tool_cannot_stand_for_is_refused(fields: Json) -> None:
-    with pytest.raises(UpstreamError) as caught:
-        write(fields, OLDER)
-    assert (caught.value.failure, caught.value.param) == (Failure.UNSUPPORTED, "response_format")
+@pytest.mark.parametrize("name", [SONNET, OLDER])
+def test_a_form_that_is_no_object_is_held_by_one(fields: Json, held: Json, name: str) -> None:
+    body, _ = write(fields, name)
+    if name == SONNET:
+        schema = json.loads(body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
+    else:
+        schema = body["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"]
+    assert schema["properties"] == {"answer": held}
+
+
+def test_bounds_that_are_not_taken_are_told_in_words() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}}
+    body, said = write({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}})
+    sent = json.loads(body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
+    assert sent["properties"]["a"] == {"type": "integer", "description": "(minimum 3)"}
+    assert [each.detail for each in said] == ["told to the model in words: minimum 3"]
 
 
 def test_a_schema_after_calls_declares_the_history_and_demands_the_answer() -> None:
     body, _ = write({"messages": HISTORY, "response_format": FORM}, OLDER)
     names = [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]]
-    assert names == ["weather", FORMAT_TOOL]
-    assert body["toolConfig"]["toolChoice"] == {"tool": {"name": FORMAT_TOOL}}
+    assert names == ["weather", ANSWER_TOOL]
+    assert body["toolConfig"]["toolChoice"] == {"tool": {"name": ANSWER_TOOL}}
 
 
 @pytest.mark.parametrize(("fields", "name", "place", "wanted", "action"), [
@@ -382,7 +408,7 @@ def test_an_answer_that_is_none_is_said_to_be_none(text: str) -> None:
 
 
 def test_the_answer_of_the_tool_for_a_schema_is_the_content() -> None:
-    answer = {"toolUse": {"toolUseId": "x", "name": FORMAT_TOOL, "input": {"a": 1}}}
+    answer = {"toolUse": {"toolUseId": "x", "name": ANSWER_TOOL, "input": {"a": 1}}}
     found = whole([{"text": "Here it is:"}, answer], "tool_use", {"response_format": FORM})
     assert found["choices"][0] == {
         "index": 0, "message": {"role": "assistant", "content": '{"a":1}'}, "finish_reason": "stop",
@@ -529,10 +555,35 @@ FORMATTED = {"response_format": FORM}
 
 
 def test_a_streamed_answer_of_the_tool_for_a_schema_is_the_content() -> None:
-    use = [start(1, toolUseId="x", name=FORMAT_TOOL), delta(1, toolUse={"input": '{"a"'}),
+    use = [start(1, toolUseId="x", name=ANSWER_TOOL), delta(1, toolUse={"input": '{"a"'}),
            delta(1, toolUse={"input": ":1}"}), stop(1), finish("tool_use"), METADATA]  # fmt: skip
     found = told(streamed([delta(0, text="Let me"), stop(0), *use], FORMATTED)[0])
     assert (found["content"], found["finish"], found["calls"]) == ('{"a":1}', "stop", {})
+
+
+@pytest.mark.parametrize(("fields", "given", "wanted"), [
+    (CHOICE, '{"answer":"red"}', "red"), ({"response_format": LIST}, '{"answer":["a"]}', '["a"]'),
+    ({"response_format": LIST}, "I cannot", "I cannot"),
+])  # fmt: skip
+def test_what_was_held_is_taken_out_again(fields: Json, given: str, wanted: str) -> None:
+    """Whole or streamed, as text or by the tool."""
+    assert whole([{"text": given}], fields=fields)["choices"][0]["message"]["content"] == wanted
+    texts = [delta(0, text=given[:5]), delta(0, text=given[5:]), stop(0), finish("end_turn"), METADATA]
+    assert told(streamed(texts, fields)[0])["content"] == wanted
+    if given.startswith("{"):
+        use = {"toolUse": {"toolUseId": "x", "name": ANSWER_TOOL, "input": json.loads(given)}}
+        assert whole([use], "tool_use", fields)["choices"][0]["message"]["content"] == wanted
+        calls = [start(0, toolUseId="x", name=ANSWER_TOOL), delta(0, toolUse={"input": given[:5]}),
+                 delta(0, toolUse={"input": given[5:]}), stop(0), finish("tool_use"), METADATA]  # fmt: skip
+        assert told(streamed(calls, fields)[0])["content"] == wanted
+
+
+def test_an_answer_that_is_none_of_the_choices_is_a_failure() -> None:
+    with pytest.raises(UpstreamError) as caught:
+        whole([{"text": '{"answer":"green"}'}], fields=CHOICE)
+    assert caught.value.failure is Failure.SCHEMA
+    with pytest.raises(UpstreamError):
+        streamed([delta(0, text='{"answer":"green"}'), finish("end_turn"), METADATA], CHOICE)
 
 
 def test_a_native_answer_to_a_schema_streams_as_it_comes() -> None:

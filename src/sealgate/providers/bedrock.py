@@ -14,6 +14,7 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import aws
 from sealgate.providers.anthropic import ON_BEDROCK, AnthropicStreamReader
+from sealgate.providers.anthropic_form import form
 from sealgate.providers.base import Account, Json, Prompt, Reader, Written
 from sealgate.providers.bedrock_answer import ConverseReader, ConverseStreamReader
 from sealgate.providers.bedrock_request import converse
@@ -45,7 +46,7 @@ class ConverseWire:
 
     def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:  # noqa: ARG002
         fields, adjusted = adjust(account.kind, prompt.fields)
-        body, said = converse(fields, model)
+        body, said = converse(fields, model, form(prompt.fields))
         for name, value in prompt.extra_body.items():
             given = body.get(name)
             body[name] = {**given, **value} if isinstance(given, dict) and isinstance(value, dict) else value

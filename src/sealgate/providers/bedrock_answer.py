@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
+from sealgate.providers.anthropic_answer import taken_out
+from sealgate.providers.anthropic_form import ANSWER_TOOL, form
 from sealgate.providers.aws import Frame, FrameReader
 from sealgate.providers.base import Json
-from sealgate.providers.bedrock_request import FORMAT_TOOL
 from sealgate.providers.openai import MAX_ANSWER, UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
@@ -38,12 +39,6 @@ def usage_of(given: Any) -> Json | None:
     if details:
         found["prompt_tokens_details"] = details
     return found
-
-
-def wants_format(fields: Json) -> bool:
-    """Whether an answer may come by the tool that stands for a schema."""
-    form = fields.get("response_format")
-    return "guided_json" in fields or (form is not None and form.get("type") != "text")
 
 
 def detail_of(thought: Json, index: int) -> Json | None:
@@ -84,7 +79,7 @@ class ConverseReader:
     done = False
 
     def __init__(self, fields: Json) -> None:
-        self._formatted = wants_format(fields)
+        self._form = form(fields)
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -127,12 +122,13 @@ class ConverseReader:
                     lists["reasoning_details"].append(detail)
             elif (use := block.get("toolUse")) and use.get("type") != "server_tool_use":
                 arguments = _encode(use.get("input") or {}).decode()
-                if self._formatted and use["name"] == FORMAT_TOOL:
+                if self._form is not None and use["name"] == ANSWER_TOOL:
                     formatted.append(arguments)
                 else:
                     function = {"name": use["name"], "arguments": arguments}
                     lists["tool_calls"].append({"id": use["toolUseId"], "type": "function", "function": function})
-        message: Json = {"role": "assistant", "content": "".join(formatted or texts) or None}
+        content = taken_out("".join(formatted or texts), self._form)
+        message: Json = {"role": "assistant", "content": content or None}
         message |= {name: found for name, found in lists.items() if found}
         if reasoning := "".join(thoughts):
             message["reasoning_content"] = reasoning
@@ -147,7 +143,9 @@ class ConverseStreamReader:
 
     def __init__(self, fields: Json) -> None:
         self._frames = FrameReader()
-        self._formatted = wants_format(fields)
+        self._form = form(fields)
+        self._waits = self._form is not None
+        """Whether text is held back: until it is seen to be the answer, or to its end where that is in a holder."""
         self._calls: dict[int, int] = {}
         """Number of a tool call by the number of its block, which counts all blocks."""
         self._bare: set[int] = set()
@@ -194,7 +192,7 @@ class ConverseStreamReader:
         if use is None or use.get("type") == "server_tool_use":
             self._others.add(number)
             return None
-        if self._formatted and use["name"] == FORMAT_TOOL:
+        if self._form is not None and use["name"] == ANSWER_TOOL:
             self._answers.add(number)
             self._held = ""  # what was said before the answer is not part of it
             return None
@@ -208,7 +206,7 @@ class ConverseStreamReader:
     def _delta(self, event: Json) -> Json | None:
         number, delta = event["contentBlockIndex"], event["delta"]
         if (text := delta.get("text")) is not None:
-            return self._text(text) if self._formatted else _chunk({"content": text})
+            return self._text(text) if self._waits else _chunk({"content": text})
         if (use := delta.get("toolUse")) is not None:
             return self._arguments(number, use["input"])
         if (thought := delta.get("reasoningContent")) is not None:
@@ -220,13 +218,20 @@ class ConverseStreamReader:
     def _text(self, text: str) -> Json | None:
         """Text where a form was asked for: it goes out if it is JSON, and waits if it may be talk before the answer."""
         self._held += text
-        if not self._held.lstrip().startswith(("{", "[")):
+        if self._in_holder or not self._held.lstrip().startswith(("{", "[")):
             return None
-        self._formatted, held, self._held = False, self._held, ""
+        self._waits, held, self._held = False, self._held, ""
         return _chunk({"content": held})
+
+    @property
+    def _in_holder(self) -> bool:
+        return self._form is not None and self._form.held
 
     def _arguments(self, number: int, text: str) -> Json | None:
         if number in self._answers:
+            if self._in_holder:
+                self._held += text
+                return None
             return _chunk({"content": text}) if text else None
         if number in self._others or not text:
             return None
@@ -253,7 +258,7 @@ class ConverseStreamReader:
         return None
 
     def _finish(self, event: Json) -> Json | None:
-        delta = {"content": self._held} if self._held else {}
+        delta = {"content": taken_out(self._held, self._form)} if self._held else {}
         self._stopped = True
         self.done = self._counted
         return {"choices": [{"index": 0, "delta": delta, "finish_reason": self._reason(event["stopReason"])}]}

@@ -33,16 +33,15 @@ _NO_IMAGES = re.compile(
     r"|mixtral|cohere\.|ai21\.|gpt-oss|qwen3-(?!vl)|claude-(?:v2|instant)"
 )
 _TOOLS = frozenset({"tools", "tool_required", "tool_choice"})
-_BY_A_TOOL = frozenset({"json_object", "json_schema"})
+_BY_A_TOOL = frozenset({"json_object", "json_schema", "tools_with_format"})
 
 
 def abilities(model: str, usual: frozenset[str]) -> frozenset[str]:
-    """What a model of this id has of the usual capabilities, and what it has beyond them."""
+    """What a model of this id has of the usual capabilities."""
     found = usual
-    if SCHEMAS.search(model):
-        found |= {"json_schema", "tools_with_format"}
-    elif _NO_TOOLS.search(model):
-        found -= _TOOLS | _BY_A_TOOL
-    elif _NO_CHOICE.search(model):
-        found -= {"tool_required", "tool_choice"} | _BY_A_TOOL
+    if not SCHEMAS.search(model):
+        if _NO_TOOLS.search(model):
+            found -= _TOOLS | _BY_A_TOOL
+        elif _NO_CHOICE.search(model):
+            found -= {"tool_required", "tool_choice"} | _BY_A_TOOL
     return found - {"images"} if _NO_IMAGES.search(model) else found

@@ -15,11 +15,9 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
+from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, native
 from sealgate.providers.base import Adjustment, Json
 from sealgate.providers.bedrock_models import CLAUDE, EFFORT, GPT, NOVA, REASONING_NOVA, SCHEMAS, TOP_K
-
-FORMAT_TOOL = "structured_answer"
-"""The tool by which an answer is made to satisfy a schema, where a model has no better way."""
 
 _TOOL_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _DATA_URL = re.compile(r"data:([^;,]*)[^,]*,", re.IGNORECASE)
@@ -40,8 +38,11 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def converse(fields: Json, model: str) -> tuple[Json, list[Adjustment]]:
-    """The body of a Converse request, and what in it is not as the caller sent it. Raises `UpstreamError`."""
+def converse(fields: Json, model: str, wanted: Form | None) -> tuple[Json, list[Adjustment]]:
+    """The body of a Converse request, and what in it is not as the caller sent it. Raises `UpstreamError`.
+
+    ``wanted`` is the form that the answer must have.
+    """
     said: list[Adjustment] = []
     conversation = Conversation(said)
     for message in fields["messages"]:
@@ -54,7 +55,7 @@ def converse(fields: Json, model: str) -> tuple[Json, list[Adjustment]]:
         inference["stopSequences"] = [stop] if isinstance(stop, str) else stop
     if inference:
         body["inferenceConfig"] = inference
-    body.update(_tools(fields, conversation.called, model, said))
+    body.update(_tools(fields, wanted, conversation.called, model, said))
     if extra := _additional(fields, body, model, said):
         body["additionalModelRequestFields"] = extra
     return body, said
@@ -227,7 +228,7 @@ def _image(url: str) -> Json:
 # Tools and the answer's form
 
 
-def _tools(fields: Json, called: Iterable[str], model: str, said: list[Adjustment]) -> Json:
+def _tools(fields: Json, wanted: Form | None, called: Iterable[str], model: str, said: list[Adjustment]) -> Json:
     """``toolConfig`` and ``outputConfig``."""
     choice, strict = fields.get("tool_choice"), bool(SCHEMAS.search(model))
     offered = [_tool(tool["function"], said, strict=strict) for tool in fields.get("tools", ()) if "function" in tool]
@@ -238,16 +239,18 @@ def _tools(fields: Json, called: Iterable[str], model: str, said: list[Adjustmen
         # Converse refuses a history with calls of tools that nobody declares.
         offered, choice = [_declared(name) for name in called], "none"
         said.append(Adjustment("tools", "emulated", "the tools called before are declared"))
-    form = fields.get("response_format") or {}
     found: Json = {}
-    if form.get("type") in ("json_object", "json_schema"):
-        native = _native_format(form) if strict else None
-        if native is not None:
-            found["outputConfig"] = {"textFormat": native}
-        elif offered and choice != "none":
-            raise UpstreamError(Failure.UNSUPPORTED, "this model takes tools or a schema", param="response_format")
+    if wanted is not None:
+        closed = native(wanted.schema) if strict else None
+        if closed is not None:
+            found["outputConfig"] = {"textFormat": _text_format(fields, *closed, said)}
+        elif offered and (choice == "required" or isinstance(choice, dict)):
+            said.append(Adjustment("response_format", "emulated", "a tool must be called, so there is no text to form"))
         else:
-            offered, choice = [*offered, _format_tool(form)], {"function": {"name": FORMAT_TOOL}}
+            # Where others may be called, one of all must be: a call, or the answer in its form.
+            may_call = offered and choice != "none"
+            offered = [*offered, _answer_tool(fields, wanted)]
+            choice = "required" if may_call else {"function": {"name": ANSWER_TOOL}}
             said.append(Adjustment("response_format", "emulated", "by a tool that must be called"))
     if offered:
         found["toolConfig"] = {"tools": offered, **_choice(choice, offered)}
@@ -283,49 +286,22 @@ def _choice(choice: Any, offered: Sequence[Json]) -> Json:
     return {}
 
 
-def _format_tool(form: Json) -> Json:
-    wanted = form.get("json_schema") or {}
-    schema = wanted.get("schema") or {"type": "object"}
-    if schema.get("type") != "object":
-        raise UpstreamError(Failure.UNSUPPORTED, "the schema's root must be an object", param="response_format")
-    told = wanted.get("description") or "Gives the answer. Call it once, with the whole answer."
-    return {"toolSpec": {"name": FORMAT_TOOL, "description": told, "inputSchema": {"json": schema}}}
+def _answer_tool(fields: Json, wanted: Form) -> Json:
+    told = _told(fields).get("description") or "Gives the answer. Call it once, with the whole answer."
+    return {"toolSpec": {"name": ANSWER_TOOL, "description": told, "inputSchema": {"json": wanted.schema}}}
 
 
-def _native_format(form: Json) -> Json | None:
-    """``textFormat``, which takes only schemas that say what objects may hold; None for others."""
-    wanted = form.get("json_schema")
-    if not wanted or (schema := _closed(wanted.get("schema"))) is None:
-        return None
-    definition = {name: wanted[name] for name in ("name", "description") if wanted.get(name)}
-    return {"type": "json_schema", "structure": {"jsonSchema": {"schema": _encode(schema).decode(), **definition}}}
+def _text_format(fields: Json, schema: Json, bounds: Iterable[str], said: list[Adjustment]) -> Json:
+    """``textFormat``; it takes the schema as text, and no bounds of numbers and lengths."""
+    if bounds:
+        detail = f"told to the model in words: {', '.join(sorted(set(bounds)))}"
+        said.append(Adjustment("response_format", "emulated", detail))
+    named = {name: text for name in ("name", "description") if (text := _told(fields).get(name))}
+    return {"type": "json_schema", "structure": {"jsonSchema": {"schema": _encode(schema).decode(), **named}}}
 
 
-def _closed(schema: Any) -> Any:
-    """The schema with each object closed to what it does not name; None where one is meant to be open.
-
-    What satisfies the closed schema satisfies the given one.
-    """
-    if isinstance(schema, list):
-        items = [_closed(item) for item in schema]
-        return None if None in items else items
-    if not isinstance(schema, dict):
-        return schema
-    found = dict(schema)
-    for name, value in schema.items():
-        if name in ("properties", "$defs", "definitions"):
-            inner = {key: _closed(each) for key, each in value.items()}
-            if None in inner.values():
-                return None
-            found[name] = inner
-        elif name in ("items", "anyOf", "allOf", "oneOf", "prefixItems"):
-            found[name] = _closed(value)
-            if found[name] is None:
-                return None
-    if schema.get("type") == "object" or "properties" in schema:
-        if "properties" not in schema or schema.get("additionalProperties", False) is not False:
-            return None
-        found["additionalProperties"] = False
+def _told(fields: Json) -> Json:
+    found: Json = (fields.get("response_format") or {}).get("json_schema") or {}
     return found
 
 

@@ -70,7 +70,6 @@ gemini = partial(
     hints=frozenset({"seed", "top_k", "reasoning_effort"}),
     params=GUIDED_JSON | {"guided_choice": ENUM, "messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"})},
     only=CONTRACT | SAMPLING | {"messages", "top_logprobs", "seed", "top_k", "reasoning_effort"},
-    array_streams=True,
 )
 OPEN_MODELS = clone(
     name="vertex",
@@ -152,9 +151,14 @@ KINDS: dict[str, Kind] = {
             base_url="https://bedrock-runtime.{aws_region}.amazonaws.com",
             media_by_url=False,
             # What Claude and Nova do; what else is known of models says `bedrock_models`.
-            capabilities=TOOLS | FORMATS | {"images", "files"},
+            capabilities=TOOLS | FORMATS | {"tools_with_format", "images", "files"},
             hints=frozenset({"top_k", "reasoning_effort", "parallel_tool_calls"}),
-            params=ALLOWED | GUIDED_JSON | {"messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"})},
+            params=ALLOWED
+            | GUIDED_JSON
+            | {
+                "guided_choice": as_choice(),
+                "messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"}),
+            },
             only=CONTRACT | {"messages", "temperature", "top_p", "top_k", "reasoning_effort", "parallel_tool_calls"},
             reads=frozenset({"aws_region", "api_model"}),
             variants={"api_model": {"anthropic": CLAUDE_ON_BEDROCK}},
