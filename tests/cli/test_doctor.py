@@ -142,7 +142,7 @@ def test_a_kind_without_a_list_is_judged_by_its_routes(upstream: ThreadedUpstrea
     upstream.handler = lambda got: answer("Hi") if got.path.endswith("/chat/completions") else None
     found = of_acme(row(upstream.origin, KEY, kind="azure") + model())
     assert found["key"] == ("ok", "accepted")
-    assert found["models"] == ("ok", "no list is asked for: its models have names of one's own")
+    assert found["models"] == ("ok", "no list is asked for at this kind of provider")
     assert found["global/acme/m"][0] == "ok"
     assert "/models" not in {each.path for each in upstream.requests}
 
@@ -286,6 +286,37 @@ def test_a_key_that_may_not_list_may_still_answer(upstream: ThreadedUpstream) ->
     assert found["key"] == ("ok", "accepted")
     assert found["models"][0] == "note"
     assert found["global/acme/m"][0] == "ok"
+
+
+def test_a_server_without_a_list_is_judged_by_its_routes(upstream: ThreadedUpstream) -> None:
+    upstream.handler = on_list(error(404, message="Not Found"))
+    found = of_acme(row(upstream.base_url, KEY) + model())
+    assert found["models"] == ("note", "has no list of models (404)")
+    assert [found[check][0] for check in ("key", "global/acme/m")] == ["ok", "ok"]
+
+
+def test_a_route_whose_key_fails_says_so_and_leaves_the_advice_to_the_key(upstream: ThreadedUpstream) -> None:
+    upstream.handler = on_chat(quota())
+    found = of_acme(row(upstream.base_url, KEY) + model())
+    assert found["global/acme/m"] == ("wrong", "not answered: the quota is gone")
+
+
+def test_the_machines_own_credentials_are_looked_for(
+    upstream: ThreadedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any network: the metadata service of a cloud's machine is not asked."""
+    pytest.importorskip("botocore")
+    for name, value in {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "none",
+                        "AWS_SHARED_CREDENTIALS_FILE": "none"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_BEARER_TOKEN_BEDROCK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(doctor, "LIMIT", 20.0)  # the library alone takes its time to be imported
+    text = row(upstream.origin, kind="bedrock", more='aws_region = "eu-central-1"') + model()
+    state, says = of_acme(text)["key"]
+    assert state == "wrong"
+    assert says.startswith("refuses the credentials that this machine has, or there are none")
+    assert posts(upstream) == []
 
 
 def test_a_list_for_everybody_proves_no_key(upstream: ThreadedUpstream) -> None:

@@ -34,7 +34,9 @@ def test_the_certificate_of_another_name_is_told_from_one_that_nobody_signed() -
 
 
 def test_404_without_a_reason_may_be_the_address() -> None:
-    assert "check base_url" in sentence(UpstreamError(Failure.MODEL_GONE, status=404), ACCOUNT, "m")
+    said = sentence(UpstreamError(Failure.MODEL_GONE, status=404), ACCOUNT, "m")
+    assert "check base_url" in said
+    assert said.count("404") == 1
     assert sentence(UpstreamError(Failure.MODEL_GONE, "no such model", status=404), ACCOUNT, "m") == (
         "has no model 'm', or this key may not use it (404: no such model)"
     )

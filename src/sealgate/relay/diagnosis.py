@@ -43,11 +43,10 @@ GONE = "has no model {model}, or this key may not use it"
 
 def sentence(error: UpstreamError, account: Account, model: str | None = None) -> str:
     """What is wrong and what to do about it; the provider's own words at the end, without secrets and addresses."""
-    said = _sentence(error, account, model).format(
-        place=urlsplit(account.base_url).netloc, status=error.status, model=repr(model)
-    )
+    pattern = _sentence(error, account, model)
+    said = pattern.format(place=urlsplit(account.base_url).netloc, status=error.status, model=repr(model))
     own = sanitise(error.text, account.secrets).strip()
-    details = [f"{error.status}"] if error.status not in (None, 200) and "{status}" not in said else []
+    details = [f"{error.status}"] if error.status not in (None, 200) and "{status}" not in pattern else []
     details += [own] if own else []
     return f"{said} ({': '.join(details)})" if details else said
 

@@ -269,7 +269,7 @@ def _of_keys(seen: Examined) -> Iterator[Finding]:
         check = "key" if len(account.secrets) < 2 else f"key {key + 1}"
         wrong = next((each for each in seen.errors(key) if each.failure in _OF_THE_KEY), None)
         if seen.works(key):
-            yield Finding(account.table, check, "ok", "accepted" if account.secrets else "none is needed")
+            yield Finding(account.table, check, "ok", _accepted(account))
         elif wrong is not None:
             yield Finding(account.table, check, "wrong", sentence(wrong, account))
         elif seen.lists[key].names is not None:
@@ -279,6 +279,13 @@ def _of_keys(seen: Examined) -> Iterator[Finding]:
 
 
 _OF_THE_KEY = frozenset({Failure.CREDENTIAL, Failure.QUOTA, Failure.RATE_LIMITED})
+
+
+def _accepted(account: Account) -> str:
+    if account.secrets:
+        return "accepted"
+    own = account.kind.host.signer(account) is not None
+    return "the credentials of this machine are accepted" if own else "none is needed"
 
 
 def _by_list(seen: Examined, check: str) -> Finding:
@@ -294,8 +301,8 @@ def _of_models(seen: Examined) -> Iterator[Finding]:
     if (names := seen.names) is not None:
         yield Finding(account.table, "models", "ok", f"{len(names)} listed")
     elif error is None:
-        yield Finding(account.table, "models", "ok", "no list is asked for: its models have names of one's own")
-    elif error.failure is Failure.MODEL_GONE or error.status == 405:
+        yield Finding(account.table, "models", "ok", "no list is asked for at this kind of provider")
+    elif error.status in (404, 405) and error.failure is not Failure.BAD_RESPONSE:
         yield Finding(account.table, "models", "note", f"has no list of models ({error.status})")
     elif seen.works(0):
         yield Finding(account.table, "models", "note", f"routes answer, but not the list: {sentence(error, account)}")
@@ -313,7 +320,9 @@ def _of_route(route: Route, seen: Examined) -> Finding:
         says = f"{route.upstream_model} answered in {trial.seconds:.2f} s{'' if known else ', though it is not listed'}"
         return Finding(seen.account.table, route.id, "ok", says)
     says = sentence(trial.error, seen.account, route.upstream_model)
-    if trial.error.failure is Failure.MODEL_GONE and not known:
+    if trial.error.failure in _OF_THE_KEY:
+        says = f"not answered: {says.partition(';')[0]}"  # its key's own line says the rest
+    elif trial.error.failure is Failure.MODEL_GONE and not known:
         says += _suggestion(route, seen)
     return Finding(seen.account.table, route.id, "wrong", says)
 
