@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import gzip
 import ipaddress
 import socket
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sealgate.errors import UpstreamError
 from sealgate.formats.addresses import Address
 from sealgate.outward import fetch as fetching
 from sealgate.outward.dial import AddressInfo
@@ -482,3 +485,20 @@ async def test_the_systems_authorities_are_trusted_and_read_once(
         assert await refused(found, server.url("/")) == "The certificate of its host was not accepted."
     assert len(read) == 1
     assert read[0] != threading.main_thread().name
+
+
+@pytest.mark.parametrize("how", ["too large", "too slow", "not found"])
+async def test_what_had_come_of_a_failed_fetch_goes_with_it(fetcher: Fetcher, media: Serve, how: str) -> None:
+    """Without waiting for the garbage collector: callers can make this happen as often as they like."""
+    whole = reply(bytes(100_000), 404 if how == "not found" else 200)
+    server = await media(answering(whole[:-1] if how == "too slow" else whole))
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(FetchError):  # what pytest offers for this keeps it
+            await get(fetcher, server.url("/"), seconds=0.1, size=10_000 if how == "too large" else 1 << 20)
+            raise AssertionError("it was fetched")
+        kept = [each for each in gc.get_objects() if isinstance(each, FetchError | UpstreamError)]
+    finally:
+        gc.enable()
+    assert kept == []

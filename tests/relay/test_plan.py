@@ -35,6 +35,7 @@ PROVIDERS = {
     "two": provider(region="us"),
     "three": provider(region="eu"),
     "local": provider("vllm", region="eu"),
+    "fetched": provider("vllm", region="eu", media_fetch=True),
     "eager": provider(region="eu", retries=2),
     "tireless": provider(region="eu", retries=5),
 }
@@ -148,6 +149,15 @@ def test_media_by_url_goes_only_where_it_is_taken() -> None:
 
 def test_media_as_data_goes_everywhere() -> None:
     assert targets(make(catalog(m=["local", "one"]), ask(content=INLINE), ANYONE)) == ["local:m", "one:m"]
+
+
+def test_media_by_url_also_goes_where_we_may_fetch_it() -> None:
+    found = catalog(m=["local", "fetched", "one"])
+    plan = make(found, ask(content=PICTURE), ANYONE)
+    assert targets(plan) == ["fetched:m", "one:m"]
+    assert {route.provider for route in plan.fetching} == {"fetched"}
+    for content in (INLINE, "hi"):
+        assert not make(found, ask(content=content), ANYONE).fetching
 
 
 def test_row_c23_media_by_url_that_no_route_takes_is_refused_with_its_place() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.fetch import Allowance, Fetcher
@@ -32,6 +32,13 @@ _OTHER_NAMES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x
 _NOT_FETCHED = "data:image/png;base64,"
 
 
+class _Failed(NamedTuple):
+    """What the caller is told, and the place in the request it is about."""
+
+    text: str
+    place: str
+
+
 class Media:
     """The media of one request that are given by URL: fetched once, however many routes need them."""
 
@@ -39,7 +46,7 @@ class Media:
         self._fetcher = fetcher
         self._prompt = prompt
         self._as_data: Prompt | None = None
-        self._failed: tuple[str, str] | None = None
+        self._failed: _Failed | None = None
 
     async def as_data(self, until: float) -> Prompt:
         """The prompt with data URLs, before ``until`` by the event loop's clock.
@@ -47,39 +54,47 @@ class Media:
         Raises `UpstreamError` with MEDIA_FETCH and the place of what could not be had, at every call the same.
         """
         if self._as_data is None and self._failed is None:
-            try:
-                found = await self._fetch(min(until, asyncio.get_running_loop().time() + SECONDS))
+            found = await self._fetch(min(until, asyncio.get_running_loop().time() + SECONDS))
+            if isinstance(found, _Failed):
+                self._failed = found
+            else:
                 self._as_data = replaced(self._prompt, found.__getitem__)
-            except UpstreamError as error:
-                self._failed = error.text, error.param or "messages"
-        if self._as_data is None:
-            text, param = self._failed or ("", "messages")
-            raise UpstreamError(Failure.MEDIA_FETCH, text, param=param)
+        if self._failed is not None:
+            raise UpstreamError(Failure.MEDIA_FETCH, self._failed.text, param=self._failed.place)
+        assert self._as_data is not None
         return self._as_data
 
-    async def _fetch(self, until: float) -> dict[str, str]:
+    async def _fetch(self, until: float) -> dict[str, str] | _Failed:
         """Data URLs by URL. The first failure ends all others."""
         places = urls(self._prompt)
         if len(places) > MAX_URLS:
-            raise UpstreamError(Failure.MEDIA_FETCH, f"There are more than {MAX_URLS} URLs.", param="messages")
+            return _Failed(f"There are more than {MAX_URLS} URLs.", "messages")
         allowance, turns = Allowance(MAX_BYTES), asyncio.Semaphore(AT_ONCE)
+        make = asyncio.get_running_loop().create_task
+        tasks = [make(self._one(url, place, until, allowance, turns)) for url, place in places.items()]
+        fetched: dict[str, str] = {}
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = {
-                    url: group.create_task(self._one(url, place, until, allowance, turns))
-                    for url, place in places.items()
-                }
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return {url: task.result() for url, task in tasks.items()}
+            for each in asyncio.as_completed(tasks):
+                url, found = await each
+                if isinstance(found, _Failed):
+                    return found
+                fetched[url] = found
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return fetched
 
-    async def _one(self, url: str, place: str, until: float, allowance: Allowance, turns: asyncio.Semaphore) -> str:
+    async def _one(
+        self, url: str, place: str, until: float, allowance: Allowance, turns: asyncio.Semaphore
+    ) -> tuple[str, str | _Failed]:
+        """The URL and what became of it: never an error, whose frames would keep what had come."""
         try:
             async with turns:
                 announced, data = await self._fetcher.fetch(url, _ACCEPT, until, allowance)
-            return f"data:{_type_of(announced, data)};base64,{b64encode(data).decode()}"
+            return url, f"data:{_type_of(announced, data)};base64,{b64encode(data).decode()}"
         except FetchError as error:
-            raise UpstreamError(Failure.MEDIA_FETCH, str(error), param=place) from None
+            return url, _Failed(str(error), place)
 
 
 def urls(prompt: Prompt) -> dict[str, str]:
