@@ -7,9 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.postgres import PostgresServer
 
 from sealgate.errors import ConfigError
-from sealgate.storage import open_storage
+from sealgate.storage import open_storage, trial
 from sealgate.storage.trial import missing_file, try_database
 
 
@@ -50,6 +51,23 @@ def test_an_empty_file_stays_empty_of_tables(tmp_path: Path) -> None:
     path.touch()
     assert "the first start makes its tables" in try_database(f"sqlite:///{path}")
     assert schema(path) == []
+
+
+def test_a_database_that_another_process_keeps_locked_is_not_waited_for_long(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "PATIENCE", 0.05)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ConfigError, match="cannot be written: database is locked"):
+            try_database(f"sqlite:///{file}")
+
+
+def test_postgresql_is_tried_too(postgres: PostgresServer) -> None:
+    url = postgres.create()
+    assert "the first start makes its tables" in try_database(url)
+    open_storage(url).close()
+    assert try_database(url).endswith(" can be written")
 
 
 def test_a_database_that_cannot_be_used_is_a_configuration_error(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sealgate.storage.backend import Backend
+from sqlalchemy.exc import SQLAlchemyError
+
+from sealgate.errors import ConfigError
+from sealgate.storage.backend import Backend, reason
 from sealgate.storage.migrate import HEAD, version
 from sealgate.storage.store import _backend, _path
 from sealgate.storage.writer import touch
@@ -32,11 +35,15 @@ def try_database(url: str) -> str:
 
 
 def _try(backend: Backend) -> str:
-    with backend.exclusive() as connection:
-        found = version(connection)
-        if found == HEAD:
-            touch(connection)
-            return "can be written"
+    try:
+        with backend.writer.connect() as connection, connection.begin():
+            connection.exec_driver_sql(backend.begin or f"SET LOCAL lock_timeout = {int(PATIENCE * 1000)}")
+            found = version(connection)
+            if found == HEAD:
+                touch(connection)
+                return "can be written"
+    except SQLAlchemyError as error:
+        raise ConfigError(f"{backend.name} cannot be written: {reason(error)}") from error
     if found is None:
-        return "can be written; it is empty, and the first start makes its tables"
-    return f"can be locked; it has the schema {found}, and this version's is {HEAD}: a start migrates it if it is older"
+        return "can be opened; it is empty, and the first start makes its tables"
+    return f"can be opened; it has the schema {found}, and this version's is {HEAD}: a start migrates it if it is older"
