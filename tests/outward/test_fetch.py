@@ -389,6 +389,20 @@ async def _one_reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 @pytest.mark.parametrize(
+    "host",
+    [
+        ".", "..", ".x", "a..b", "-", "*", "*.example", "_", "x" * 64, "x." * 130 + "x", "a'b", "(", "!", "~", "$",
+        "a;b", "a,b", "<x>", "xn--", "xn--a", "xn--zzzzzzzzz", "127.0.0.1.", "localhost.", "1.1.1.1.1", "0x", "[::1%1]",
+    ],
+)  # fmt: skip
+async def test_no_name_breaks_us_even_if_it_had_an_address(fetcher: Fetcher, media: Serve, host: str) -> None:
+    """Callers have name servers of their own, which may say anything about any name."""
+    server = await media(answering(reply()))
+    with pytest.raises(FetchError):
+        await get(fetcher, f"https://{host}:{server.port}/")
+
+
+@pytest.mark.parametrize(
     ("sent", "said"),
     [
         (reply()[:-5], "It ended before its own length."),

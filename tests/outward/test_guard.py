@@ -145,7 +145,9 @@ def test_only_nat64_is_a_way_to_an_outer_address(wrap: str, outer: ipaddress.IPv
         "https://\uff11\uff12\uff17\u30020\u30020\u30021/", "https://ⓛocalhost/", "https://bücher.example/", "https://media.example。/",
         "https://media example/", "https:// media.example/", "https://media.example/\x00", "https://med\tia.example/",
         "https://media.example/\r\nHost: inner", "https://media.example:65536/", "https://media.example:-1/",
-        "https://media.example:x/",
+        "https://media.example:x/", "https://./", "https://.media.example/", "https://media..example/",
+        "https://*.media.example/", "https://media,example/", "https://media.example../", "https://[v1.x]/",
+        f"https://{'x' * 64}.example/", f"https://{'x.' * 127}example/",
     ],
 )  # fmt: skip
 def test_what_is_no_plain_https_url_is_refused(url: str) -> None:
@@ -173,6 +175,8 @@ def test_ports_of_other_services_are_refused(port: int) -> None:
         ("https://[2606:4700::1]:8443/x", "https://[2606:4700::1]:8443/x"),
         ("https://2130706433/", "https://2130706433/"),  # what it means is found out by looking it up
         ("https://media.example./", "https://media.example./"),
+        ("https://my_bucket-1.media.example/", "https://my_bucket-1.media.example/"),
+        (f"https://{'x' * 63}.example/", f"https://{'x' * 63}.example/"),
     ],
 )
 def test_other_urls_are_taken_as_they_are(url: str, expected: str) -> None:

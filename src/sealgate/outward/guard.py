@@ -10,6 +10,7 @@ ports in section 2.9 of the Fetch standard.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import quote
@@ -59,6 +60,8 @@ _SET_APART_OF_UNICAST = [
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 """Where a network without IPv4 finds every host that has nothing else: judged by the address inside."""
 
+_NAME = re.compile(r"(?=.{1,253}\.?$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
+"""A host name (RFC 1123, section 2.1; underscores occur), or an IPv4 address in whichever spelling."""
 _USUAL_PORT = 443
 _FIRST_FREE_PORT = 1024
 _BAD_PORTS = frozenset(
@@ -85,7 +88,11 @@ def plain(url: str) -> Target:
     try:
         if not url.isprintable():
             raise ValueError("control characters")
-        target = parse_url(_encoded(url))
+        text = _encoded(url)
+        target = parse_url(text)
+        bracketed = text.partition("//")[2].startswith("[")
+        if bracketed != (":" in target.origin.host) or not (bracketed or _NAME.fullmatch(target.origin.host)):
+            raise ValueError("neither a name nor an address")
     except ValueError:
         raise FetchError("It is not a plain https URL whose host name is in ASCII.") from None
     origin = target.origin
