@@ -117,7 +117,7 @@ CODES: dict[str, Code] = _table(
     Code("upstream_unprocessable", 422, "The provider refused the request."),
     Code("upstream_request_too_large", 413, "The provider refused the request as too large."),
     Code("upstream_rate_limited", 429, "The provider's rate limit is reached.", retry_after=2),
-    Code("upstream_quota", 503, "The provider's quota for this gateway is used up.", should_retry=False),
+    Code("upstream_quota", 429, "The provider's quota for this gateway is used up.", should_retry=False),
     Code("upstream_auth_failed", 502, "The gateway's credential was refused by the provider.", should_retry=False),
     Code("upstream_unreachable", 502, "The provider could not be reached.", should_retry=False),
     Code("upstream_connect_timeout", 504, "The provider could not be reached in time.", should_retry=False),

@@ -358,7 +358,7 @@ def test_both_mounts_and_the_key_in_the_environment(gateway: Threaded, monkeypat
         ({"model": "sandbox/fail-401"}, openai.InternalServerError, "upstream_auth_failed"),
         ({"model": "sandbox/fail-500"}, openai.InternalServerError, "upstream_error"),
         ({"model": "sandbox/fail-503"}, openai.InternalServerError, "upstream_overloaded"),
-        ({"model": "sandbox/fail-quota"}, openai.InternalServerError, "upstream_quota"),
+        ({"model": "sandbox/fail-quota"}, openai.RateLimitError, "upstream_quota"),
         ({"model": "sandbox/html"}, openai.InternalServerError, "upstream_bad_response"),
     ],
 )

@@ -13,6 +13,7 @@ DATES = {
     "auth/keys.py": "whether a key has expired",
     "cli/doctor.py": "whether this machine's clock is set, and agrees with the providers'",
     "cli/keys.py": "whether a key has expired, and how dates are written",
+    "formats/waits.py": "until when an answer asks to wait, where it names a date",
     "formats/ids.py": "ids that sort by the time they were made",
     "providers/google.py": "whether a token has expired",
     "providers/sandbox/client.py": "when an answer was made",

@@ -179,7 +179,7 @@ async def test_a_choice_of_texts_comes_as_text(serve: Serve) -> None:
     [
         (message_error(400, text="max_tokens: too many"), 400, "upstream_invalid_request"),
         (message_error(400, text="prompt is too long: 210000 tokens"), 400, "context_length_exceeded"),
-        (message_error(400, text="You have reached your specified API usage limits."), 503, "upstream_quota"),
+        (message_error(400, text="You have reached your specified API usage limits."), 429, "upstream_quota"),
         (message_error(401), 502, "upstream_auth_failed"),
         (message_error(429, headers={"retry-after": "3"}), 429, "upstream_rate_limited"),
         (message_error(500), 502, "upstream_error"),

@@ -187,13 +187,13 @@ async def test_a_route_that_fails_before_the_first_content_is_left(serve: Serve,
      "context_length_exceeded"),
     (google_error(404, "models/x is not found"), 404, "model_not_found"),
     (google_error(429, "m", quota_failure("RequestsPerMinute"), retry_info("48s")), 429, "upstream_rate_limited"),
-    (google_error(429, "m", quota_failure("RequestsPerDay"), retry_info("48s")), 503, "upstream_quota"),
+    (google_error(429, "m", quota_failure("RequestsPerDay"), retry_info("48s")), 429, "upstream_quota"),
 ])  # fmt: skip
 async def test_an_error_that_is_the_last_word(serve: Serve, behaviour: Any, status: int, code: str) -> None:
     async with playing(behaviour) as upstream, serve({"g": gemini(upstream)}) as gateway:
         reply = await gateway.chat()
     assert (reply.status, reply.code) == (status, code)
-    if status == 429:
+    if code == "upstream_rate_limited":
         assert reply.headers["retry-after"] == "48"
 
 

@@ -13,6 +13,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,7 +23,7 @@ from typing import Any
 import pytest
 from tests.gateway import CHAT, Running, Serve, provider
 
-from sealgate.config import Model, Provider, Route, Timeouts
+from sealgate.config import Model, Provider, Route, Secret, Timeouts
 from sealgate.errors import Failure, UpstreamError
 from sealgate.limits.ledger import Outcome
 from sealgate.outward.dial import AddressInfo
@@ -30,6 +31,7 @@ from sealgate.outward.fetch import Allowance, Fetched, Fetcher
 from sealgate.outward.guard import FetchError, public
 from sealgate.outward.head import Origin
 from sealgate.providers.base import Prompt
+from sealgate.relay import walk
 from sealgate.relay.media import AT_ONCE, MAX_URLS, Media, unfetched, urls
 from sealgate.telemetry import logs
 from sealgate.testing import Hang, Received, ScriptedUpstream, answer, error, head, whole
@@ -435,3 +437,36 @@ async def test_a_dry_run_says_what_would_be_fetched_and_fetches_nothing(serve: S
     assert [each.get("fetched") for each in found] == [[f"{place}/cat.png"], None]
     shown = [each["body"]["messages"][0]["content"][0]["image_url"]["url"] for each in found]
     assert shown == ["data:image/png;base64,", f"{place}/cat.png"]
+
+
+@pytest.mark.anyio
+async def test_what_cannot_be_fetched_is_no_reason_to_try_a_route_again(serve: Serve, media: Shelter) -> None:
+    async with media({"/gone": whole(b"", "text/plain", 404)}) as (_, fetcher, place), ScriptedUpstream() as upstream:
+        stubborn = provider(
+            upstream, kind="vllm", media_fetch=True, retries=3, api_key=(Secret("a-key"), Secret("b-key"))
+        )
+        async with serve({"own": stubborn}) as gateway:
+            use(gateway, fetcher)
+            reply = await gateway.post(CHAT, ask(f"{place}/gone"))
+    assert reply.attempts == [("global/own/m", "media_fetch", None)]
+
+
+@pytest.mark.anyio
+async def test_the_time_of_a_fetch_does_not_make_a_route_slow(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the policy ``latency`` goes by is the provider's own time."""
+    later = 0.0
+
+    class Slow(Shelf):
+        async def fetch(self, url: str, accept: str, until: float, allowance: Allowance) -> Fetched:
+            nonlocal later
+            later += 1000
+            return await super().fetch(url, accept, until, allowance)
+
+    monkeypatch.setattr(walk, "monotonic", lambda: time.monotonic() + later)
+    async with ScriptedUpstream() as upstream, serve({"own": own(upstream)}) as gateway:
+        use(gateway, Slow())
+        assert (await gateway.post(CHAT, ask("https://media.example/cat.png"))).status == 200
+        [route] = gateway.hall.catalog.models["m"].routes
+        pace = gateway.hall.means.seen.paces.of(route, stream=False)
+    assert pace is not None
+    assert pace < 1000

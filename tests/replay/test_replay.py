@@ -64,15 +64,13 @@ async def test_a_recorded_answer_reaches_the_caller_unharmed(serve: Serve, repla
 
 
 def wrong(verdict: Verdict) -> bool:
-    """Whether the judge's word stands. Two answers of ours differ from the upstream's by rules of our own.
+    """Whether the judge's word stands.
 
-    Media by any address but https is refused at the door, whatever a provider would say to it; and a quota of the
-    gateway's that is used up is no rate limit of the caller's, so that it is not worth trying again.
+    One answer differs by a rule of ours: media by any address but https is refused at the door, whatever a provider
+    would say to it.
     """
     if verdict.code == "media_url_not_allowed":
         return verdict.status != 400
-    if verdict.code == "upstream_quota":
-        return verdict.case["status"] not in (402, 403, 429) or len(verdict.bad) > 1
     return bool(verdict.bad)
 
 

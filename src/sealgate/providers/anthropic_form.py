@@ -76,7 +76,7 @@ def as_choice() -> Change:
     def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
         schema = _holder({"type": "string", "enum": body.pop(name)})
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "guided_choice", "schema": schema}}
-        yield Adjustment(name, "emulated", "sent as a schema with an enum")
+        yield Adjustment(name, "emulated", "sent as response_format, a schema with an enum")
         if "response_format" in given:
             yield Adjustment("response_format", "dropped", f"{name} says more")
 

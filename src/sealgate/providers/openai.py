@@ -14,6 +14,7 @@ import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.formats import sse
+from sealgate.formats.waits import retry_after
 from sealgate.providers.base import Account, Json, Prompt, Written
 from sealgate.providers.params import adjust
 
@@ -100,7 +101,7 @@ class OpenAIWire:
             return UpstreamError(Failure.REDIRECT, status=status)
         said = _said(_error_of(body))
         failure = _class_of(status, said, self._statuses)
-        return UpstreamError(failure, said.text, status=status, retry_after=_retry_after(headers), param=said.param)
+        return UpstreamError(failure, said.text, status=status, retry_after=retry_after(headers), param=said.param)
 
 
 class StreamReader:
@@ -283,16 +284,6 @@ def _by_status(status: int) -> Failure:
     if status >= 500 or status in (405, 409, 412, 424, 425):
         return Failure.SERVER_ERROR
     return Failure.INVALID_REQUEST if 400 <= status < 500 else Failure.BAD_RESPONSE
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the provider asks to wait, by ``retry-after-ms`` or ``retry-after``; a date is left aside."""
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            return max(0.0, float(headers[name]) * scale)
-        except (KeyError, ValueError):
-            continue
-    return None
 
 
 def _raise_if_error(answer: Json) -> None:

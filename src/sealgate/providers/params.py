@@ -316,13 +316,16 @@ def _into_field(to: str, make: Callable[[Any], Any]) -> Callable[[str, Json, Jso
 
 
 def _among(tools: Iterable[Json], allowed: Iterable[Json]) -> list[Json]:
-    names = {_name(tool) for tool in allowed}
+    names = {_name(tool) for tool in allowed} - {None}
     return [tool for tool in tools if _name(tool) in names]
 
 
 def _name(tool: Json) -> Any:
-    holder = tool.get(tool.get("type", "function"))
-    return holder.get("name") if type(holder) is dict else None
+    """A tool's name; None where what stands there is none."""
+    kind = tool.get("type", "function") if type(tool) is dict else None
+    holder = tool.get(kind) if type(kind) is str else None
+    name = holder.get("name") if type(holder) is dict else None
+    return name if type(name) is str else None
 
 
 def _message(message: Json, *, developer: bool, unnamed: Collection[str], without: Collection[str]) -> Json:

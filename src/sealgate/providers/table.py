@@ -70,6 +70,7 @@ gemini = partial(
     hints=frozenset({"seed", "top_k", "reasoning_effort"}),
     params=GUIDED_JSON | {"guided_choice": ENUM, "messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"})},
     only=CONTRACT | SAMPLING | {"messages", "top_logprobs", "seed", "top_k", "reasoning_effort"},
+    array_streams=True,
 )
 OPEN_MODELS = clone(
     name="vertex",

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from sealgate.auth.caller import Caller
-from sealgate.errors import Problem
+from sealgate.errors import Problem, UpstreamError
+from sealgate.providers.base import Adjustment
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
-from sealgate.providers.params import adjust
 from sealgate.relay.catalog import Catalog, Route, Selection, Target, targets
 from sealgate.relay.checked import CHECKABLE, can_check
 from sealgate.relay.health import Health, Standing, targets_of
@@ -208,11 +208,19 @@ def _obstacle(route: Route, ask: Ask, wanted: frozenset[str]) -> tuple[str, Prob
     if ask.media_param is not None and not (account.media_by_url or account.media_fetch):
         return "takes media as data URLs only", Problem("media_url_not_allowed", param=ask.media_param)
     if ask.strict:
-        for param, action, detail in adjust(account.kind, ask.prompt.fields)[1]:
+        for param, action, detail in _changes(route, ask):
             if action == "dropped":
                 said = f"{param} would be dropped: {detail}."
                 return f"would drop {param}", Problem("unsupported_parameter", said, param=param)
     return None
+
+
+def _changes(route: Route, ask: Ask) -> Sequence[Adjustment]:
+    account = route.account
+    try:
+        return account.kind.wire.write(account, ask.prompt, route.upstream_model, route.max_output_tokens).adjustments
+    except UpstreamError:
+        return ()  # the attempt will say so
 
 
 def _healthy(routes: list[Route], health: Health) -> tuple[list[Target], bool, list[Skipped]]:
