@@ -74,7 +74,11 @@ async def test_a_loop_that_turns_has_hardly_any_lag_and_says_nothing(said: list[
 async def test_i9_a_blocked_loop_is_reported_once_with_its_place_while_it_lasts(
     said: list[dict[str, Any]], block: Callable[[float], None]
 ) -> None:
-    found = await beats(lambda: block(0.35))
+    for _ in range(3):
+        said.clear()
+        found = await beats(lambda: block(0.35))
+        if said and block.__name__ in said[0]["trace"]:
+            break  # else the machine gave this process no time, and the loop was late for that
     assert 0.2 < max(lag for lag, _ in found) < 2
     blocked, goes_on = said
     assert blocked["event"] == "event_loop_blocked"

@@ -1143,7 +1143,7 @@ async def test_whatever_comes_the_only_exception_is_ours(client: Client, serve: 
     server = await serve(once(raw, end=end))
     failure = None
     try:
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(15):
             await fetch(client, server.request(), Limits(1, 0.5))
     except UpstreamError as error:
         failure = error.failure
