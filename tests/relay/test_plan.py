@@ -468,6 +468,18 @@ def test_a_capability_that_is_none_is_refused_with_the_nearest_name() -> None:
         build(Settings(providers=PROVIDERS, models=models))
 
 
+def test_strictly_a_route_for_which_media_is_fetched_is_looked_at_as_well() -> None:
+    """Its wire refuses URLs; what it would drop is known all the same."""
+    takes_bytes = Provider(kind="bedrock", aws_region="eu-central-1", media_fetch=True)
+    models = {"m": Model(routes=(Route("bytes", "x"), Route("one", "x")))}
+    known = build(Settings(providers={"bytes": takes_bytes, "one": provider()}, models=models))
+    strict = ask(content=PICTURE, seed=7)
+    strict.strict = True
+    plan = make(known, strict, ANYONE)
+    assert targets(plan) == ["one:m"]
+    assert [each.reason for each in plan.skipped] == ["would drop seed"]
+
+
 def test_strictly_a_route_that_would_drop_a_parameter_is_not_asked() -> None:
     both = {"picky": Provider(kind="groq"), "one": provider()}
     models = {

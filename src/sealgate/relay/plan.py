@@ -17,6 +17,7 @@ from sealgate.providers.capabilities import PARAMETERS, missing, needed
 from sealgate.relay.catalog import Catalog, Route, Selection, Target, targets
 from sealgate.relay.checked import CHECKABLE, can_check
 from sealgate.relay.health import Health, Standing, targets_of
+from sealgate.relay.media import unfetched
 from sealgate.relay.pace import Paces
 from sealgate.relay.request import Ask
 
@@ -216,9 +217,11 @@ def _obstacle(route: Route, ask: Ask, wanted: frozenset[str]) -> tuple[str, Prob
 
 
 def _changes(route: Route, ask: Ask) -> Sequence[Adjustment]:
-    account = route.account
+    account, prompt = route.account, ask.prompt
+    if ask.media_param is not None and not account.media_by_url:
+        prompt = unfetched(prompt)  # a wire that takes bytes says nothing about URLs
     try:
-        return account.kind.wire.write(account, ask.prompt, route.upstream_model, route.max_output_tokens).adjustments
+        return account.kind.wire.write(account, prompt, route.upstream_model, route.max_output_tokens).adjustments
     except UpstreamError:
         return ()  # the attempt will say so
 
