@@ -311,7 +311,7 @@ def make_account(table: str, row: config.Provider) -> Account:
         kind=kind,
         base_url=base_url,
         secrets=tuple(secret.reveal() for secret in row.api_key),
-        media_by_url=_by_url(row, kind),
+        media_by_url=kind.media_by_url if row.media is None else row.media == "pass",
         media_fetch=row.media_fetch,
         retries=row.retries,
         **{name: getattr(row, name) for name in ACCOUNT_SETTINGS},
@@ -319,10 +319,6 @@ def make_account(table: str, row: config.Provider) -> Account:
     )
     _refuse_unsendable(account)
     return account
-
-
-def _by_url(row: config.Provider, kind: Kind) -> bool:
-    return kind.media_by_url if row.media is None else row.media == "pass"
 
 
 def _own_address(table: str, row: config.Provider, kind: Kind) -> str:
@@ -364,10 +360,6 @@ def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
     if row.deployment and kind.name == "azure" and not row.api_version:
         raise ConfigError(
             f"[providers.{table}]: 'deployment' needs 'api_version'; without it the model is the deployment"
-        )
-    if row.media_fetch and _by_url(row, kind):
-        raise ConfigError(
-            f"[providers.{table}]: 'media_fetch' has no effect where media is passed on by URL; add media = \"data\""
         )
     for name in OPTIONAL_SETTINGS:
         if getattr(row, name) not in (None, False) and name not in kind.reads:
