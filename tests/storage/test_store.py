@@ -3,11 +3,13 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, func, insert, select, text
 from tests.storage.conftest import Gate, Outside, hold
 from tests.storage.rows import make_row
 
@@ -317,3 +319,28 @@ def test_one_storage_serves_several_event_loops_one_after_the_other(storage: Sto
         asyncio.run(storage.append(ledger, make_row(number)))
 
     assert outside.count() == 3
+
+
+@pytest.mark.anyio
+async def test_a_row_is_not_waited_for_beyond_its_limit_and_is_written_all_the_same(tmp_path: Path) -> None:
+    """Others who wait, without a limit or with a later one, go on waiting; all three rows are there in the end."""
+    storage = open_storage(f"sqlite:///{tmp_path}/sealgate.db")
+    held, let_go = threading.Event(), threading.Event()
+
+    def holds(_: Connection) -> None:
+        held.set()
+        let_go.wait(10)
+
+    writing = asyncio.create_task(storage.write(holds))
+    await asyncio.to_thread(held.wait)
+    now = asyncio.get_running_loop().time()
+    patient = asyncio.create_task(storage.append(ledger, make_row(1)))
+    later = asyncio.create_task(storage.append(ledger, make_row(2), now + 60))
+    with pytest.raises(StorageError, match="not written in time"):
+        await storage.append(ledger, make_row(3), now + 0.05)
+    assert not patient.done()
+    assert not later.done()
+    let_go.set()
+    await asyncio.gather(writing, patient, later)
+    assert await storage.read(lambda c: c.execute(select(func.count()).select_from(ledger)).scalar()) == 3
+    await storage.aclose()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from urllib.parse import parse_qs
 
@@ -25,15 +23,13 @@ from sealgate.limits.ledger import Entry
 from sealgate.providers.base import Json
 from sealgate.relay import explain
 from sealgate.relay import plan as plans
-from sealgate.relay.exchange import exchange
+from sealgate.relay.exchange import Exchange
 from sealgate.relay.hall import Hall
 from sealgate.relay.request import Ask, read_chat
 from sealgate.relay.shapes import ChatRequest
 
 SYNTAX_CODES = frozenset({"invalid_json", "invalid_encoding"})
 """Errors about bytes rather than form: 400 under both mounts."""
-
-Answering = AbstractAsyncContextManager[AsyncGenerator[bytes]]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -107,7 +103,7 @@ class Chat:
             end_user=ask.typed.user,
         )
         seconds = min(controls.timeout or settings.timeouts.total, controls.client_seconds or math.inf)
-        answering = exchange(hall, caller, ask, entry, started=call.started, seconds=seconds, ending=call.ending)
+        answering = Exchange(hall, caller, ask, entry, started=call.started, seconds=seconds, ending=call.ending)
         try:
             await (self._stream if ask.prompt.stream else self._whole)(call, answering)
         finally:
@@ -125,12 +121,12 @@ class Chat:
             "requests": explain.dry_run(plan, ask.prompt),
         }
 
-    async def _whole(self, call: Call, answering: Answering) -> None:
+    async def _whole(self, call: Call, answering: Exchange) -> None:
         async with answering as payloads:
             body = b"".join([payload async for payload in payloads])
         await call.respond(200, body, JSON)
 
-    async def _stream(self, call: Call, answering: Answering) -> None:
+    async def _stream(self, call: Call, answering: Exchange) -> None:
         with EventStream(call, self._hall.settings.timeouts.keep_alive) as events:
             try:
                 async with answering as payloads:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from types import TracebackType
 
 from sealgate.auth.caller import Caller
 from sealgate.limits.ledger import Entry
@@ -21,35 +21,66 @@ from sealgate.relay.request import Ask
 from sealgate.relay.walk import Walk
 
 
-@asynccontextmanager
-async def exchange(
-    hall: Hall,
-    caller: Caller,
-    ask: Ask,
-    entry: Entry,
-    *,
-    started: float,
-    seconds: float,
-    ending: Callable[[], str | None] = lambda: None,
-) -> AsyncGenerator[AsyncGenerator[bytes]]:
-    """Gives the payloads: JSON documents, each chunk of a stream as it comes, or the one whole answer.
+class Exchange:
+    """``async with Exchange(...) as payloads``: JSON documents, each chunk of a stream as it comes, or the one answer.
 
     When the block is left without an error, the request's row is committed: the terminal bytes may go out. ``seconds``
     is the whole time a whole answer may take. ``ending`` says why a cancelled request ends; see `Admission`. The block
     and the payloads raise `Problem`.
     """
-    means, until = hall.means, math.inf
-    if not ask.prompt.stream:
-        # A whole answer must be there by then; streams have only limits on silence.
-        until = asyncio.get_running_loop().time() + seconds - (time.monotonic() - started)
-    async with Admission(hall, entry, started, ending, until) as admission:
-        plan = plans.make(hall.catalog, ask, caller, means.seen)
+
+    def __init__(
+        self,
+        hall: Hall,
+        caller: Caller,
+        ask: Ask,
+        entry: Entry,
+        *,
+        started: float,
+        seconds: float,
+        ending: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        until = math.inf
+        if not ask.prompt.stream:
+            # A whole answer must be there by then; streams have only limits on silence.
+            until = asyncio.get_running_loop().time() + seconds - (time.monotonic() - started)
+        self._hall = hall
+        self._caller = caller
+        self._ask = ask
+        self._hurried = seconds < hall.means.timeouts.total
+        self._until = until
+        self._admission = Admission(hall, entry, started, ending, until)
+        self._payloads: AsyncGenerator[bytes] | None = None
+
+    async def __aenter__(self) -> AsyncGenerator[bytes]:
+        await self._admission.__aenter__()
+        try:
+            self._payloads = self._walk().payloads()
+        except BaseException as error:
+            await self._admission.__aexit__(type(error), error, None)
+            raise
+        return self._payloads
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._payloads is not None
+        try:
+            await self._payloads.aclose()
+        finally:
+            if error is None:
+                await self._admission.settle()
+            else:
+                await self._admission.__aexit__(kind, error, trace)
+
+    def _walk(self) -> Walk:
+        hall, ask, entry, means = self._hall, self._ask, self._admission.entry, self._hall.means
+        plan = plans.make(hall.catalog, ask, self._caller, means.seen)
         entry.requested_route = plan.requested_route
-        answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, caller))
-        walk = admission.walk = Walk(means, plan, ask.prompt, answers, until, hurried=seconds < means.timeouts.total)
-        async with aclosing(walk.payloads()) as payloads:
-            yield payloads
-        await admission.settle()
+        answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, self._caller))
+        walk = Walk(means, plan, ask.prompt, answers, self._until, hurried=self._hurried)
+        self._admission.walk = walk
+        return walk
 
 
 def _usage_on_finish(hall: Hall, caller: Caller) -> bool:

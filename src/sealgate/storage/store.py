@@ -22,6 +22,7 @@ from sealgate.storage.writer import Job, Writer, touch
 
 T = TypeVar("T")
 
+SWEEP_SECONDS = 0.25
 FRESH_SECONDS = 1.0
 """A commit this recent shows well enough that the database can be written."""
 
@@ -46,6 +47,9 @@ class Storage:
         self._inserts: dict[Table, Insert] = {}
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sealgate-reader")
         self._writer = Writer(backend)
+        self._waiting: list[tuple[float, asyncio.Future[None]]] = []
+        """Who waits for a row no longer than until then."""
+        self._sweeping: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     @property
@@ -90,16 +94,35 @@ class Storage:
         self._writer.put(Job(None, fn, future))
         return await future
 
-    async def append(self, table: Table, row: Mapping[str, Any]) -> None:
+    async def append(self, table: Table, row: Mapping[str, Any], until: float | None = None) -> None:
         """Insert one row and return after its commit. Raises `StorageError`.
 
         Columns not named are NULL; defaults do not apply; a column there is not is a `ValueError`. A row whose waiter
-        was cancelled is written all the same.
+        was cancelled, or waited until ``until`` (by the event loop's clock, give or take `SWEEP_SECONDS`), is written
+        all the same.
         """
         insert = self._inserts.get(table) or self._insert(table)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         self._writer.put(Job(insert, insert.values(row), future))
+        if until is not None:
+            self._waiting.append((until, future))
+            if self._sweeping is not loop:
+                self._sweeping = loop
+                loop.call_later(SWEEP_SECONDS, self._sweep, loop)
         await future
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let go of those who have waited for too long: one timer for all, since hardly ever one has."""
+        now = loop.time()
+        self._waiting = [each for each in self._waiting if not each[1].done() and each[1].get_loop() is loop]
+        for until, future in self._waiting:
+            if now >= until:
+                future.set_exception(StorageError("the row was not written in time"))
+        if self._waiting:
+            loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+        else:
+            self._sweeping = None
 
     def append_nowait(self, table: Table, row: Mapping[str, Any]) -> None:
         """Insert one row later, for a caller that cannot wait. A failure is logged and counted in `lost_appends`."""
