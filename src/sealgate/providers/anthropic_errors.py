@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
+from sealgate.formats.waits import retry_after
 from sealgate.providers.base import Json
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -57,7 +58,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamErr
     except _UNREADABLE:
         document = None
     error = document.get("error") if isinstance(document, dict) else None
-    return _read(error if error is not None else document, status, _retry_after(headers))
+    return _read(error if error is not None else document, status, retry_after(headers))
 
 
 def error_in(document: Json) -> UpstreamError:
@@ -97,11 +98,3 @@ def _by_status(status: int) -> Failure:
     if status >= 500 or status in (405, 409, 412, 424, 425):
         return Failure.SERVER_ERROR
     return Failure.INVALID_REQUEST if 400 <= status < 500 else Failure.BAD_RESPONSE
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the provider asks to wait."""
-    try:
-        return max(0.0, float(headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
