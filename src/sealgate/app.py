@@ -79,15 +79,15 @@ class Gateway:
         self.flush()
 
 
-BUILT = 1_793_491_200
-"""Unix seconds of 2026-11-01, shortly before this version was made."""
+BUILT = 1_735_689_600
+"""Unix seconds of 2025-01-01: a clock before that was never set."""
 
 
 def require_clock(now: float) -> None:
     """Refuse to write rows and check expiries by a clock that was never set (row I11). Raises `ConfigError`."""
     if now < BUILT:
         shown = time.strftime("%Y-%m-%d", time.gmtime(now))
-        raise ConfigError(f"this machine's clock says {shown}, which is before this version was made; set it first")
+        raise ConfigError(f"this machine's clock says {shown}, which is long before this version was made; set it first")
 
 
 async def open_gateway(settings: Settings) -> Gateway:
