@@ -87,7 +87,7 @@ def require_clock(now: float) -> None:
     """Refuse to write rows and check expiries by a clock that was never set (row I11). Raises `ConfigError`."""
     if now < BUILT:
         shown = time.strftime("%Y-%m-%d", time.gmtime(now))
-        raise ConfigError(f"this machine's clock says {shown}, which is long before this version was made; set it first")
+        raise ConfigError(f"this machine's clock says {shown}, long before this version was made; set it first")
 
 
 async def open_gateway(settings: Settings) -> Gateway:
