@@ -26,7 +26,7 @@ help: ## this list
 run: $(RUN) ## start the gateway on 127.0.0.1:3000; its data goes to ./.sealgate
 	@$(BIN)/sealgate serve
 
-test: $(DEV) ## the whole suite but the long loops, at most two minutes
+test: $(DEV) ## the whole suite but the long loops, some three minutes on two cores
 	$(PY) -m pytest -n 2 -m "not long"
 
 test-all: $(DEV) ## the long loops: kill and restart, exhaustive cuts
