@@ -24,9 +24,9 @@ from sealgate.relay.walk import Walk
 class Exchange:
     """``async with Exchange(...) as payloads``: JSON documents, each chunk of a stream as it comes, or the one answer.
 
-    When the block is left without an error, the request's row is committed: the terminal bytes may go out. ``seconds``
-    is the whole time a whole answer may take. ``ending`` says why a cancelled request ends; see `Admission`. The block
-    and the payloads raise `Problem`.
+    When the block is left without an error, after the last payload, the request's row is committed: the terminal bytes
+    may go out. ``seconds`` is the whole time a whole answer may take. ``ending`` says why a cancelled request ends; see
+    `Admission`. The block and the payloads raise `Problem`.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._payloads is not None
+        if error is None:
+            await self._admission.settle()
+            return
         try:
             await self._payloads.aclose()
         finally:
-            if error is None:
-                await self._admission.settle()
-            else:
-                await self._admission.__aexit__(kind, error, trace)
+            await self._admission.__aexit__(kind, error, trace)
 
     def _walk(self) -> Walk:
         hall, ask, entry, means = self._hall, self._ask, self._admission.entry, self._hall.means

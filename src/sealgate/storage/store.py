@@ -47,9 +47,8 @@ class Storage:
         self._inserts: dict[Table, Insert] = {}
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sealgate-reader")
         self._writer = Writer(backend)
-        self._waiting: list[tuple[float, asyncio.Future[None]]] = []
-        """Who waits for a row no longer than until then."""
-        self._sweeping: asyncio.AbstractEventLoop | None = None
+        self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[float, asyncio.Future[None]]]] = {}
+        """Who waits for a row no longer than until then. A loop that is here has a timer that sweeps its own."""
         self._closed = False
 
     @property
@@ -106,23 +105,22 @@ class Storage:
         future: asyncio.Future[None] = loop.create_future()
         self._writer.put(Job(insert, insert.values(row), future))
         if until is not None:
-            self._waiting.append((until, future))
-            if self._sweeping is not loop:
-                self._sweeping = loop
+            if loop not in self._waiting:
+                self._waiting[loop] = []
                 loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+            self._waiting[loop].append((until, future))
         await future
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of those who have waited for too long: one timer for all, since hardly ever one has."""
         now = loop.time()
-        self._waiting = [each for each in self._waiting if not each[1].done() and each[1].get_loop() is loop]
-        for until, future in self._waiting:
+        waiting = [each for each in self._waiting.pop(loop) if not each[1].done()]
+        for until, future in waiting:
             if now >= until:
                 future.set_exception(StorageError("the row was not written in time"))
-        if self._waiting:
+        if waiting:
+            self._waiting[loop] = waiting
             loop.call_later(SWEEP_SECONDS, self._sweep, loop)
-        else:
-            self._sweeping = None
 
     def append_nowait(self, table: Table, row: Mapping[str, Any]) -> None:
         """Insert one row later, for a caller that cannot wait. A failure is logged and counted in `lost_appends`."""
