@@ -14,6 +14,7 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.formats.waits import retry_after
 from sealgate.providers.base import Json
+from sealgate.providers.statuses import by_status
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BY_TYPE = {
@@ -28,20 +29,6 @@ _BY_TYPE = {
     "api_error": Failure.SERVER_ERROR,
     "timeout_error": Failure.TIMEOUT,
     "overloaded_error": Failure.OVERLOADED,
-}
-_BY_STATUS = {
-    400: Failure.INVALID_REQUEST,
-    401: Failure.CREDENTIAL,
-    402: Failure.QUOTA,
-    403: Failure.CREDENTIAL,
-    404: Failure.MODEL_GONE,
-    408: Failure.TIMEOUT,
-    413: Failure.REQUEST_TOO_LARGE,
-    422: Failure.UNPROCESSABLE,
-    429: Failure.RATE_LIMITED,
-    503: Failure.OVERLOADED,
-    504: Failure.TIMEOUT,
-    529: Failure.OVERLOADED,
 }
 _SPENT = ("you have reached your specified api usage limits", "credit balance is too low")
 _TOO_LONG = ("prompt is too long", "exceed context limit", "exceeds the context", "exceed the context")
@@ -83,18 +70,10 @@ def _class_of(error: Json, text: str, status: int | None) -> Failure:
     kind = error.get("type")
     found = _BY_TYPE.get(kind) if isinstance(kind, str) else None
     if found is None:
-        found = _by_status(status or 500)
+        found = by_status(status)
     if found is Failure.INVALID_REQUEST:
         if any(words in text for words in _SPENT):
             return Failure.QUOTA
         if any(words in text for words in _TOO_LONG):
             return Failure.CONTEXT_LENGTH
     return found
-
-
-def _by_status(status: int) -> Failure:
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    if status >= 500 or status in (405, 409, 412, 424, 425):
-        return Failure.SERVER_ERROR
-    return Failure.INVALID_REQUEST if 400 <= status < 500 else Failure.BAD_RESPONSE

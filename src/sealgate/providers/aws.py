@@ -21,6 +21,7 @@ from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Request
 from sealgate.providers.base import Account, Json, Signer
 from sealgate.providers.openai import UNREADABLE
+from sealgate.providers.statuses import by_status
 
 EVENT_STREAM = "application/vnd.amazon.eventstream"
 EXTRA = ("aws", "botocore.eventstream")
@@ -179,13 +180,10 @@ def sign(request: Request, keys: Keys, service: str, region: str) -> Request:
 
 
 class AwsHost:
-    """A service of AWS in a region: its paths, and a signature or a key."""
+    """What the hosts on AWS share: a signature, or a key. Their paths are their own."""
 
     def __init__(self, service: str) -> None:
         self.service = service
-
-    def url(self, account: Account, model: str, *, stream: bool) -> str:
-        raise NotImplementedError
 
     def credential(self, secret: str) -> dict[str, str]:
         return {"authorization": f"Bearer {secret}"}
@@ -269,21 +267,6 @@ BY_NAME = {
 }
 """The service models' exceptions, without the endings ``Exception`` and ``Error``, whatever their status."""
 
-BY_STATUS = {
-    400: Failure.INVALID_REQUEST,
-    401: Failure.CREDENTIAL,
-    402: Failure.QUOTA,
-    403: Failure.CREDENTIAL,
-    404: Failure.MODEL_GONE,
-    408: Failure.TIMEOUT,
-    413: Failure.REQUEST_TOO_LARGE,
-    422: Failure.UNPROCESSABLE,
-    429: Failure.RATE_LIMITED,
-    503: Failure.OVERLOADED,
-    504: Failure.TIMEOUT,
-    529: Failure.OVERLOADED,
-}
-
 TOO_LONG = (
     "is too long", "too many input tokens", "too many tokens in", "input tokens exceed", "context length",
     "context window", "maximum context", "context limit", "`max_new_tokens` must be", "`inputs` must have less",
@@ -321,7 +304,7 @@ def exception(name: str, text: str, status: int | None, document: Json) -> Upstr
     elif own in ("ModelError", "ModelStreamError"):
         found, text = _inner(document, text)
     if found is None:
-        found = _by_status(status)
+        found = by_status(status)
     return UpstreamError(found, text, status=status)
 
 
@@ -344,15 +327,7 @@ def _inner(document: Json, text: str) -> tuple[Failure, str]:
         return Failure.SERVER_ERROR, words_of_it
     if any(sign in words_of_it.lower() for sign in TOO_LONG):
         return Failure.CONTEXT_LENGTH, words_of_it
-    return _by_status(inner), words_of_it
-
-
-def _by_status(status: int | None) -> Failure:
-    if status in BY_STATUS:
-        return BY_STATUS[status]
-    if status is None or status >= 500 or status in (405, 409, 412, 424, 425):
-        return Failure.SERVER_ERROR
-    return Failure.INVALID_REQUEST if 400 <= status < 500 else Failure.BAD_RESPONSE
+    return by_status(inner), words_of_it
 
 
 def read_object(body: bytes) -> Json:

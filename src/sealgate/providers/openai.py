@@ -17,6 +17,7 @@ from sealgate.formats import sse
 from sealgate.formats.waits import retry_after
 from sealgate.providers.base import Account, Json, Prompt, Written
 from sealgate.providers.params import adjust
+from sealgate.providers.statuses import by_status
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoder raises for bytes that are no JSON."""
@@ -251,22 +252,6 @@ def _place(detail: Any) -> str | None:
     return ".".join(str(part) for part in loc if isinstance(part, str | int) and part != "body") or None
 
 
-_BY_STATUS = {
-    400: Failure.INVALID_REQUEST,
-    401: Failure.CREDENTIAL,
-    402: Failure.QUOTA,
-    403: Failure.CREDENTIAL,
-    404: Failure.MODEL_GONE,
-    408: Failure.TIMEOUT,
-    413: Failure.REQUEST_TOO_LARGE,
-    422: Failure.UNPROCESSABLE,
-    429: Failure.RATE_LIMITED,
-    503: Failure.OVERLOADED,
-    504: Failure.TIMEOUT,
-    529: Failure.OVERLOADED,
-}
-
-
 def _class_of(status: int, said: Said, own: Mapping[int, Failure]) -> Failure:
     """The error's code where it is a known one, else the status; the text only where nothing else tells."""
     known = [BY_CODE[code] for code in said.codes if code in BY_CODE]
@@ -274,16 +259,8 @@ def _class_of(status: int, said: Said, own: Mapping[int, Failure]) -> Failure:
         return Failure.QUOTA if Failure.QUOTA in known else known[0]
     if status == 403 and _FLAGGED.search(said.text):
         return Failure.INVALID_REQUEST
-    failure = own[status] if said.text and status in own else _by_status(status)
+    failure = own[status] if said.text and status in own else by_status(status)
     return Failure.CONTEXT_LENGTH if failure in _OF_THE_REQUEST and _TOO_LONG.search(said.text) else failure
-
-
-def _by_status(status: int) -> Failure:
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    if status >= 500 or status in (405, 409, 412, 424, 425):
-        return Failure.SERVER_ERROR
-    return Failure.INVALID_REQUEST if 400 <= status < 500 else Failure.BAD_RESPONSE
 
 
 def _raise_if_error(answer: Json) -> None:
