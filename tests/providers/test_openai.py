@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.errors import Failure, UpstreamError
-from sealgate.providers import openai
+from sealgate.providers import whole
 from sealgate.providers.base import Account, Kind, Prompt
 from sealgate.providers.openai import BY_CODE, QUOTA_CODES, WIRE
 from sealgate.providers.table import KINDS
@@ -236,7 +236,7 @@ def test_rows_e13_e14_what_is_no_answer_is_a_bad_response(body: bytes) -> None:
 
 
 def test_row_e18_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(whole, "MAX_ANSWER", 1000)
     reader = WIRE.reader({}, stream=False)
     reader.feed(b"x" * 1000)
     with pytest.raises(UpstreamError) as caught:
@@ -245,7 +245,7 @@ def test_row_e18_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.Mon
 
 
 def test_the_largest_answer_is_64_mib() -> None:
-    assert openai.MAX_ANSWER == 64 * 1024 * 1024
+    assert whole.MAX_ANSWER == 64 * 1024 * 1024
 
 
 # Errors by status

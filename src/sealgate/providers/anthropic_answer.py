@@ -16,7 +16,7 @@ from sealgate.providers.anthropic_form import ANSWER_TOOL, HELD, Form, form
 from sealgate.providers.anthropic_messages import UNREADABLE, detail
 from sealgate.providers.anthropic_stops import Watch, stops
 from sealgate.providers.base import Json
-from sealgate.providers.openai import MAX_ANSWER
+from sealgate.providers.whole import WholeBody
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -35,27 +35,17 @@ WRONG_SHAPE = (KeyError, TypeError, AttributeError)
 Chunks = Iterable[Json]
 
 
-class AnthropicWholeReader:
+class AnthropicWholeReader(WholeBody):
     """One ``message`` document."""
 
-    done = False
-
     def __init__(self, fields: Json) -> None:
+        super().__init__()
         self._form = form(fields)
         self._watched = stops(fields)[1] if self._form is None else []
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def feed(self, piece: bytes) -> Chunks:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > MAX_ANSWER:
-            raise UpstreamError(Failure.TOO_LARGE)
-        return ()
 
     def end(self) -> Chunks:
         try:
-            document = _decode(b"".join(self._pieces))
+            document = _decode(self.body)
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
         if document.get("type") == "error" or "error" in document:

@@ -16,7 +16,8 @@ from sealgate.providers.anthropic_answer import taken_out
 from sealgate.providers.anthropic_form import ANSWER_TOOL, form
 from sealgate.providers.aws import Frame, FrameReader
 from sealgate.providers.base import Json
-from sealgate.providers.openai import MAX_ANSWER, UNREADABLE
+from sealgate.providers.openai import UNREADABLE
+from sealgate.providers.whole import WholeBody
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -73,26 +74,16 @@ def _sources(citation: Json) -> list[Json]:
 # Whole
 
 
-class ConverseReader:
+class ConverseReader(WholeBody):
     """One JSON document."""
 
-    done = False
-
     def __init__(self, fields: Json) -> None:
+        super().__init__()
         self._form = form(fields)
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def feed(self, piece: bytes) -> Iterable[Json]:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > MAX_ANSWER:
-            raise UpstreamError(Failure.TOO_LARGE)
-        return ()
 
     def end(self) -> Iterable[Json]:
         try:
-            answer = _decode(b"".join(self._pieces))
+            answer = _decode(self.body)
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
         try:

@@ -27,7 +27,8 @@ from sealgate.providers.gemini_shapes import (
     Source,
     Token,
 )
-from sealgate.providers.openai import MAX_ANSWER, UNREADABLE
+from sealgate.providers.openai import UNREADABLE
+from sealgate.providers.whole import WholeBody
 
 SIGNED = "google-gemini-v1"
 """``format`` of the entries in ``reasoning_details`` that carry Gemini's thought signatures."""
@@ -368,27 +369,14 @@ def _open_escapes(text: bytes) -> int:
     return (len(text) - len(text.rstrip(b"\\"))) % 2
 
 
-class WholeReader:
+class WholeReader(WholeBody):
     """One JSON document: a response, or an array of responses that belong together."""
-
-    done = False
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def feed(self, piece: bytes) -> Iterable[Json]:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > MAX_ANSWER:
-            raise UpstreamError(Failure.TOO_LARGE)
-        return ()
 
     def end(self) -> Iterable[Json]:
         answer = Answer()
         found: Json = {}
         choices: dict[int, Json] = {}
-        for response in _documents(b"".join(self._pieces)):
+        for response in _documents(self.body):
             for chunk in answer.take(response):
                 for choice in chunk.pop("choices"):
                     _add(choices, choice)

@@ -18,10 +18,10 @@ from sealgate.formats.waits import retry_after
 from sealgate.providers.base import Account, Json, Prompt, Written
 from sealgate.providers.params import adjust
 from sealgate.providers.statuses import by_status
+from sealgate.providers.whole import WholeBody
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoder raises for bytes that are no JSON."""
-MAX_ANSWER = 64 * 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -157,26 +157,12 @@ def _is_whole(data: bytes) -> bool:
     return True
 
 
-class WholeReader:
+class WholeReader(WholeBody):
     """One JSON document."""
 
-    done = False
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def feed(self, piece: bytes) -> Iterable[Json]:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > MAX_ANSWER:
-            raise UpstreamError(Failure.TOO_LARGE)
-        return ()
-
     def end(self) -> Iterable[Json]:
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         try:
-            answer = _decode(body.removeprefix(b"\xef\xbb\xbf"))
+            answer = _decode(self.body)
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
         _raise_if_error(answer)

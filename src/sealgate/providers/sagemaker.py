@@ -116,7 +116,7 @@ class CarriedReader(WholeReader):
     """A completion of OpenAI's, or TGI's ``generated_text``."""
 
     def end(self) -> Iterable[Json]:
-        if b'"generated_text"' in (body := b"".join(self._pieces)):
+        if b'"generated_text"' in (body := self.body):
             try:
                 answer = msgspec.json.decode(body)
             except UNREADABLE:

@@ -1,0 +1,36 @@
+"""A body that is read when all of it is there: its pieces, kept under a cap. What it says is for the wire to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sealgate.errors import Failure, UpstreamError
+from sealgate.providers.base import Json
+
+MAX_ANSWER = 64 * 1024 * 1024
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark, which some servers put before a document."""
+
+
+class WholeBody:
+    """The first half of a reader of one document; the second, ``end``, reads ``body``."""
+
+    done = False
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> Iterable[Json]:
+        """Nothing yet. Raises `UpstreamError` where the body passes the cap."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > MAX_ANSWER:
+            raise UpstreamError(Failure.TOO_LARGE)
+        return ()
+
+    @property
+    def body(self) -> bytes:
+        """What has come."""
+        found = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        return found.removeprefix(_MARK)
