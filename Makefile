@@ -52,8 +52,8 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --excl
 	--generate-hashes --no-emit-index-url --no-header
 
 lock: $(DEV) ## resolve requirements/*.lock again from pyproject.toml
-	$(LOCK) pyproject.toml requirements/build.in --extra postgres --extra aws --extra gcp --group test --group check -o requirements/dev.lock
-	$(LOCK) pyproject.toml --extra postgres --extra aws --extra gcp -c requirements/dev.lock -o requirements/run.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra postgres --extra aws --extra gcp --extra redis --extra import --group test --group check -o requirements/dev.lock
+	$(LOCK) pyproject.toml --extra postgres --extra aws --extra gcp --extra redis --extra import -c requirements/dev.lock -o requirements/run.lock
 	$(LOCK) requirements/build.in -c requirements/dev.lock -o requirements/build.lock
 
 $(MADE):

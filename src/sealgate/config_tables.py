@@ -106,6 +106,28 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
     data_dir: Annotated[str, Meta(description="Folder for the database, key files and the spool.")] = ".sealgate"
 
 
+class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How much may be asked in sliding windows and at once; what is not set is not limited."""
+
+    requests_per_minute: Annotated[Count | None, Meta(description="Requests in any 60 seconds.")] = None
+    requests_per_day: Annotated[Count | None, Meta(description="Requests in any 24 hours.")] = None
+    tokens_per_minute: Annotated[Count | None, Meta(description="Prompt and answer tokens in any 60 seconds.")] = None
+    concurrency: Annotated[Count | None, Meta(description="Requests at the same time.")] = None
+
+
+class Budget(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much money may be spent, in the currency of the prices."""
+
+    amount: Annotated[Decimal, Meta(description="The most that may be spent in a period; a decimal string.")]
+    period: Annotated[
+        Literal["total", "day", "week", "month"],
+        Meta(description="When it begins anew, by the calendar in UTC; total: never."),
+    ] = "total"
+    rolling: Annotated[bool, Meta(description="The last 24 hours, 7 days or 30 days instead of the calendar's.")] = (
+        False
+    )
+
+
 class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
     """An OpenID Connect issuer. Read and kept; tokens are not accepted by this version, and the start says so."""
 

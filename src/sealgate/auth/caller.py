@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from sealgate.config_tables import Budget, Limits
+
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How one key wants to be answered. Settings stored by a newer version and unknown here are ignored."""
@@ -24,6 +26,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     models: frozenset[str] | None = None
     """Model names this key may use; None means all."""
     settings: KeySettings = KeySettings()
+    limits: Limits | None = None
+    """Of this key, or of the key or issuer whose limits a token's user has."""
+    budget: Budget | None = None
+    user_id: str | None = None
+    """Who it is where a token said so; None for keys."""
     expires_at: int | None = None
     """Unix microseconds from which the key is refused; None means never."""
 

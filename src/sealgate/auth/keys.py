@@ -17,11 +17,13 @@ from functools import partial
 from hashlib import sha256
 
 import structlog
+from msgspec import structs
 
 from sealgate.auth import keyform, records
 from sealgate.auth.caller import DEFAULT_CUSTOMER, Caller, KeySettings
 from sealgate.auth.keyform import Candidate, NewKey, candidates, digest_of
 from sealgate.auth.records import KeyInfo, KeyRow, NewRow, State
+from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem, StorageError
 from sealgate.formats.ids import uuid7_hex
 from sealgate.storage import Storage
@@ -210,6 +212,8 @@ class KeyStore:
         expires_at: int | None = None,
         models: Iterable[str] | None = None,
         settings: KeySettings | None = None,
+        limits: Limits | None = None,
+        budget: Budget | None = None,
         beyond_limit: bool = False,
     ) -> CreatedKey:
         """Make a key, and the customer if it is new. ``expires_at`` in Unix microseconds.
@@ -219,6 +223,7 @@ class KeyStore:
         """
         new = keyform.own_key(os.urandom(32))
         row = self._row(new, name, customer, expires_at, models, settings, admin)
+        row = structs.replace(row, limits=limits, budget=budget)
         info = await self._add(row, [row.digest], beyond_limit=beyond_limit)
         return _created(info, new)
 
@@ -341,6 +346,8 @@ def _caller(row: KeyRow) -> Caller:
         is_admin=bool(row.is_admin),
         models=None if models is None else frozenset(models),
         settings=records.stored_settings(row),
+        limits=records.stored_limits(row),
+        budget=records.stored_budget(row),
         expires_at=row.expires_at,
     )
 

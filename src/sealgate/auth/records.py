@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, literal, or_, s
 
 from sealgate.auth.caller import KeySettings
 from sealgate.auth.keyform import candidates
+from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem, StorageError
 from sealgate.storage import bump, revision
 from sealgate.storage.tables import customers, keys, meta
@@ -54,6 +55,8 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: int | None
     models: tuple[str, ...] | None
     settings: KeySettings
+    limits: Limits | None
+    budget: Budget | None
 
 
 class NewRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,8 @@ class NewRow(msgspec.Struct, frozen=True, kw_only=True):
     settings: KeySettings
     created_at: int
     expires_at: int | None
+    limits: Limits | None = None
+    budget: Budget | None = None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -113,6 +118,8 @@ def add(
     values = msgspec.structs.asdict(row)
     values["models"] = None if row.models is None else _to_json(row.models)
     values["settings"] = None if row.settings == KeySettings() else _to_json(row.settings)
+    values["limits"] = None if row.limits is None else _to_json(row.limits)
+    values["budget"] = None if row.budget is None else _to_json(row.budget)
     connection.execute(insert(keys).values(**values, is_default=False))
     return info(connection.execute(select(keys).where(keys.c.id == row.id)).one(), row.created_at)
 
@@ -192,6 +199,8 @@ def info(row: KeyRow, now: int) -> KeyInfo:
         revoked_at=row.revoked_at,
         models=stored_models(row),
         settings=stored_settings(row),
+        limits=stored_limits(row),
+        budget=stored_budget(row),
     )
 
 
@@ -206,6 +215,14 @@ def stored_models(row: KeyRow) -> tuple[str, ...] | None:
 
 def stored_settings(row: KeyRow) -> KeySettings:
     return KeySettings() if row.settings is None else _from_json(row.settings, KeySettings, row)
+
+
+def stored_limits(row: KeyRow) -> Limits | None:
+    return None if row.limits is None else _from_json(row.limits, Limits, row)
+
+
+def stored_budget(row: KeyRow) -> Budget | None:
+    return None if row.budget is None else _from_json(row.budget, Budget, row)
 
 
 def _the_one(connection: Connection, which: str, customer_id: str | None, now: int) -> KeyRow | None:

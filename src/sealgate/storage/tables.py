@@ -37,6 +37,8 @@ keys = Table(
     Column("is_default", Boolean, nullable=False),
     Column("models", Text),
     Column("settings", Text),
+    Column("limits", Text),
+    Column("budget", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
