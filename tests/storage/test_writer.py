@@ -83,6 +83,25 @@ async def test_a_bad_row_fails_alone(storage: Storage, gate: Gate, outside: Outs
 
 
 @anyio
+async def test_rows_beside_another_are_in_its_commit_however_the_writer_takes_them(
+    storage: Storage, outside: Outside
+) -> None:
+    for number in range(50):
+        await storage.append(ledger, make_row(number), beside=[(meta, {"name": str(number), "value": "v"})])
+        assert outside.count(meta) == number + 1
+
+    assert storage.commits == 50
+
+
+@anyio
+async def test_a_row_beside_another_that_is_refused_is_lost_alone(storage: Storage, outside: Outside) -> None:
+    twice = (meta, {"name": "a", "value": "b"})
+    await storage.append(ledger, make_row(1), beside=[twice, twice, (meta, {"name": "c", "value": "d"})])
+
+    assert (outside.count(), outside.count(meta), storage.lost_appends) == (1, 2, 1)
+
+
+@anyio
 async def test_rows_and_functions_in_one_batch_fail_apart(storage: Storage, gate: Gate, outside: Outside) -> None:
     def refuse(connection: Connection) -> None:
         add_customer(connection, "never")

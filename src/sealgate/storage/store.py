@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,17 +93,26 @@ class Storage:
         self._writer.put(Job(None, fn, future))
         return await future
 
-    async def append(self, table: Table, row: Mapping[str, Any], until: float | None = None) -> None:
+    async def append(
+        self,
+        table: Table,
+        row: Mapping[str, Any],
+        until: float | None = None,
+        *,
+        beside: Sequence[tuple[Table, Mapping[str, Any]]] = (),
+    ) -> None:
         """Insert one row and return after its commit. Raises `StorageError`.
 
         Columns not named are NULL; defaults do not apply; a column there is not is a `ValueError`. A row whose waiter
         was cancelled, or waited until ``until`` (by the event loop's clock, give or take `SWEEP_SECONDS`), is written
-        all the same.
+        all the same. The rows ``beside`` it are in the same transaction, never in a later one; where the database
+        refuses one of those, it is lost as with `append_nowait`, and the row itself is not.
         """
         insert = self._inserts.get(table) or self._insert(table)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._writer.put(Job(insert, insert.values(row), future))
+        job = Job(insert, insert.values(row), future)
+        self._writer.put((*(self._job(*each) for each in beside), job) if beside else job)
         if until is not None:
             if loop not in self._waiting:
                 self._waiting[loop] = []
@@ -124,9 +133,9 @@ class Storage:
 
     def append_nowait(self, table: Table, row: Mapping[str, Any]) -> None:
         """Insert one row later, for a caller that cannot wait. A failure is logged and counted in `lost_appends`."""
-        insert = self._inserts.get(table) or self._insert(table)
+        job = self._job(table, row)
         try:
-            self._writer.put(Job(insert, insert.values(row), None))
+            self._writer.put(job)
         except StorageError as error:
             self._writer.lose(error)
 
@@ -155,6 +164,11 @@ class Storage:
         self._readers.shutdown()
         self._backend.reader.dispose()
         self._backend.writer.dispose()
+
+    def _job(self, table: Table, row: Mapping[str, Any]) -> Job:
+        """A row that nobody waits for."""
+        insert = self._inserts.get(table) or self._insert(table)
+        return Job(insert, insert.values(row), None)
 
     def _insert(self, table: Table) -> Insert:
         insert = self._inserts[table] = Insert(table, self._backend.writer.dialect)

@@ -24,7 +24,7 @@ from sealgate.storage.backend import Backend, reason
 from sealgate.storage.insert import Insert
 
 BATCH = 1000
-"""The most jobs in one transaction."""
+"""The most jobs in one transaction, give or take those that came together with the last."""
 
 LOG_SECONDS = 10.0
 """The same trouble is logged at most this often."""
@@ -105,7 +105,7 @@ class Writer:
         self._backend = backend
         self._errors = backend.writer.dialect.loaded_dbapi
         self._link: Link | None = None
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Job | tuple[Job, ...] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
         self._last = False
@@ -123,8 +123,8 @@ class Writer:
     def pending(self) -> int:
         return self._queue.qsize()
 
-    def put(self, job: Job) -> None:
-        """Queue a job; from any thread. Raises `StorageError` after `close`."""
+    def put(self, job: Job | tuple[Job, ...]) -> None:
+        """Queue a job, or several for one transaction; from any thread. Raises `StorageError` after `close`."""
         with self._lock:
             if self._closed:
                 raise StorageError("the storage is closed")
@@ -163,8 +163,10 @@ class Writer:
                 job = self._queue.get(block=not batch, timeout=PROBE_SECONDS if self.failing else None)
                 if job is None:
                     self._last = True
+                elif type(job) is tuple:
+                    batch.extend(job)
                 else:
-                    batch.append(job)
+                    batch.append(job)  # type: ignore[arg-type]  # a Job, since it is no tuple
         except queue.Empty:
             return batch or [Job(None, touch, None)]
         return batch
