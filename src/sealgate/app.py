@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sealgate import config
-from sealgate.api import chat, health, models, reference
+from sealgate.api import accounts, chat, health, models, reference
 from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
@@ -68,6 +68,7 @@ class Gateway:
             hall.settings, hall.catalog = settings, fresh
             hall.means = means(settings, upstreams, hall.metrics, hall.means.budget)
             hall.load.resize(settings.server.max_in_flight)
+            self.keys.max_active = settings.auth.max_active_keys
             hall.log.info("reloaded", models=len(fresh.models))
 
     async def aclose(self) -> None:
@@ -98,7 +99,8 @@ async def open_gateway(settings: Settings) -> Gateway:
     fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
     storage = open_storage(settings.database_url)
     try:
-        keys = KeyStore(storage, await load_pepper(storage, settings.data_dir, settings.auth.pepper))
+        pepper = await load_pepper(storage, settings.data_dir, settings.auth.pepper)
+        keys = KeyStore(storage, pepper, max_active_keys=settings.auth.max_active_keys)
         first_key = await ensure_first_key(keys) if settings.auth.required else None
         await keys.start()
     except BaseException:
@@ -137,6 +139,7 @@ def routes(hall: Hall, keys: KeyStore) -> Routes:
     """Every endpoint there is."""
     guard = Guard(keys, hall.load, required=hall.settings.auth.required)
     table = [*chat.routes(hall, guard), *models.routes(hall, guard, int(time.time())), *health.routes(hall, guard)]
+    table += accounts.routes(keys, guard)
     return Routes([*table, *reference.routes(table)])
 
 

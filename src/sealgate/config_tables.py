@@ -145,6 +145,9 @@ class Auth(Struct, frozen=True, forbid_unknown_fields=True):
         Secret | None,
         Meta(description="Key for the key digests, shared by replicas; unset: a file in data_dir made at first start."),
     ] = None
+    max_active_keys: Annotated[
+        Count, Meta(description="Active keys a customer can have by its own doing; `sealgate keys` goes beyond.")
+    ] = 10
     issuers: Annotated[dict[str, Issuer], Meta(description="OpenID Connect issuers by a free name.")] = field(
         default_factory=dict
     )

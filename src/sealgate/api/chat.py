@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import replace
 from urllib.parse import parse_qs
 
 import msgspec
@@ -13,11 +12,12 @@ from sealgate.api import controls as control_headers
 from sealgate.api.call import JSON, Call
 from sealgate.api.controls import Controls
 from sealgate.api.events import EventStream
+from sealgate.api.forms import in_s3_form, require_json
 from sealgate.api.guard import Guard
 from sealgate.api.routes import Route
 from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk
 from sealgate.auth.caller import Caller
-from sealgate.errors import Detail, Problem
+from sealgate.errors import Problem
 from sealgate.formats import sse
 from sealgate.limits.ledger import Entry
 from sealgate.providers.base import Json
@@ -27,9 +27,6 @@ from sealgate.relay.exchange import Exchange
 from sealgate.relay.hall import Hall
 from sealgate.relay.request import Ask, read_chat
 from sealgate.relay.shapes import ChatRequest
-
-SYNTAX_CODES = frozenset({"invalid_json", "invalid_encoding"})
-"""Errors about bytes rather than form: 400 under both mounts."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -154,34 +151,11 @@ def error_event(problem: Problem, request_id: str) -> bytes:
     return sse.event(_encode({"error": problem.body(), "request_id": request_id}))
 
 
-def require_json(call: Call, *, lenient: bool) -> None:
-    """415 for a body that is compressed or says it is something else (rows C10, C11)."""
-    if (call.header(b"content-encoding") or b"identity").lower() != b"identity":
-        raise Problem("unsupported_encoding")
-    given = call.header(b"content-type") or b""
-    if given == JSON:
-        return
-    kind = given.partition(b";")[0].strip().lower()
-    if kind == JSON or kind.endswith(b"+json") or (lenient and kind in (b"", b"text/plain")):
-        return
-    raise Problem("unsupported_media_type")
-
-
 def _read(body: bytes, default_model: str | None, controls: Controls, *, in_api: bool) -> Ask:
     try:
         return read_chat(body, default_model, controls.trace)
     except Problem as problem:
-        if in_api and problem.status == 400 and problem.code.name not in SYNTAX_CODES:
-            raise as_unprocessable(problem) from None
-        raise
-
-
-def as_unprocessable(problem: Problem) -> Problem:
-    """The same problem as 422, with S3's list of details."""
-    problem.code = replace(problem.code, status=422)
-    if not problem.details:
-        problem.details = (Detail((problem.param,) if problem.param else (), problem.message),)
-    return problem
+        raise (in_s3_form(problem) if in_api else problem) from None
 
 
 def _require_compatible(ask: Ask, controls: Controls) -> None:

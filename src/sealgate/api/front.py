@@ -8,7 +8,7 @@ from sealgate.api.call import CONNECTION, Call, ClientGoneError, Receive, Scope,
 from sealgate.api.departure import watched
 from sealgate.api.entrance import entrance
 from sealgate.api.routes import Routes
-from sealgate.errors import Problem
+from sealgate.errors import Problem, StorageError
 from sealgate.relay.hall import Hall
 from sealgate.telemetry import logs
 
@@ -46,6 +46,9 @@ class Front:
                 raise
             if call.client_left:
                 call.status = CLIENT_LEFT
+        except StorageError as error:
+            self._hall.log.error("storage_unavailable", request_id=call.request_id, error=str(error))
+            await self._tell(call, Problem("storage_unavailable"))
         except Exception as error:
             self._hall.log.error(
                 "unexpected_error", request_id=call.request_id, error=type(error).__name__, trace=logs.where(error)

@@ -52,6 +52,13 @@ class Guard:
             raise Problem("admin_key_required")
         return caller
 
+    async def account(self, call: Call) -> Caller:
+        """Who may change what the customer owns: a user by a token, or an administrator's key. Else `Problem` 403."""
+        caller = await self.caller(call)
+        if not caller.is_admin and caller.user_id is None:
+            raise Problem("admin_key_required", "This call needs a user's token or an administrator's key.")
+        return caller
+
 
 def _require_own_machine(call: Call) -> None:
     """Without keys, what a web page could reach is refused: a rebound host name, a request from another site."""

@@ -18,15 +18,17 @@ MOUNTS = ("/v1", "/api/v1")
 class Route:
     """One endpoint, and what the reference says of it.
 
-    ``path`` may end in ``{name}``, which takes the rest of the path, slashes included. ``access`` is what its handler
-    asks of a caller; no endpoint can be without an answer to that, and tests hold each handler to it. ``body``,
+    ``path`` may end in ``{name}``, which takes the rest of the path, slashes included, or have it once further in
+    (``/keys/{id}/default``), where it takes one part. ``access`` is what its handler asks of a caller; no endpoint can
+    be without an answer to that, and tests hold each handler to it: ``account`` is a user's token or an administrator's
+    key. ``body``,
     ``answer`` and ``events`` are the types of the request, the whole answer and a stream's events; ``query`` names the
     parameters in the query string, ``header`` those in the head.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
-    access: Literal["public", "optional", "key", "admin"]
+    access: Literal["public", "optional", "key", "account", "admin"]
     endpoint: Endpoint
     summary: str
     mounted: bool = True
@@ -48,17 +50,21 @@ class Routes:
     def __init__(self, table: Iterable[Route]) -> None:
         self.table = tuple(table)
         self._exact: dict[bytes, dict[str, tuple[str, Endpoint]]] = {}
-        self._prefixes: dict[bytes, dict[str, tuple[str, Endpoint]]] = {}
+        self._around: dict[tuple[bytes, bytes], dict[str, tuple[str, Endpoint]]] = {}
+        """By what stands before and behind a name in the path."""
         for route in self.table:
             for path in route.paths:
                 self._add(path, route)
+        # What stands behind a name decides before a name that takes all the rest.
+        self._around = dict(sorted(self._around.items(), key=lambda item: -len(item[0][1])))
 
     def _add(self, path: str, route: Route) -> None:
         methods: dict[str, tuple[str, Endpoint]] = {route.method: (path, route.endpoint)}
         if route.method == "GET":
             methods["HEAD"] = (path, route.endpoint)
-        if path.endswith("}"):
-            self._prefixes.setdefault(path[: path.index("{")].encode(), {}).update(methods)
+        if "{" in path:
+            before, _, rest = path.partition("{")
+            self._around.setdefault((before.encode(), rest.partition("}")[2].encode()), {}).update(methods)
             return
         for form in (path, path + "/"):
             self._exact.setdefault(form.encode(), {}).update(methods)
@@ -66,7 +72,7 @@ class Routes:
     def find(self, call: Call) -> Endpoint:
         """Raises `Problem` with 404 or 405. Notes the route on the call."""
         raw: bytes = call.scope.get("raw_path") or call.scope["path"].encode()
-        methods = self._exact.get(raw) or self._by_prefix(raw, call)
+        methods = self._exact.get(raw) or self._by_name(raw, call)
         if methods is None:
             raise Problem("unknown_route")
         found = methods.get(call.scope["method"])
@@ -75,9 +81,12 @@ class Routes:
         call.route, endpoint = found
         return endpoint
 
-    def _by_prefix(self, raw: bytes, call: Call) -> dict[str, tuple[str, Endpoint]] | None:
-        for prefix, methods in self._prefixes.items():
-            if raw.startswith(prefix) and len(raw) > len(prefix):
-                call.path_value = call.scope["path"][len(prefix) :].rstrip("/")
-                return methods if call.path_value else None
+    def _by_name(self, raw: bytes, call: Call) -> dict[str, tuple[str, Endpoint]] | None:
+        asked, path = raw.removesuffix(b"/"), call.scope["path"].removesuffix("/")
+        for (before, behind), methods in self._around.items():
+            named = asked[len(before) : len(asked) - len(behind)]
+            if not named or not raw.startswith(before) or not asked.endswith(behind) or (behind and b"/" in named):
+                continue
+            call.path_value = path[len(before) : len(path) - len(behind)].rstrip("/")
+            return methods if call.path_value else None
         return None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
+from typing import Any
 
 import structlog
 from msgspec import structs
@@ -76,7 +77,7 @@ class KeyStore:
         self._poll_seconds = poll_seconds
         self._grace = grace_seconds
         self._half = max(1, capacity // 2)
-        self._max_active = max_active_keys
+        self.max_active = max_active_keys
         self._young: dict[bytes, Caller] = {}
         self._old: dict[bytes, Caller] = {}
         self._trusted_until = float("-inf")
@@ -218,8 +219,8 @@ class KeyStore:
     ) -> CreatedKey:
         """Make a key, and the customer if it is new. ``expires_at`` in Unix microseconds.
 
-        Raises `Problem` ``invalid_parameter`` for what cannot be, and where the customer has as many active keys as
-        it may have, which ``beyond_limit`` lifts: the operator's command line does, callers' own requests do not.
+        Raises `Problem` ``invalid_parameter`` for what cannot be, and ``too_many_keys`` where the customer has as many
+        active keys as it may have, which ``beyond_limit`` lifts: the operator's command line does.
         """
         new = keyform.own_key(os.urandom(32))
         row = self._row(new, name, customer, expires_at, models, settings, admin)
@@ -292,10 +293,35 @@ class KeyStore:
         self._forget()
         return info
 
+    async def revoke_own(self, key_id: str, caller: Caller) -> KeyInfo:
+        """End a key of the caller's customer, by its id alone. A second time changes nothing.
+
+        Raises `Problem` ``not_found``, alike for unknown ids and those of others, and ``admin_key_required``.
+        """
+        info = await self._storage.write(partial(records.revoke_own, key_id=key_id, **self._of(caller)))
+        self._forget()
+        return info
+
+    async def default(self, customer: str) -> KeyInfo:
+        """The customer's default key. Raises `Problem` ``not_found`` where no key is active."""
+        found = await self._storage.read(partial(records.default, customer_id=customer, now=self._now()))
+        if found is None:
+            raise Problem("not_found")
+        return found
+
+    async def set_default(self, key_id: str, caller: Caller) -> KeyInfo:
+        """Choose the default key of the caller's customer. Raises `Problem` as `revoke_own`, and ``key_not_active``."""
+        info = await self._storage.write(partial(records.set_default, key_id=key_id, **self._of(caller)))
+        self._forget()
+        return info
+
+    def _of(self, caller: Caller) -> dict[str, Any]:
+        return {"customer_id": caller.customer_id, "now": self._now(), "admins": caller.is_admin}
+
     async def _add(
         self, row: NewRow, digests: Sequence[bytes], *, beyond_limit: bool, salt: str | None = None
     ) -> KeyInfo:
-        most = None if beyond_limit else self._max_active
+        most = None if beyond_limit else self.max_active
         return await self._storage.write(partial(records.add, row=row, digests=digests, most_active=most, salt=salt))
 
     def _row(

@@ -48,6 +48,7 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     customer_id: str
     is_admin: bool
     is_default: bool
+    """Only where a customer's keys were looked at together: the one that was chosen, else the oldest active one."""
     is_active: bool
     """Neither revoked nor expired at the time of asking."""
     created_at: int
@@ -114,14 +115,14 @@ def add(
     _add_customer(connection, row.customer_id, row.created_at)
     _refuse_known(connection, row.lookup, digests)
     if most_active is not None and _count_active(connection, row.customer_id, row.created_at) >= most_active:
-        raise Problem("invalid_parameter", f"There are {most_active} active keys, the most allowed. Revoke one first.")
+        raise Problem("too_many_keys", f"There are {most_active} active keys, the most allowed. Revoke one first.")
     values = msgspec.structs.asdict(row)
     values["models"] = None if row.models is None else _to_json(row.models)
     values["settings"] = None if row.settings == KeySettings() else _to_json(row.settings)
     values["limits"] = None if row.limits is None else _to_json(row.limits)
     values["budget"] = None if row.budget is None else _to_json(row.budget)
     connection.execute(insert(keys).values(**values, is_default=False))
-    return info(connection.execute(select(keys).where(keys.c.id == row.id)).one(), row.created_at)
+    return next(each for each in listed(connection, row.customer_id, row.created_at) if each.id == row.id)
 
 
 def add_salt(connection: Connection, salt: str) -> None:
@@ -139,11 +140,44 @@ def add_salt(connection: Connection, salt: str) -> None:
 
 
 def listed(connection: Connection, customer_id: str | None, now: int) -> list[KeyInfo]:
-    """All keys, or those of one customer, oldest first."""
+    """All keys, or those of one customer, oldest first. Of each customer's, the default one is marked."""
     query = select(keys).order_by(keys.c.created_at, keys.c.id)
     if customer_id is not None:
         query = query.where(keys.c.customer_id == customer_id)
-    return [info(row, now) for row in connection.execute(query)]
+    rows = connection.execute(query).all()
+    defaults: dict[str, KeyRow] = {}
+    for row in rows:
+        if is_active(row, now) and (row.is_default or row.customer_id not in defaults):
+            defaults[row.customer_id] = row
+    return [info(row, now, is_default=defaults.get(row.customer_id) is row) for row in rows]
+
+
+def default(connection: Connection, customer_id: str, now: int) -> KeyInfo | None:
+    """The customer's default key: the active one that was chosen, else the oldest active one."""
+    return next((each for each in listed(connection, customer_id, now) if each.is_default), None)
+
+
+def set_default(connection: Connection, key_id: str, customer_id: str, now: int, *, admins: bool) -> KeyInfo:
+    """Choose a customer's default key. Raises `Problem` as `revoke_own`, and ``key_not_active``."""
+    _lock_customer(connection, customer_id)
+    row = _own(connection, key_id, customer_id, admins=admins)
+    if not is_active(row, now):
+        raise Problem("key_not_active")
+    if not row.is_default:
+        of_customer = update(keys).where(keys.c.customer_id == customer_id)
+        connection.execute(of_customer.where(keys.c.is_default).values(is_default=False))
+        connection.execute(of_customer.where(keys.c.id == key_id).values(is_default=True))
+        bump(connection, REVISION)  # Users whose tokens go by the default key's limits have other ones now.
+    return info(row, now, is_default=True)
+
+
+def revoke_own(connection: Connection, key_id: str, customer_id: str, now: int, *, admins: bool) -> KeyInfo:
+    """End a customer's key by its id; one that has ended already stays as it was.
+
+    Raises `Problem` ``not_found``, alike for an unknown id and another customer's, and ``admin_key_required`` for an
+    administrator's key unless ``admins``.
+    """
+    return _end(connection, _own(connection, key_id, customer_id, admins=admins), now)
 
 
 def revoke(connection: Connection, which: str, customer_id: str | None, now: int) -> KeyInfo:
@@ -155,12 +189,27 @@ def revoke(connection: Connection, which: str, customer_id: str | None, now: int
     row = _the_one(connection, which, customer_id, now) if which.isprintable() else None
     if row is None:
         raise Problem("not_found", "There is no such key.")
+    return _end(connection, row, now)
+
+
+def _end(connection: Connection, row: KeyRow, now: int) -> KeyInfo:
     if row.revoked_at is None:
-        ended = update(keys).where(keys.c.id == row.id).values(revoked_at=now, is_default=False)
-        connection.execute(ended)
+        one = (keys.c.id == row.id) & (keys.c.customer_id == row.customer_id)
+        connection.execute(update(keys).where(one).values(revoked_at=now, is_default=False))
         bump(connection, REVISION)
-        row = connection.execute(select(keys).where(keys.c.id == row.id)).one()
+        row = connection.execute(select(keys).where(one)).one()
     return info(row, now)
+
+
+def _own(connection: Connection, key_id: str, customer_id: str, *, admins: bool) -> KeyRow:
+    """A customer's key. Raises `Problem` ``not_found`` and ``admin_key_required``."""
+    one = (keys.c.id == key_id) & (keys.c.customer_id == customer_id)
+    row = connection.execute(select(keys).where(one)).first() if key_id.isprintable() else None
+    if row is None:
+        raise Problem("not_found")
+    if row.is_admin and not admins:
+        raise Problem("admin_key_required", "An administrator's key can be changed by an administrator's key only.")
+    return row
 
 
 def add_first(connection: Connection, row: NewRow) -> KeyInfo | None:
@@ -185,14 +234,14 @@ def note_once(connection: Connection, name: str, value: str) -> str:
     return noted(connection, name) or value
 
 
-def info(row: KeyRow, now: int) -> KeyInfo:
+def info(row: KeyRow, now: int, *, is_default: bool = False) -> KeyInfo:
     return KeyInfo(
         id=row.id,
         key_prefix=row.key_prefix,
         name=row.name,
         customer_id=row.customer_id,
         is_admin=bool(row.is_admin),
-        is_default=bool(row.is_default),
+        is_default=is_default,
         is_active=is_active(row, now),
         created_at=row.created_at,
         expires_at=row.expires_at,
@@ -246,7 +295,12 @@ def _the_one(connection: Connection, which: str, customer_id: str | None, now: i
 
 def _add_customer(connection: Connection, customer_id: str, now: int) -> None:
     connection.execute(_CUSTOMER, {"id": customer_id, "now": now})
-    # Held until the commit, so that two processes cannot both make the last key that the customer may have.
+    _lock_customer(connection, customer_id)
+
+
+def _lock_customer(connection: Connection, customer_id: str) -> None:
+    # Held until the commit, so that two processes cannot both make the last key that the customer may have,
+    # or both choose its default key.
     connection.execute(select(customers.c.id).where(customers.c.id == customer_id).with_for_update())
 
 

@@ -28,6 +28,7 @@ from sealgate.auth.records import KeyInfo
 from sealgate.cli.refuse import refuse
 from sealgate.config import Settings, load
 from sealgate.errors import ConfigError, Problem, StorageError
+from sealgate.formats import moments
 from sealgate.storage import Storage, open_storage
 
 app = typer.Typer(name="keys", help="Make, list, end and import API keys.", no_args_is_help=True)
@@ -187,9 +188,7 @@ def _moment(text: str | None) -> int | None:
         unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
         return _now() + int(timedelta(**{unit: int(found[1])}) / timedelta(microseconds=1))
     try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
+        return moments.parse(text)
     except (ValueError, OverflowError):
         raise ConfigError(
             f"--expires {text}: write a date (2030-01-31), a time (2030-01-31T12:00Z) or 90d, 12h, 30m"
@@ -201,11 +200,7 @@ def _now() -> int:
 
 
 def _iso(microseconds: int | None) -> str | None:
-    """ISO 8601 in UTC, to the second."""
-    if microseconds is None:
-        return None
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if microseconds is None else moments.iso(microseconds)
 
 
 def _read_key() -> str:

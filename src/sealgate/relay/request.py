@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from sealgate.errors import Detail, Problem
+from sealgate.errors import Problem
 from sealgate.formats import ids
 from sealgate.providers.base import Adjustment, Json, Prompt
-from sealgate.relay import pointer
+from sealgate.relay import form, pointer
 from sealgate.relay.shapes import (
     CONSTRAINTS,
     GATEWAY_FIELDS,
-    MAX_MESSAGES,
     MAX_SAFE_INTEGER,
     WALLED_FIELDS,
     WITHOUT_EFFECT,
     ChatRequest,
-    Message,
 )
 
 MAX_DEPTH = 64
@@ -49,8 +47,6 @@ _OWN = GATEWAY_FIELDS | (WALLED_FIELDS - _FIELDS.keys())
 _RARE = dict.fromkeys(WALLED_FIELDS - _FIELDS.keys(), "callers may not set this") | dict.fromkeys(
     WITHOUT_EFFECT, "accepted for compatibility, has no effect"
 )
-_PLACE = re.compile(r"(.*?)(?: - at `(?:key` in `)?\$(.*)`)?", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _LONE_SURROGATE = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F])"
 )
@@ -172,49 +168,15 @@ def _typed(fields: Json) -> ChatRequest:
 
 def _first_problem(fields: Json) -> Problem:
     """Every place that is wrong, told by the first one. Only failed requests pay for this second look."""
-    details = list(_details(fields))
+    details = form.places(fields, ChatRequest)
     first = details[0]
-    name, param = str(first.loc[0]), _dotted(first.loc)
+    name, param = str(first.loc[0]), form.dotted(first.loc)
     code = FIELD_CODES.get(name, "invalid_parameter")
     if first.kind == "too_long" and name in ("messages", "tools"):
         code = "too_many_items"
     elif _is_huge(fields, first.loc):
         code = "invalid_number"
     return Problem(code, f"{param}: {first.msg}.", param=param, details=details)
-
-
-def _details(fields: Json) -> Iterator[Detail]:
-    if fields.get("messages") is None:
-        yield Detail(("messages",), "this field is required", "missing")
-    for name, value in fields.items():
-        if name not in _FIELDS:
-            continue
-        if name == "messages" and isinstance(value, list) and len(value) <= MAX_MESSAGES:
-            for index, message in enumerate(value):
-                yield from _detail(message, Message, (name, index))
-        if name != "messages" or not isinstance(value, list) or not 0 < len(value) <= MAX_MESSAGES:
-            yield from _detail(value, _FIELDS[name], (name,))
-
-
-def _detail(value: Any, kind: Any, at: tuple[str | int, ...]) -> Iterator[Detail]:
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        text, place = _PLACE.fullmatch(str(error)).groups()  # type: ignore[union-attr]
-        steps = tuple(int(i) if i.isdigit() else name for name, i in _STEP.findall(place or "") if i != "...")
-        yield _plain_detail(text, (*at, *steps))
-
-
-def _plain_detail(text: str, loc: tuple[str | int, ...]) -> Detail:
-    if found := re.fullmatch(r"Object missing required field `(.+)`", text):
-        return Detail((*loc, found[1]), "this field is required", "missing")
-    words = text.replace("`", "").replace("array", "list")
-    kind = "type_error" if "got" in text else "too_long" if "length <=" in text else "value_error"
-    return Detail(loc, words[0].lower() + words[1:], kind)
-
-
-def _dotted(loc: tuple[str | int, ...]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).lstrip(".")
 
 
 def _is_huge(fields: Json, loc: tuple[str | int, ...]) -> bool:
