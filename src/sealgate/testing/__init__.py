@@ -4,6 +4,7 @@ For the tests of applications that talk to language models, with or without the 
 gateway's own. Nothing here is mocked: everything is real bytes on real loopback sockets.
 
 =====================  ============================================================================================
+`MockProvider`         a provider of any kind, in its own words: `Reply`, `Fault`, and everything it was asked
 `ScriptedUpstream`     a provider on OpenAI's wire; `answer`, `error` and the faults are its scripts
 `RawClient`            an HTTP client without a library: trickles, half-closes, resets, stops reading
 `ToxicProxy`           latency, slicing, bandwidth, cuts and resets between two honest ends
@@ -48,11 +49,13 @@ from sealgate.testing.faults import (
     with_1xx,
     wrong_content_type,
 )
+from sealgate.testing.mock import MOCKS, Mocked, MockProvider, like_openai
 from sealgate.testing.openai_wire import Answer, answer, tool, watermarks
 from sealgate.testing.ports import refusing, unanswering
 from sealgate.testing.rawclient import Piece, RawClient, RawResponse, http_request
 from sealgate.testing.received import Received
 from sealgate.testing.refusals import SHAPES, Shape, error, error_first, error_mid, quota
+from sealgate.testing.reply import Asked, Fault, Reply, Usage
 from sealgate.testing.script import (
     LAST_CHUNK,
     Behaviour,
@@ -82,21 +85,27 @@ from sealgate.testing.upstream import ScriptedUpstream
 __all__ = [
     "CATALOGUE",
     "LAST_CHUNK",
+    "MOCKS",
     "SHAPES",
     "Answer",
+    "Asked",
     "Behaviour",
     "Chunk",
     "Comment",
     "Event",
     "EventReader",
+    "Fault",
     "Fin",
     "Hang",
     "JumpingClock",
     "ManualClock",
+    "MockProvider",
+    "Mocked",
     "Piece",
     "RawClient",
     "RawResponse",
     "Received",
+    "Reply",
     "Rst",
     "Script",
     "ScriptedUpstream",
@@ -107,6 +116,7 @@ __all__ = [
     "ThreadedUpstream",
     "ToxicProxy",
     "Toxics",
+    "Usage",
     "WaitFor",
     "Yield",
     "after_done",
@@ -138,6 +148,7 @@ __all__ = [
     "huge_head",
     "huge_line",
     "json_answer",
+    "like_openai",
     "many_headers",
     "no_done",
     "not_json",
