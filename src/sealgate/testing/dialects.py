@@ -350,7 +350,9 @@ class TgiDialect(CarriedDialect):
         details = self._details(reply)
         if not asked.stream:
             return json_answer([{"generated_text": text, "details": details}])
-        tokens: list[Json] = [{"token": {"id": n, "text": each, "special": False}} for n, each in enumerate(pieces(text))]
+        tokens: list[Json] = [
+            {"token": {"id": n, "text": each, "special": False}} for n, each in enumerate(pieces(text))
+        ]
         last: Json = {"token": {"id": 0, "text": "</s>", "special": True}, "generated_text": text, "details": details}
         events = [sse({"generated_text": None, "details": None, **each}).replace(b"data: ", b"data:", 1)
                   for each in [*tokens, last]]  # fmt: skip
