@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sealgate import config
@@ -28,6 +28,7 @@ from sealgate.relay.health import Health
 from sealgate.relay.load import Load
 from sealgate.relay.pace import Paces
 from sealgate.relay.plan import Seen
+from sealgate.relay.quirks import Quirks, setting
 from sealgate.relay.upstreams import Upstreams
 from sealgate.relay.walk import Means
 from sealgate.storage import open_storage
@@ -66,7 +67,7 @@ class Gateway:
             self.retired.append(hall.means.upstreams)
             # What was learned of the old routes and keys is forgotten with them.
             hall.settings, hall.catalog = settings, fresh
-            hall.means = means(settings, upstreams, hall.metrics, hall.means.budget)
+            hall.means = means(settings, upstreams, hall.metrics, hall.means.budget, hall.log)
             hall.load.resize(settings.server.max_in_flight)
             self.keys.max_active = settings.auth.max_active_keys
             hall.log.info("reloaded", models=len(fresh.models))
@@ -110,7 +111,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     metrics.watch_ledger(lambda: storage.pending, lambda: storage.lost_appends)
     load = Load(settings.server.max_in_flight, random.random)
     metrics.watch_load(lambda: load.refused, lambda: load.lag, lambda: load.memory)
-    ways = means(settings, upstreams, metrics, RetryBudget())
+    ways = means(settings, upstreams, metrics, RetryBudget(), log)
     hall = Hall(settings, fresh, ways, storage, metrics, log, access, load)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     if settings.auth.issuers:
@@ -118,8 +119,15 @@ async def open_gateway(settings: Settings) -> Gateway:
     return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key, flush)
 
 
-def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: RetryBudget) -> Means:
-    return Means(upstreams, settings.timeouts, Seen(Health(ejected=metrics.ejection), Paces()), budget, set())
+def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: RetryBudget, log: logs.Logger) -> Means:
+    def learned(route: catalog.Route, names: Iterable[str]) -> None:
+        known = quirks.of(route)
+        log.warning("parameter_refused", provider=route.provider, routed_model=route.id, parameters=", ".join(names),
+                    setting=setting(route, known))  # fmt: skip
+
+    quirks = Quirks(learned)
+    seen = Seen(Health(ejected=metrics.ejection), Paces(), quirks=quirks)
+    return Means(upstreams, settings.timeouts, seen, budget, set())
 
 
 def _routes_up(hall: Hall) -> dict[str, bool]:

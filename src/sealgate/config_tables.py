@@ -251,6 +251,13 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True):
     input_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million prompt tokens.")] = None
     output_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million completion tokens.")] = None
     currency: Annotated[str, Meta(description="Currency of the prices.")] = "USD"
+    refuses: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Parameters that this model answers with an error: hints are left out, `max_tokens` is sent as "
+            "`max_completion_tokens` or the other way round, `stream_options` is not asked for. The log names them."
+        ),
+    ] = ()
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):

@@ -239,6 +239,7 @@ class Failure(enum.Enum):
     UNPROCESSABLE = "upstream_unprocessable"
     REQUEST_TOO_LARGE = "upstream_request_too_large"
     UNSUPPORTED = "unsupported_schema"
+    PARAMETER = "unsupported_parameter"
     MEDIA = "invalid_media"
     MEDIA_FETCH = "media_fetch_failed"
     TRUNCATED = "upstream_stream_truncated"

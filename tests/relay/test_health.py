@@ -361,7 +361,7 @@ async def test_row_p9_a_broken_route_is_left_alone_probed_and_let_back_in(serve:
 
         states = {each["route"]: each for each in (await gateway.get("/health/models", {})).json["data"]}
         assert states["global/backup/m"] == {
-            "route": "global/backup/m", "state": "up", "until": None, "last_error": None,
+            "route": "global/backup/m", "state": "up", "until": None, "last_error": None, "refuses": [],
         }  # fmt: skip
         ejected = states["global/acme/m"]
         assert (ejected["state"], ejected["last_error"]) == ("ejected", "server_error")

@@ -115,7 +115,7 @@ class Chat:
         return {
             "object": "chat.completion.dry_run",
             **explain.describe(plan, seen, asked, stream=ask.prompt.stream),
-            "requests": explain.dry_run(plan, ask.prompt),
+            "requests": explain.dry_run(plan, ask.prompt, seen),
         }
 
     async def _whole(self, call: Call, answering: Exchange) -> None:

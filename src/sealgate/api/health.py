@@ -15,7 +15,7 @@ from sealgate.errors import Problem, StorageError
 from sealgate.providers.base import Json
 from sealgate.relay import catalog
 from sealgate.relay.hall import Hall
-from sealgate.relay.health import Health as Standings
+from sealgate.relay.plan import Seen
 from sealgate.telemetry.metrics import CONTENT_TYPE
 
 
@@ -59,9 +59,9 @@ class Health:
         """How each configured route is doing, as this process knows it."""
         public = self._hall.settings.server.models_public
         await (self._guard.optional(call) if public else self._guard.caller(call))
-        health = self._hall.means.seen.health
+        seen = self._hall.means.seen
         routes = [route for model in self._hall.catalog.models.values() for route in model.routes]
-        await call.json({"object": "list", "data": [_standing(health, route) for route in routes]})
+        await call.json({"object": "list", "data": [_standing(seen, route) for route in routes]})
 
     async def status(self, call: Call) -> None:
         await call.json({"status": "ok", "version": __version__})
@@ -76,12 +76,13 @@ class Health:
         await call.respond(200, self._hall.metrics.render(), CONTENT_TYPE.encode())
 
 
-def _standing(health: Standings, route: catalog.Route) -> Json:
-    found = health.of_route(route)
-    until = datetime.fromtimestamp(time.time() + health.remaining(found), UTC) if found.state != "up" else None
+def _standing(seen: Seen, route: catalog.Route) -> Json:
+    found = seen.health.of_route(route)
+    until = datetime.fromtimestamp(time.time() + seen.health.remaining(found), UTC) if found.state != "up" else None
     return {
         "route": route.id,
         "state": found.state,
         "until": until.isoformat(timespec="milliseconds").replace("+00:00", "Z") if until else None,
         "last_error": found.last.name.lower() if found.last else None,
+        "refuses": sorted(route.refuses | seen.quirks.of(route)),
     }

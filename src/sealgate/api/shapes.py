@@ -227,6 +227,9 @@ class RouteHealth(Struct):
     ]
     until: Annotated[str | None, Meta(description="ISO 8601; from then on it is tried again.")]
     last_error: Annotated[str | None, Meta(description="Class of its last failure; null once an answer was whole.")]
+    refuses: Annotated[
+        list[str], Meta(description="Parameters that its model does not take, as configured and as learned.")
+    ]
 
 
 class RouteHealthList(Struct):

@@ -28,6 +28,8 @@ class Prompt(NamedTuple):
     extra_headers: Mapping[str, str]
     trace: Mapping[str, str]
     """``traceparent`` and ``tracestate`` as they came (W3C Trace Context)."""
+    refused: frozenset[str] = frozenset()
+    """Parameters that the model in question does not take; see `sealgate.providers.refused`."""
 
 
 class Adjustment(NamedTuple):

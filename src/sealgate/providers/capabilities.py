@@ -68,6 +68,9 @@ HINTS = frozenset(
 )  # fmt: skip
 """Parameters that a provider may not know, and whose loss does not change what the answer means."""
 
+SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
+"""Parameters that nearly all providers know; a model that refuses one is asked without."""
+
 GUIDED = frozenset({"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structural_tag"})
 CONTRACT = frozenset(
     {"tools", "tool_choice", "response_format", "structured_outputs", "n", "stop", "logprobs"}

@@ -6,7 +6,7 @@ from sealgate.errors import Failure
 from sealgate.providers import mistral, params
 from sealgate.providers.azure import AZURE
 from sealgate.providers.base import Kind
-from sealgate.providers.capabilities import CONTRACT
+from sealgate.providers.capabilities import CONTRACT, SAMPLING
 from sealgate.providers.openai import WIRE, OpenAIWire
 from sealgate.providers.rows import (
     ALLOWED,
@@ -18,7 +18,6 @@ from sealgate.providers.rows import (
     MAX_TOKENS,
     OF_OPENAI,
     OLDER_ROLES,
-    SAMPLING,
     TEXT,
     TOOLS,
     clone,

@@ -17,6 +17,7 @@ from sealgate.formats import sse
 from sealgate.formats.waits import retry_after
 from sealgate.providers.base import Account, Json, Prompt, Written
 from sealgate.providers.params import adjust
+from sealgate.providers.refused import USAGE, limited
 from sealgate.providers.statuses import by_status
 from sealgate.providers.whole import WholeBody
 
@@ -84,10 +85,12 @@ class OpenAIWire:
     def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:  # noqa: ARG002
         kind = account.kind
         fields, adjustments = adjust(kind, prompt.fields)
+        if prompt.refused:
+            fields, adjustments = limited(fields, adjustments, prompt.fields, prompt.refused)
         body = {**fields, "model": model}
         if prompt.stream:
             body["stream"] = True
-            if kind.asks_usage:
+            if kind.asks_usage and USAGE not in prompt.refused:
                 # Always asked for: the ledger needs it, whether or not the caller wants to see it.
                 body["stream_options"] = {"include_usage": True}
         if prompt.extra_body:

@@ -15,7 +15,6 @@ TOOLS = TEXT | CHOICE | {"tools"}
 FORMATS = frozenset({"json_object", "json_schema"})
 HOSTED = TOOLS | FORMATS | {"tools_with_format", "n", "logprobs", "images"}
 
-SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
 OF_OPENAI = HINTS - {
     "top_k", "min_p", "repetition_penalty", "ignore_eos", "chat_template", "chat_template_kwargs",
     "mm_processor_kwargs", "guided_decoding_backend", "guided_whitespace_pattern",

@@ -15,7 +15,7 @@ from sealgate.providers.aws import EXTRA
 from sealgate.providers.base import Kind
 from sealgate.providers.bedrock import CLAUDE, CLAUDE_HOST, CONVERSE, CONVERSE_HOST
 from sealgate.providers.bedrock_models import abilities
-from sealgate.providers.capabilities import ALL, CONTRACT
+from sealgate.providers.capabilities import ALL, CONTRACT, SAMPLING
 from sealgate.providers.engines import ENGINE_ROWS
 from sealgate.providers.gemini import GEMINI
 from sealgate.providers.gemini_request import ENUM
@@ -32,7 +32,6 @@ from sealgate.providers.rows import (
     MAX_TOKENS,
     OF_ENGINES,
     OLDER_ROLES,
-    SAMPLING,
     TEXT,
     TOOLS,
     clone,

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request, Response
 from sealgate.outward.inflate import inflated
-from sealgate.providers.base import Adjustment, Json, Kind, Prompt, Reader
-from sealgate.relay.catalog import Target
+from sealgate.providers.base import Adjustment, Json, Kind, Prompt, Reader, Written
+from sealgate.providers.refused import without
+from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
 
 MAX_ERROR_BODY = 256 * 1024
@@ -101,10 +102,19 @@ class Attempt:
 def compose(target: Target, prompt: Prompt) -> tuple[Request, Sequence[Adjustment]]:
     """What goes to the provider, and what in it is not as the caller sent it."""
     route, key = target
-    account, kind = route.account, route.account.kind
-    body, adjustments = kind.wire.write(account, prompt, route.upstream_model, route.max_output_tokens)
-    url = kind.host.url(account, route.upstream_model, stream=prompt.stream)
+    account = route.account
+    body, adjustments = written(route, prompt)
+    url = account.kind.host.url(account, route.upstream_model, stream=prompt.stream)
     return Request("POST", url, account.headers(prompt, key), body), adjustments
+
+
+def written(route: Route, prompt: Prompt) -> Written:
+    """The body that a route gets, without what its model refuses."""
+    account, said = route.account, None
+    if route.refuses or prompt.refused:
+        prompt, said = without(prompt, route.refuses | prompt.refused)
+    found = account.kind.wire.write(account, prompt, route.upstream_model, route.max_output_tokens)
+    return Written(found.body, [*said, *found.adjustments]) if said else found
 
 
 async def _error_body(response: Response) -> bytes:

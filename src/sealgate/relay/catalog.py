@@ -15,6 +15,7 @@ from sealgate.errors import ConfigError, Problem
 from sealgate.outward.head import check_field, parse_url
 from sealgate.providers.base import Account, Kind
 from sealgate.providers.capabilities import effective
+from sealgate.providers.refused import refusable
 from sealgate.providers.table import KINDS
 
 AUTO = "auto"
@@ -58,6 +59,8 @@ class Route:
     max_output_tokens: int | None = None
     emulated: frozenset[str] = frozenset()
     """Which of these the gateway does in its place."""
+    refuses: frozenset[str] = frozenset()
+    """Parameters that the operator says its model does not take."""
 
     @property
     def region(self) -> str:
@@ -398,12 +401,16 @@ def _direct(account: Account, name: str) -> Route:
 
 
 def _route(key: str, row: config.Route, model: config.Model, account: Account) -> Route:
+    what = "capabilities"
     try:
         able = effective(account, model.capabilities, row.model)
+        what = "refuses"
+        refuses = refusable(row.refuses)
     except ValueError as error:
-        raise ConfigError(f"[models.'{key}']: capabilities: {error}") from None
+        raise ConfigError(f"[models.'{key}']: {what}: {error}") from None
     native = account.kind.native(row.model) if model.capabilities is None else frozenset(model.capabilities)
     return Route(
+        refuses=refuses,
         capabilities=able,
         emulated=able - native,
         max_output_tokens=model.max_output_tokens,

@@ -40,13 +40,13 @@ def describe(plan: Plan, seen: Seen, asked: Selection, *, stream: bool) -> Json:
     }
 
 
-def dry_run(plan: Plan, prompt: Prompt) -> list[Json]:
+def dry_run(plan: Plan, prompt: Prompt, seen: Seen) -> list[Json]:
     """What would go to each target: its address, its headers without credentials, its body byte for byte.
 
     Nothing is fetched for it: where bytes would be sent in place of URLs, these stand under ``fetched``, and the body
     has empty pictures.
     """
-    return [_with_fetched(target, plan, prompt) for target in plan.targets]
+    return [_with_fetched(each, plan, prompt._replace(refused=seen.quirks.of(each.route))) for each in plan.targets]
 
 
 def _with_fetched(target: Target, plan: Plan, prompt: Prompt) -> Json:

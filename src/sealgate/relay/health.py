@@ -40,6 +40,7 @@ _WELL = {
     Failure.UNPROCESSABLE,
     Failure.REQUEST_TOO_LARGE,
     Failure.UNSUPPORTED,
+    Failure.PARAMETER,
     Failure.MEDIA,
     Failure.CONTEXT_LENGTH,
     Failure.TOO_LARGE,

@@ -8,17 +8,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem, UpstreamError
 from sealgate.providers.base import Adjustment
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
+from sealgate.relay.attempt import written
 from sealgate.relay.catalog import Catalog, Route, Selection, Target, targets
 from sealgate.relay.checked import CHECKABLE, can_check
 from sealgate.relay.health import Health, Standing, targets_of
 from sealgate.relay.media import unfetched
 from sealgate.relay.pace import Paces
+from sealgate.relay.quirks import Quirks
 from sealgate.relay.request import Ask
 
 MAX_TARGETS = 8
@@ -53,6 +56,9 @@ class Plan(NamedTuple):
     fetching: frozenset[Route] = frozenset()
     """Routes that take bytes where the request has URLs: we fetch what these point to before one of them is asked."""
 
+    strict: bool = False
+    """Whether nothing may be left out."""
+
     def tries(self) -> Sequence[Target]:
         """The targets as they are asked: each once more for every retry. What fails always gets no retries on top."""
         if self.last_resort or not any(target.route.account.retries for target in self.targets):
@@ -60,12 +66,14 @@ class Plan(NamedTuple):
         return [target for target in self.targets for _ in range(1 + target.route.account.retries)]
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Seen:
     """What is known of the routes besides the catalog, and where chance comes from (0 to 1)."""
 
     health: Health
     paces: Paces
     chance: Callable[[], float] = random.random
+    quirks: Quirks = field(default_factory=Quirks)
 
 
 def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
@@ -88,7 +96,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
         return Plan(primary.requested_route, primary.targets, (), primary.routes[0])
     selections = [primary, *_failover(catalog, ask, caller)]
     ranked = {route.id: route for selection in selections for route in _ranked(selection, ask, wanted, seen)}
-    eligible, skipped = _eligible(ranked.values(), ask, wanted)
+    eligible, skipped = _eligible(ranked.values(), ask, wanted, seen.quirks)
     healthy, last_resort, unwell = _healthy(eligible, seen.health)
     skipped += unwell
     beyond = dict.fromkeys(target.route for target in healthy[MAX_TARGETS:])
@@ -98,7 +106,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
     first = tuple(healthy[:MAX_TARGETS])
     checked = frozenset(route for route in eligible if missing(route.capabilities, wanted))
     fetching = frozenset(route for route in eligible if ask.media_param and not route.account.media_by_url)
-    return Plan(primary.requested_route, first, tuple(skipped), preferred, last_resort, checked, fetching)
+    return Plan(primary.requested_route, first, tuple(skipped), preferred, last_resort, checked, fetching, ask.strict)
 
 
 def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]:
@@ -181,13 +189,15 @@ def _fastest(routes: tuple[Route, ...], stream: bool, seen: Seen) -> list[Route]
     return ranked
 
 
-def _eligible(routes: Iterable[Route], ask: Ask, wanted: frozenset[str]) -> tuple[list[Route], list[Skipped]]:
+def _eligible(
+    routes: Iterable[Route], ask: Ask, wanted: frozenset[str], quirks: Quirks
+) -> tuple[list[Route], list[Skipped]]:
     """The routes that can honour the request. Where there is none, raises what speaks against the first."""
     found: list[Route] = []
     skipped: list[Skipped] = []
     problems: list[Problem] = []
     for route in routes:
-        obstacle = _obstacle(route, ask, wanted)
+        obstacle = _obstacle(route, ask, wanted, quirks)
         if obstacle is None:
             found.append(route)
         else:
@@ -198,7 +208,7 @@ def _eligible(routes: Iterable[Route], ask: Ask, wanted: frozenset[str]) -> tupl
     return found, skipped
 
 
-def _obstacle(route: Route, ask: Ask, wanted: frozenset[str]) -> tuple[str, Problem] | None:
+def _obstacle(route: Route, ask: Ask, wanted: frozenset[str], quirks: Quirks) -> tuple[str, Problem] | None:
     """Why a route cannot honour a request: in the plan's words, and in the caller's."""
     lacks = sorted(missing(route.capabilities, wanted))
     if lacks and not (CHECKABLE.issuperset(lacks) and "n" not in wanted and can_check(ask.prompt.fields)):
@@ -209,19 +219,19 @@ def _obstacle(route: Route, ask: Ask, wanted: frozenset[str]) -> tuple[str, Prob
     if ask.media_param is not None and not (account.media_by_url or account.media_fetch):
         return "takes media as data URLs only", Problem("media_url_not_allowed", param=ask.media_param)
     if ask.strict:
-        for param, action, detail in _changes(route, ask):
+        for param, action, detail in _changes(route, ask, quirks):
             if action == "dropped":
                 said = f"{param} would be dropped: {detail}."
                 return f"would drop {param}", Problem("unsupported_parameter", said, param=param)
     return None
 
 
-def _changes(route: Route, ask: Ask) -> Sequence[Adjustment]:
-    account, prompt = route.account, ask.prompt
-    if ask.media_param is not None and not account.media_by_url:
+def _changes(route: Route, ask: Ask, quirks: Quirks) -> Sequence[Adjustment]:
+    prompt = ask.prompt._replace(refused=quirks.of(route))
+    if ask.media_param is not None and not route.account.media_by_url:
         prompt = unfetched(prompt)  # a wire that takes bytes says nothing about URLs
     try:
-        return account.kind.wire.write(account, prompt, route.upstream_model, route.max_output_tokens).adjustments
+        return written(route, prompt).adjustments
     except UpstreamError:
         return ()  # the attempt will say so
 

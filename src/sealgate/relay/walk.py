@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from sealgate.config import Timeouts
 from sealgate.errors import CODES, Failure, Problem, UpstreamError
 from sealgate.outward.client import Limits
 from sealgate.providers.base import Adjustment, Prompt
+from sealgate.providers.refused import LEFT_OUT, NOTHING, refused_by
 from sealgate.relay.answer import Answer
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.budget import RetryBudget
@@ -65,12 +66,15 @@ _TELLING = {
     Failure.UNPROCESSABLE,
     Failure.REQUEST_TOO_LARGE,
     Failure.UNSUPPORTED,
+    Failure.PARAMETER,
     Failure.MEDIA,
     Failure.MEDIA_FETCH,
     Failure.MODEL_GONE,
     Failure.CONTEXT_LENGTH,
 }
 """Classes about the caller's own request: the provider's sentence is shown, sanitised."""
+MAX_LESSONS = 4
+"""Refusals from which one request learns."""
 _SECRET = re.compile(r"\b(?:sk|pk|key|tr|xai|gsk|AIza)[-_][\w.*-]{6,}|\bBearer\s+\S+|\b[A-Za-z0-9+/_-]{40,}\b")
 _PLACE = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
 _OF_THE_KEY = {Failure.RATE_LIMITED, Failure.QUOTA, Failure.CREDENTIAL}
@@ -141,6 +145,13 @@ class Walk:
         self._charged: str | None = None
         """The account whose retry budget this attempt is charged to."""
         self._moved_on = False
+        self._sent = prompt
+        """What the attempt under way was given."""
+        self._omitted = NOTHING
+        """What the route in question has refused of this request, and no one knew."""
+        self._lessons = 0
+        self._lesson: UpstreamError | None = None
+        self._again = False
         self._media: Media | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -156,7 +167,7 @@ class Walk:
 
     async def payloads(self) -> AsyncGenerator[bytes]:
         """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
-        for target in self._tries:
+        for target in self._targets():
             visit = self._begin(target)
             if visit is None:
                 continue
@@ -168,6 +179,8 @@ class Walk:
                     attempt = self._attempt(target, await self._media_as_data())
                     started = heard = monotonic()
                 await attempt.open(self._limits(target))
+                if self._omitted:
+                    self._means.seen.quirks.learn(target.route, self._omitted)
                 answer = self._make_answer(target.route, target.route is not self.plan.preferred, attempt.adjustments)
                 while True:
                     try:
@@ -194,7 +207,8 @@ class Walk:
                     yield payload
             except UpstreamError as error:
                 self._failed(visit, attempt, error, monotonic() - started)
-                if error.failure.final:
+                self._again = self._learns(error)
+                if error.failure.final and not self._again:
                     break
             else:
                 self._outcome(Outcome(target.route, None, 200, monotonic() - started))
@@ -206,9 +220,38 @@ class Walk:
                 self._end(visit)
         raise self._problem()
 
+    def _targets(self) -> Iterator[Target]:
+        """The targets in order; one that is to be asked again, without what it refuses, comes again."""
+        for target in self._tries:
+            yield target
+            while self._again:
+                yield target
+
     def _attempt(self, target: Target, prompt: Prompt | None = None) -> Attempt | CheckedAttempt:
         make = CheckedAttempt if target.route in self.plan.checked else Attempt
-        return make(self._means.upstreams, target, prompt or self._prompt, self._means.background)
+        sent = prompt or self._prompt
+        if refused := self._means.seen.quirks.of(target.route) | self._omitted:
+            sent = sent._replace(refused=refused)
+        self._sent = sent
+        return make(self._means.upstreams, target, sent, self._means.background)
+
+    def _learns(self, error: UpstreamError) -> bool:
+        """Whether an error names parameters that can be left out, so that the same target is asked without them.
+
+        It is a step of its own, and no retry: what it teaches is not met again. Where nothing may be left out, the
+        next target may be one that takes all.
+        """
+        names = refused_by(error, self._sent)
+        if not names or self._lessons == MAX_LESSONS:
+            return False
+        if self.plan.strict and (dropped := sorted(names & LEFT_OUT)):
+            error.failure, error.param = Failure.PARAMETER, dropped[0]
+            error.text = f"{dropped[0]} would be dropped: this model refuses it."
+            return False
+        self._omitted |= names
+        self._lessons += 1
+        self._lesson = self._errors.pop()
+        return True
 
     async def _media_as_data(self) -> Prompt:
         """The request for a route that takes bytes. Raises `UpstreamError`."""
@@ -218,15 +261,20 @@ class Walk:
 
     def _begin(self, target: Target) -> Visit | None:
         """Take a place at this target if it comes next; then `_end` is due."""
-        self._position += 1
-        if self._asked is not None and not self._goes_on(self._asked, target):
-            return None
+        again, self._again, before = self._again, False, self._asked
+        if not again:
+            self._position += 1
+            if before is not None and not self._goes_on(before, target):
+                return None
         visit = self._health.begin(target, whatever=self.plan.last_resort)
         if visit is None:
             return None
-        if self._asked is not None and not self._pay(self._asked, target):
-            self._health.end(visit)
-            return None
+        if not again and before is not None:
+            if not self._pay(before, target):
+                self._health.end(visit)
+                return None
+            if target.route is not before.route:
+                self._omitted = NOTHING
         self._asked = target
         self._means.budget.active[target.route.account.table] += 1
         return visit
@@ -240,7 +288,7 @@ class Walk:
 
     def _goes_on(self, before: Target, target: Target) -> bool:
         """Whether to ask a target after an error: the same route again only where the error may pass by itself."""
-        failure = self._errors[-1].failure
+        failure = self._said[-1].failure
         if target == before:
             return failure not in _LASTING
         return target.route is not before.route or failure in _OF_THE_KEY
@@ -311,7 +359,7 @@ class Walk:
 
     def _problem(self) -> Problem:
         """One answer for all failures: that of their class where they agree, else ``upstream_error`` (9.4)."""
-        errors = self._errors
+        errors = self._said
         last = errors[-1]
         failures = {error.failure for error in errors}
         if len(failures) > 1 and not last.failure.final:
@@ -328,6 +376,11 @@ class Walk:
             retry_after=_whole_seconds(min(waits)) if waits and CODES[code].retry_after is not None else None,
             attempts=self._rendered(),
         )
+
+    @property
+    def _said(self) -> Sequence[UpstreamError]:
+        """What speaks against the targets; a refusal that was a lesson only where nothing came after it."""
+        return self._errors or [error for error in (self._lesson,) if error is not None]
 
     def _rendered(self) -> list[dict[str, Any]]:
         return [outcome.render() for outcome in self.outcomes]

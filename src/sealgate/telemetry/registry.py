@@ -164,5 +164,7 @@ LOG_FIELDS: dict[str, str] = {
     "address": "Where the server listens.",
     "models": "How many models are offered.",
     "reason": "Why something was done.",
+    "parameters": "Names of request parameters.",
+    "setting": "What to write into the configuration.",
 }
 """Field name to description; anything else is dropped before a line is written."""
