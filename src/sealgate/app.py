@@ -19,6 +19,7 @@ from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
 from sealgate.auth.pepper import load_pepper
 from sealgate.config import Settings
 from sealgate.errors import ConfigError
+from sealgate.limits.memory import MemoryLimiter
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
 from sealgate.relay import catalog
@@ -29,6 +30,7 @@ from sealgate.relay.load import Load
 from sealgate.relay.pace import Paces
 from sealgate.relay.plan import Seen
 from sealgate.relay.quirks import Quirks, setting
+from sealgate.relay.turns import Turns
 from sealgate.relay.upstreams import Upstreams
 from sealgate.relay.walk import Means
 from sealgate.storage import open_storage
@@ -70,12 +72,14 @@ class Gateway:
             hall.means = means(settings, upstreams, hall.metrics, hall.means.budget, hall.log)
             hall.load.resize(settings.server.max_in_flight)
             self.keys.max_active = settings.auth.max_active_keys
+            hall.turns.configure(settings)
             hall.log.info("reloaded", models=len(fresh.models))
 
     async def aclose(self) -> None:
         """Close everything; the storage last, because it writes what is still queued."""
         for upstreams in (*self.retired, self.hall.means.upstreams):
             await upstreams.aclose()
+        await self.hall.turns.aclose()
         await self.keys.aclose()
         await self.hall.storage.aclose()
         self.flush()
@@ -112,7 +116,8 @@ async def open_gateway(settings: Settings) -> Gateway:
     load = Load(settings.server.max_in_flight, random.random)
     metrics.watch_load(lambda: load.refused, lambda: load.lag, lambda: load.memory)
     ways = means(settings, upstreams, metrics, RetryBudget(), log)
-    hall = Hall(settings, fresh, ways, storage, metrics, log, access, load)
+    turns = Turns(MemoryLimiter(), settings, metrics.limited)
+    hall = Hall(settings, fresh, ways, storage, metrics, log, access, load, turns)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     if settings.auth.issuers:
         log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
@@ -145,7 +150,7 @@ def _active(hall: Hall) -> dict[str, int]:
 
 def routes(hall: Hall, keys: KeyStore) -> Routes:
     """Every endpoint there is."""
-    guard = Guard(keys, hall.load, required=hall.settings.auth.required)
+    guard = Guard(keys, hall.load, hall.turns, required=hall.settings.auth.required)
     table = [*chat.routes(hall, guard), *models.routes(hall, guard, int(time.time())), *health.routes(hall, guard)]
     table += accounts.routes(keys, guard)
     return Routes([*table, *reference.routes(table)])

@@ -20,6 +20,7 @@ from msgspec import Struct
 from sealgate.config_tables import (
     Auth,
     Issuer,
+    Limits,
     Model,
     Policy,
     Provider,
@@ -27,6 +28,7 @@ from sealgate.config_tables import (
     Secret,
     Server,
     Settings,
+    SharedLimits,
     Storage,
     Telemetry,
     Timeouts,
@@ -38,6 +40,7 @@ __all__ = [
     "FREE_TABLES",
     "Auth",
     "Issuer",
+    "Limits",
     "Model",
     "Policy",
     "Provider",
@@ -45,6 +48,7 @@ __all__ = [
     "Secret",
     "Server",
     "Settings",
+    "SharedLimits",
     "Storage",
     "Telemetry",
     "Timeouts",
@@ -163,9 +167,10 @@ def _refuse_unknown(value: Any, hint: Any, path: tuple[str, ...]) -> None:
 
 def _place_secrets(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Turn ``env::NAME`` and ``path::FILE`` into secrets, where secrets stand."""
-    auth = raw.get("auth")
-    if isinstance(auth, dict) and "pepper" in auth:
-        auth["pepper"] = next(iter(_secrets(auth["pepper"], "auth.pepper", environ)), None)
+    for name, key in (("auth", "pepper"), ("limits", "url")):
+        table = raw.get(name)
+        if isinstance(table, dict) and key in table:
+            table[key] = next(iter(_secrets(table[key], f"{name}.{key}", environ)), None)
     providers = raw.get("providers")
     for name, provider in providers.items() if isinstance(providers, dict) else ():
         if isinstance(provider, dict) and "api_key" in provider:

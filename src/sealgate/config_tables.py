@@ -115,6 +115,24 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     concurrency: Annotated[Count | None, Meta(description="Requests at the same time.")] = None
 
 
+class SharedLimits(Limits, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where limits are counted, and those of callers that have none of their own; off unless set."""
+
+    url: Annotated[
+        Secret | None,
+        Meta(
+            description="redis://, rediss:// or unix:// of a Redis or Valkey in which replicas count together; read at "
+            "the start. Unset: each process counts alone."
+        ),
+    ] = None
+
+    @property
+    def own(self) -> Limits | None:
+        """The limits of callers without any of their own."""
+        found = {name: getattr(self, name) for name in Limits.__struct_fields__}
+        return Limits(**found) if any(value is not None for value in found.values()) else None
+
+
 class Budget(Struct, frozen=True, forbid_unknown_fields=True):
     """How much money may be spent, in the currency of the prices."""
 
@@ -282,6 +300,9 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     context_tokens: Annotated[Count | None, Meta(description="Longest prompt and answer together.")] = None
     max_output_tokens: Annotated[Count | None, Meta(description="Longest answer.")] = None
+    limits: Annotated[
+        Limits | None, Meta(description="What each caller may ask of this model, besides the caller's own limits.")
+    ] = None
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -290,6 +311,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     server: Server = Server()
     storage: Storage = Storage()
     auth: Auth = Auth()
+    limits: SharedLimits = SharedLimits()
     timeouts: Timeouts = Timeouts()
     telemetry: Telemetry = Telemetry()
     providers: dict[Name, Provider] = field(default_factory=dict)

@@ -112,6 +112,9 @@ CODES: dict[str, Code] = _table(
     Code("conflicting_route", 400, "The region or provider given contradicts the model name."),
     Code("no_matching_route", 404, "No route of this model lies in that region or at that provider."),
     Code("invalid_failover", 400, "failover must be a list of at most 5 known model names."),
+    Code("rate_limit_exceeded", 429, "Too many requests.", retry_after=1),
+    Code("token_limit_exceeded", 429, "Too many tokens.", retry_after=1),
+    Code("concurrency_limit", 429, "Too many requests at the same time.", retry_after=1),
     Code("no_healthy_route", 503, "No route of this model can be used at the moment.", retry_after=1),
     Code("overloaded", 503, "The server is at its limit.", retry_after=1),
     # Upstream: matrix rows E and F.

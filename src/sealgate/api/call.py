@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from sealgate.api import problems
+from sealgate.api import problems, rates
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.formats import ids
+from sealgate.relay.turns import FREE, Turn
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,12 +38,12 @@ class Call:
     """A request being answered.
 
     ``fields`` collects what the access log says of it besides the obvious, ``extra`` are headers of every answer to it,
-    ``admitted`` is whether its caller holds a place for it.
+    ``admitted`` is whether its caller holds a place for it, ``turn`` what its caller's limits are asked through.
     """
 
     __slots__ = (
         "_first", "admitted", "caller", "extra", "fields", "headers", "id", "path_value", "receive", "request_id",
-        "route", "scope", "send", "started", "started_us", "status",
+        "route", "scope", "send", "started", "started_us", "status", "turn",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +61,7 @@ class Call:
         self.path_value = ""
         self.caller: Caller | None = None
         self.admitted = False
+        self.turn: Turn = FREE
         self.extra: Iterable[tuple[bytes, bytes]] = ()
         self.fields: dict[str, Any] = {}
 
@@ -128,6 +130,8 @@ class Call:
         headers.append((b"x-request-id", self.request_id.encode("ascii")))
         headers.append((b"x-process-time", b"%.6f" % self.seconds))
         headers += self.extra
+        if self.turn is not FREE:
+            headers += rates.headers(await self.turn.standings(), time.time())
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def respond(

@@ -100,7 +100,9 @@ class Chat:
             end_user=ask.typed.user,
         )
         seconds = min(controls.timeout or settings.timeouts.total, controls.client_seconds or math.inf)
-        answering = Exchange(hall, caller, ask, entry, started=call.started, seconds=seconds, ending=call.ending)
+        answering = Exchange(
+            hall, caller, ask, entry, started=call.started, seconds=seconds, ending=call.ending, turn=call.turn
+        )
         try:
             await (self._stream if ask.prompt.stream else self._whole)(call, answering)
         finally:

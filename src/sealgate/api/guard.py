@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from sealgate.api.call import Call
+from sealgate.api.routes import MOUNTS
 from sealgate.auth.caller import ANONYMOUS, Caller
 from sealgate.auth.credential import parse_authorization
 from sealgate.auth.keys import KeyStore
 from sealgate.config import is_loopback
 from sealgate.errors import Problem
 from sealgate.relay.load import Load
+from sealgate.relay.turns import Turns
 
 
 class Guard:
     """Knows callers by their keys; lets everyone in where authentication is switched off.
 
-    ``load`` is asked for a place for requests that cost something; `sealgate.api.front` gives it back.
+    ``load`` is asked for a place for requests that cost something; `sealgate.api.front` gives it back. ``turns`` gives
+    every request of a caller its turn: what is limited is told in every answer of the API, not in those about health.
     """
 
-    def __init__(self, keys: KeyStore, load: Load, *, required: bool) -> None:
+    def __init__(self, keys: KeyStore, load: Load, turns: Turns, *, required: bool) -> None:
         self._keys = keys
         self._load = load
+        self._turns = turns
         self._required = required
 
     async def caller(self, call: Call) -> Caller:
         """Raises `Problem` with 401 or 503."""
         if not self._required:
             _require_own_machine(call)
-            call.caller = ANONYMOUS
-            return ANONYMOUS
-        credential = parse_authorization(call.headers)
-        call.caller = self._keys.cached(credential) or await self._keys.find(credential)
-        return call.caller
+            caller = ANONYMOUS
+        else:
+            credential = parse_authorization(call.headers)
+            caller = self._keys.cached(credential) or await self._keys.find(credential)
+        call.caller = caller
+        if call.route.startswith(MOUNTS):
+            call.turn = self._turns.turn(caller)
+        return caller
 
     async def admitted(self, call: Call) -> Caller:
         """The caller, with a place for this request. Raises `Problem` also where there is none (row D6)."""

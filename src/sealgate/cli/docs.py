@@ -28,6 +28,7 @@ MARK, END = "<!-- generated:{} -->", "<!-- /generated -->"
 ROWS_OF_PROVIDERS = "[providers.NAME]", config.Provider
 ROWS_OF_MODELS = '[models."NAME"]', config.Model
 ROWS_OF_ROUTES = "routes of a model", config.Route
+ROWS_OF_LIMITS = "limits of a model", config.Limits
 
 
 def pages() -> dict[Path, str]:
@@ -76,7 +77,7 @@ def _configuration() -> str:
     fixed = [(f"[{name}]", table) for name, table in typing.get_type_hints(config.Settings).items()
              if name not in config.FREE_TABLES]  # fmt: skip
     issuers = ("[auth.issuers.NAME]", config.Issuer)
-    for title, declared in [*fixed, issuers, ROWS_OF_PROVIDERS, ROWS_OF_MODELS, ROWS_OF_ROUTES]:
+    for title, declared in [*fixed, issuers, ROWS_OF_PROVIDERS, ROWS_OF_MODELS, ROWS_OF_ROUTES, ROWS_OF_LIMITS]:
         rows = [(f"`{name}`", _default(default), description) for name, description, default in settings_of(declared)]
         parts.append(f"\n## `{title}`\n\n{declared.__doc__}\n\n" + table("key", "default", "what it does", rows=rows))
     return "".join(parts)

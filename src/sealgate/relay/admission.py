@@ -13,6 +13,7 @@ from typing import Self
 from sealgate.errors import CODES, Failure, Problem, StorageError
 from sealgate.limits.ledger import Entry, Outcome, row
 from sealgate.relay.hall import Hall
+from sealgate.relay.turns import FREE, Turn
 from sealgate.relay.walk import Outcome as Attempted
 from sealgate.relay.walk import Walk
 from sealgate.storage.tables import ledger
@@ -32,7 +33,7 @@ class Admission:
 
     ``started`` is monotonic seconds; ``until``, by the event loop's clock, is when a whole answer must be there.
     ``ending`` says why a cancelled request ends: ``client_stalled``, ``gateway_shutting_down``, or None where the
-    caller just left.
+    caller just left. ``turn`` is what its caller's limits gave it, settled with everything else.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Admission:
         started: float,
         ending: Callable[[], str | None],
         until: float = math.inf,
+        turn: Turn = FREE,
     ) -> None:
         self.entry = entry
         self.walk: Walk | None = None
@@ -49,6 +51,7 @@ class Admission:
         self._started = started
         self._ending = ending
         self._until = until
+        self._turn = turn
         self._settled = False
 
     async def __aenter__(self) -> Self:
@@ -124,7 +127,15 @@ class Admission:
         entry.duration_us = int(seconds * 1e6)
         if self.walk is not None:
             _describe(entry, self.walk, self._started)
+        self._turn.settle(self._tokens())
         return row(entry)
+
+    def _tokens(self) -> int | None:
+        """What the request used, for its turn; None where its prompt was sent and nothing was heard of it."""
+        entry = self.entry
+        if entry.prompt_tokens is not None:
+            return entry.prompt_tokens + (entry.completion_tokens or 0)
+        return None if entry.outcome is Outcome.CLIENT_DISCONNECTED and entry.attempts else 0
 
     def _measure(self) -> None:
         entry, metrics, walk = self.entry, self._hall.metrics, self.walk

@@ -18,6 +18,7 @@ from sealgate.relay.catalog import Route
 from sealgate.relay.hall import Hall
 from sealgate.relay.plan import Plan
 from sealgate.relay.request import Ask
+from sealgate.relay.turns import Turn
 from sealgate.relay.walk import Walk
 
 
@@ -26,7 +27,8 @@ class Exchange:
 
     When the block is left without an error, after the last payload, the request's row is committed: the terminal bytes
     may go out. ``seconds`` is the whole time a whole answer may take. ``ending`` says why a cancelled request ends; see
-    `Admission`. The block and the payloads raise `Problem`.
+    `Admission`. ``turn`` is the request's, where somebody wants to know how it stands; else one is taken here. The
+    block and the payloads raise `Problem`.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Exchange:
         started: float,
         seconds: float,
         ending: Callable[[], str | None] = lambda: None,
+        turn: Turn | None = None,
     ) -> None:
         until = math.inf
         if not ask.prompt.stream:
@@ -49,13 +52,16 @@ class Exchange:
         self._ask = ask
         self._hurried = seconds < hall.means.timeouts.total
         self._until = until
-        self._admission = Admission(hall, entry, started, ending, until)
+        self._turn = turn or hall.turns.turn(caller)
+        self._admission = Admission(hall, entry, started, ending, until, self._turn)
         self._payloads: AsyncGenerator[bytes] | None = None
 
     async def __aenter__(self) -> AsyncGenerator[bytes]:
         await self._admission.__aenter__()
         try:
-            self._payloads = self._walk().payloads()
+            walk = self._walk()
+            await self._turn.take((target.route for target in walk.plan.targets), self._ask)
+            self._payloads = walk.payloads()
         except BaseException as error:
             await self._admission.__aexit__(type(error), error, None)
             raise

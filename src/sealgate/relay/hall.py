@@ -9,6 +9,7 @@ from typing import Any
 from sealgate.config import Settings
 from sealgate.relay.catalog import Catalog
 from sealgate.relay.load import Load
+from sealgate.relay.turns import Turns
 from sealgate.relay.walk import Means
 from sealgate.storage import Storage
 from sealgate.telemetry.logs import Logger
@@ -28,4 +29,5 @@ class Hall:
     access: Callable[[dict[str, Any]], None]
     """Writes a request's line into the log."""
     load: Load
+    turns: Turns
     draining: bool = False

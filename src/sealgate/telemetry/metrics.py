@@ -68,6 +68,7 @@ class Metrics(Collector):
         self._routes: Callable[[], Mapping[str, bool]] = dict
         self._active: Callable[[], Mapping[str, int]] = dict
         self._refusals: Counter[Labels] = Counter()
+        self._limited: Counter[Labels] = Counter()
         self._shed: Callable[[], Mapping[str, int]] = dict
         self._lag: Callable[[], float] = float
         self._memory: Callable[[], float] = float
@@ -113,6 +114,10 @@ class Metrics(Collector):
         """One request or connection that the edge turned away or cut."""
         self._refusals[code,] += 1
 
+    def limited(self, limit: str) -> None:
+        """One request that a limit of its caller refused."""
+        self._limited[limit,] += 1
+
     def watch_routes(self, routes: Callable[[], Mapping[str, bool]], active: Callable[[], Mapping[str, int]]) -> None:
         """Read these at each scrape: whether each route is in use, running upstream calls by provider."""
         self._routes, self._active = routes, active
@@ -138,6 +143,7 @@ class Metrics(Collector):
         yield _gauges(registry.UPSTREAM_ACTIVE, self._active())
         yield _counter(registry.CLIENT_RETRIES, {(): self.client_retries})
         yield _counter(registry.SHED, {(reason,): count for reason, count in self._shed().items()})
+        yield _counter(registry.LIMITED, self._limited)
         yield _counter(registry.EDGE_REFUSALS, self._refusals)
         yield _gauge(registry.LOOP_LAG, self._lag())
         yield _gauge(registry.MEMORY_USED, self._memory())

@@ -68,6 +68,13 @@ SHED = Metric(
     "Requests refused with 503 because of overload: in_flight, event_loop or memory.",
     ("reason",),
 )
+LIMITED = Metric(
+    "sealgate_requests_limited_total",
+    "counter",
+    "Requests refused with 429 because of a limit of their caller: requests_per_minute, requests_per_day, "
+    "tokens_per_minute or concurrency.",
+    ("limit",),
+)
 EDGE_REFUSALS = Metric(
     "sealgate_edge_refusals_total",
     "counter",
@@ -129,6 +136,7 @@ METRICS = (
     EVENT_GAP,
     CLIENT_RETRIES,
     SHED,
+    LIMITED,
     EDGE_REFUSALS,
     LOOP_LAG,
     MEMORY_USED,

@@ -1,0 +1,250 @@
+"""A request's turn: what its caller's limits let it take, and what it gives back when it has ended.
+
+Limits are those of the caller, or the configuration's for callers that have none; and those of each model that may
+serve the request, which every caller has to itself. Who has no limits gets `FREE`, which asks nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+
+from sealgate.auth.caller import Caller
+from sealgate.config_tables import Limits, Settings
+from sealgate.errors import Problem
+from sealgate.limits.limiter import Kind, Limiter, Refused, Rule, Standing, Taken, rules
+from sealgate.relay.catalog import Route
+from sealgate.relay.request import Ask
+from sealgate.relay.usage import BYTES_PER_TOKEN
+
+QUEUE_SECONDS = 2.0
+"""A request waits so long for a place; as many as there are places may wait (row D5)."""
+POLL_SECONDS = 0.25
+"""After that it looks again: another process may have given one back."""
+SOON = 60
+"""The official SDKs come again after a wait of at most so many seconds; sooner than told, where it is longer."""
+MAX_KNOWN = 50_000
+"""Callers whose rules are remembered."""
+
+_CODES = {Kind.TOKENS_PER_MINUTE: "token_limit_exceeded", Kind.CONCURRENCY: "concurrency_limit"}
+_WORDS = {
+    Kind.REQUESTS_PER_MINUTE: "requests a minute",
+    Kind.REQUESTS_PER_DAY: "requests a day",
+    Kind.TOKENS_PER_MINUTE: "tokens a minute",
+    Kind.CONCURRENCY: "requests at the same time",
+}
+
+
+class Turns:
+    """Gives every request its turn. ``refused`` hears the `Kind` of each limit that was in the way."""
+
+    def __init__(self, limiter: Limiter, settings: Settings, refused: Callable[[str], None]) -> None:
+        self._limiter = limiter
+        self._refused = refused
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Take the limits of another configuration. What was used stays used."""
+        self._default = settings.limits.own
+        self._models = {key: model.limits for key, model in settings.models.items() if model.limits is not None}
+        self._places: dict[tuple[str, str], set[str]] = {}
+        for key in self._models:
+            for route in settings.models[key].routes:
+                self._places.setdefault((route.provider, route.model), set()).add(key)
+        self._known: dict[tuple[str, str | None], tuple[Limits, tuple[Rule, ...]]] = {}
+
+    def turn(self, caller: Caller) -> Turn:
+        """For one request of this caller."""
+        limits = caller.limits or self._default
+        if limits is None and not self._models:
+            return FREE
+        whose = _whose(caller)
+        return Turn(self, whose, () if limits is None else self._rules(whose, limits))
+
+    async def aclose(self) -> None:
+        await self._limiter.aclose()
+
+    def of_models(self, whose: str, routes: Iterable[Route]) -> list[Rule]:
+        """The rules of every model that these routes are places of, under whatever name they were asked for."""
+        if not self._models:
+            return []
+        keys: set[str] = set()
+        for route in routes:
+            if route.key in self._models:
+                keys.add(route.key)
+            else:
+                keys |= self._places.get((route.account.table, route.upstream_model), set())
+        return [rule for key in sorted(keys) for rule in self._rules(whose, self._models[key], key)]
+
+    async def look(self, wanted: Sequence[Rule]) -> Sequence[Standing]:
+        return await self._limiter.look(wanted)
+
+    async def take(self, wanted: Sequence[Rule], tokens: int) -> Taken | Refused:
+        """What the limiter says, in the end: where only a place is missing, one is waited for."""
+        verdict = await self._limiter.take(wanted, tokens)
+        if isinstance(verdict, Refused):
+            if verdict.rule.kind is Kind.CONCURRENCY:
+                verdict = await self._queue(verdict, wanted, tokens)
+            if isinstance(verdict, Refused):
+                self._refused(verdict.rule.kind.value)
+        return verdict
+
+    def settle(self, taken: Taken, tokens: int) -> None:
+        taken.limiter.settle(taken, tokens)
+        for rule in taken.rules:
+            if not rule.seconds and (queue := self._queues.get(rule.key)):
+                next_one = next((each for each in queue if not each.done()), None)
+                if next_one is not None:
+                    next_one.set_result(None)
+
+    async def _queue(self, refused: Refused, wanted: Sequence[Rule], tokens: int) -> Taken | Refused:
+        rule, verdict = refused.rule, refused
+        queue = self._queues.setdefault(rule.key, deque())
+        if len(queue) >= rule.limit:
+            return verdict
+        loop = asyncio.get_running_loop()
+        until = loop.time() + QUEUE_SECONDS
+        while (left := until - loop.time()) > 0:
+            await _told(queue, min(left, POLL_SECONDS))
+            found = await self._limiter.take(wanted, tokens)
+            if isinstance(found, Taken) or found.rule.kind is not Kind.CONCURRENCY:
+                return found
+            verdict = found
+        return verdict
+
+    def _rules(self, whose: str, limits: Limits, model: str | None = None) -> tuple[Rule, ...]:
+        found = self._known.get((whose, model))
+        if found is None or found[0] is not limits:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            scope = whose if model is None else f"{whose}:{_digest(model)}"
+            found = self._known[whose, model] = (limits, rules(scope, limits, model))
+        return found[1]
+
+
+async def _told(queue: deque[asyncio.Future[None]], seconds: float) -> None:
+    """Wait until it is this one's turn, or for so long."""
+    future = asyncio.get_running_loop().create_future()
+    queue.append(future)
+    try:
+        async with asyncio.timeout(seconds):
+            await future
+    except TimeoutError:
+        pass
+    finally:
+        queue.remove(future)
+
+
+class Turn:
+    """One request's: `take` before anything is asked of a provider, `settle` when it has ended."""
+
+    __slots__ = ("_known", "_own", "_prompt", "_taken", "_turns", "_whose")
+
+    def __init__(self, turns: Turns, whose: str, own: tuple[Rule, ...]) -> None:
+        self._turns = turns
+        self._whose = whose
+        self._own = own
+        self._known: Sequence[Standing] | None = None
+        self._taken: Taken | None = None
+        self._prompt = 0
+
+    async def take(self, routes: Iterable[Route], ask: Ask, /) -> None:
+        """Raises `Problem` where a limit says no. Of tokens, the prompt's are reserved as they are estimated, and the
+        most that the answer may have, where the request sets that; else the answer's count when they are known.
+        """
+        wanted = [*self._own, *self._turns.of_models(self._whose, routes)]
+        if not wanted:
+            return
+        self._prompt = max(1, ask.size // BYTES_PER_TOKEN)
+        verdict = await self._turns.take(wanted, self._prompt + _longest(ask))
+        self._known = verdict.standings
+        if isinstance(verdict, Refused):
+            raise _problem(verdict)
+        self._taken = verdict
+
+    def settle(self, tokens: int | None, /) -> None:
+        """The request has ended with so many tokens; None: nobody knows, but the prompt was sent."""
+        taken = self._taken
+        if taken is None:
+            return
+        self._taken = None
+        used = self._prompt if tokens is None else tokens
+        self._turns.settle(taken, used)
+        self._known = [_corrected(standing, used - taken.tokens) for standing in taken.standings]
+
+    async def standings(self) -> Sequence[Standing]:
+        """Where the caller stands after this request, or now, where it did not come so far."""
+        if self._known is None:
+            self._known = await self._turns.look(self._own) if self._own else ()
+        return self._known
+
+
+class _Free(Turn):
+    """The turn of those who have no limits."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Nothing belongs to it."""
+
+    async def take(self, _routes: Iterable[Route], _ask: Ask) -> None:
+        return
+
+    def settle(self, _tokens: int | None) -> None:
+        return
+
+    async def standings(self) -> Sequence[Standing]:
+        return ()
+
+
+FREE = _Free()
+
+
+def _whose(caller: Caller) -> str:
+    """A name for whoever's use is counted together, the same on every replica. Users' names stay out of the store."""
+    if caller.user_id is not None:
+        return "user:" + _digest(caller.customer_id, caller.user_id)
+    return f"key:{caller.key_id}" if caller.key_id is not None else "customer:" + _digest(caller.customer_id)
+
+
+def _digest(*parts: str) -> str:
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(encoded) + encoded)
+    return digest.hexdigest()
+
+
+def _longest(ask: Ask) -> int:
+    """The most tokens that the request lets its answer have; 0 where it does not say."""
+    typed = ask.typed
+    given = [limit for limit in (typed.max_tokens, typed.max_completion_tokens) if limit is not None]
+    return min(given) * (typed.n or 1) if given else 0
+
+
+def _corrected(standing: Standing, more: int) -> Standing:
+    if not standing.rule.of_tokens:
+        return standing
+    return standing._replace(remaining=min(standing.rule.limit, max(0, standing.remaining - more)))
+
+
+def _problem(refused: Refused) -> Problem:
+    rule, wait = refused.rule, refused.wait
+    at = f" of the model '{rule.model}'" if rule.model is not None else ""
+    message = f"At most {rule.limit} {_WORDS[rule.kind]} may be asked{at}."
+    if wait == math.inf:
+        message = f"The request alone may use more than the {rule.limit} tokens a minute that may be asked{at}."
+    problem = Problem(
+        _CODES.get(rule.kind, "rate_limit_exceeded"), message, retry_after=max(1, math.ceil(min(wait, 1e6)))
+    )
+    if wait > SOON:
+        # Whoever comes again sooner, as the SDKs would, is only refused again.
+        problem.code = replace(problem.code, should_retry=False)
+    if wait == math.inf:
+        problem.retry_after = None
+    return problem
