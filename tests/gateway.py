@@ -158,8 +158,8 @@ class Reply:
     def tresor(self) -> Any:
         """What the gateway says of the answer, wherever it stands."""
         documents = self.chunks if self.events else [self.json]
-        found = [each["tresor"] for each in documents if "tresor" in each]
-        assert len(found) == 1, "an answer has one tresor object"
+        found = [each["tresor"] for each in documents if each.get("tresor") and each["choices"]]
+        assert len(found) == 1, "an answer has one tresor object; only what it cost may stand on the usage chunk too"
         return found[0]
 
 

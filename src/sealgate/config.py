@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from sealgate.config_tables import (
     Auth,
+    Billing,
     Issuer,
     Limits,
     Model,
@@ -39,6 +40,7 @@ __all__ = [
     "DEFAULT_FILE",
     "FREE_TABLES",
     "Auth",
+    "Billing",
     "Issuer",
     "Limits",
     "Model",

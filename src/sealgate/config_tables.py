@@ -146,6 +146,14 @@ class Budget(Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class Billing(Struct, frozen=True, forbid_unknown_fields=True):
+    """What prices and budgets are counted in."""
+
+    currency: Annotated[
+        str, Meta(pattern="^[A-Z]{3}$", description="Currency of all prices and budgets (ISO 4217).")
+    ] = "USD"
+
+
 class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
     """An OpenID Connect issuer. Read and kept; tokens are not accepted by this version, and the start says so."""
 
@@ -268,7 +276,22 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1
     input_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million prompt tokens.")] = None
     output_per_mtok: Annotated[Decimal | None, Meta(description="Price of a million completion tokens.")] = None
-    currency: Annotated[str, Meta(description="Currency of the prices.")] = "USD"
+    cached_input_per_mtok: Annotated[
+        Decimal | None, Meta(description="Of a million prompt tokens read from a cache; unset: as other prompt tokens.")
+    ] = None
+    cache_write_per_mtok: Annotated[
+        Decimal | None,
+        Meta(description="Of a million prompt tokens written to a cache; unset: as other prompt tokens."),
+    ] = None
+    reasoning_per_mtok: Annotated[
+        Decimal | None, Meta(description="Of a million reasoning tokens; unset: as other completion tokens.")
+    ] = None
+    per_request: Annotated[Decimal | None, Meta(description="Price of each answer, besides its tokens.")] = None
+    per_minute: Annotated[Decimal | None, Meta(description="Price of a minute of transcribed sound.")] = None
+    minimum_charge: Annotated[Decimal | None, Meta(description="The least that an answer costs.")] = None
+    currency: Annotated[
+        str | None, Meta(description="Currency of the prices; must be that of [billing], which it is where unset.")
+    ] = None
     refuses: Annotated[
         tuple[str, ...],
         Meta(
@@ -313,6 +336,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     auth: Auth = Auth()
     limits: SharedLimits = SharedLimits()
     timeouts: Timeouts = Timeouts()
+    billing: Billing = Billing()
     telemetry: Telemetry = Telemetry()
     providers: dict[Name, Provider] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)

@@ -67,7 +67,9 @@ async def test_the_answer_has_the_promised_form(running: Running, upstream: Thre
          "finish_reason": "stop"}
     ]  # fmt: skip
     assert body["usage"] == {"prompt_tokens": 2, "completion_tokens": 7, "total_tokens": 9}
-    assert body["tresor"] == {"requested_route": "auto/auto/m", "routed_model": "global/acme/m", "failover": False}
+    assert body["tresor"] == {
+        "requested_route": "auto/auto/m", "routed_model": "global/acme/m", "failover": False, "cost": None,
+    }  # fmt: skip
     assert body["system_fingerprint"] == "fp_testing"
     assert reply.headers["content-type"] == "application/json"
 
@@ -586,6 +588,7 @@ async def test_failover_is_invisible_but_for_what_the_answer_says(serve: Serve) 
     ):
         for stream in (False, True):
             tresor = (await running.chat(stream=stream)).tresor
+            assert tresor.pop("cost", None) is None
             assert tresor == {
                 "requested_route": "auto/auto/m", "routed_model": "global/backup/m", "failover": True,
             }  # fmt: skip

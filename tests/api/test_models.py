@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.gateway import Running, Serve, Threaded, model, provider
 
-from sealgate.config import Model, Route
+from sealgate.config import Billing, Model, Route
 from sealgate.testing import ScriptedUpstream
 
 HERE = "http://127.0.0.1:9/v1"
@@ -39,7 +39,7 @@ def house(start: Serve) -> Iterator[Threaded]:
         "bge-m3": model("home", type="embedding"),
         "whisper": model("acme", type="transcription"),
     }
-    with start.in_thread(providers, models) as found:
+    with start.in_thread(providers, models, billing=Billing(currency="EUR")) as found:
         yield found
 
 

@@ -47,6 +47,10 @@ FULL = make_entry(
     episode_id="0192",
     session_id="s1",
     end_user="zoë",
+    user_id="u1",
+    cache_write_tokens=16,
+    cost=2**40,
+    currency="EUR",
 )
 
 

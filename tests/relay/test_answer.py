@@ -8,6 +8,7 @@ import pytest
 
 from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk
 from sealgate.errors import Failure, UpstreamError
+from sealgate.limits.prices import Tariff
 from sealgate.relay.answer import Label, StreamedAnswer, WholeAnswer
 
 LABEL = Label(
@@ -355,7 +356,7 @@ def test_a_whole_answer_has_every_field_and_nothing_of_the_upstreams_label() -> 
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1700000000, "model": "asked-for",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "logprobs": None,
                      "finish_reason": "stop"}],
-        "usage": USAGE, "episode_id": LABEL.episode_id, "tresor": LABEL.tresor,
+        "usage": USAGE, "episode_id": LABEL.episode_id, "tresor": {**LABEL.tresor, "cost": None},
     }  # fmt: skip
 
 
@@ -387,3 +388,25 @@ def test_what_is_no_whole_answer(answer: Any) -> None:
     found = WholeAnswer(LABEL, 1, 40)
     with pytest.raises(UpstreamError):
         found.take(answer)
+
+
+PRICED = msgspec.structs.replace(LABEL, tariff=Tariff(10**12, 10 * 10**12, 10**12, 10**12, 10 * 10**12))
+"""One for a million tokens of the prompt, ten for a million of the answer."""
+COST = "0.000023"
+
+
+def test_a_whole_answer_says_what_it_cost() -> None:
+    answer = WholeAnswer(PRICED, 1, 40)
+    answer.take({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": USAGE})
+    assert json.loads(answer.end()[0])["tresor"] == {**LABEL.tresor, "cost": COST}
+    assert answer.cost == 23_000
+
+
+@pytest.mark.parametrize("on_finish", [False, True])
+def test_a_stream_says_what_it_cost_where_it_says_its_usage(on_finish: bool) -> None:
+    answer = StreamedAnswer(PRICED, 1, 40, include_usage=True, usage_on_finish=on_finish)
+    payloads = answer.take(chunk({"content": "Hi"})) + answer.take(chunk(finish="stop"))
+    payloads += answer.take({"choices": [], "usage": USAGE}) + answer.end()
+    found = [json.loads(payload) for payload in payloads]
+    assert [each["tresor"].get("cost") for each in found if "tresor" in each] == ([COST] if on_finish else [None, COST])
+    assert found[-1]["usage"] == USAGE

@@ -70,12 +70,13 @@ async def test_a_dry_run_lists_every_target_in_order_with_reasons(serve: Serve) 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("policy", "reason"), [
-    ("weighted", "drawn with weight 1 of 3"), ("price", "costs 0.2 + 0 USD per million tokens"),
+    ("weighted", "drawn with weight 1 of 3"), ("price", "costs 0.2 + 0.4 USD per million tokens"),
     ("latency", "not measured yet"), ("order", "as written"),
 ])  # fmt: skip
 async def test_the_reason_is_the_policys(serve: Serve, policy: Any, reason: str) -> None:
     price = Decimal("0.2")
-    routes = (Route("acme", "x", input_per_mtok=price), Route("backup", "x", weight=2, input_per_mtok=price))
+    prices: Any = {"input_per_mtok": price, "output_per_mtok": 2 * price}
+    routes = (Route("acme", "x", **prices), Route("backup", "x", weight=2, **prices))
     async with serve({"acme": answer(), "backup": answer()}, {"m": Model(routes=routes, policy=policy)}) as gateway:
         found = (await gateway.post(DRY, gateway.ask(), admin(gateway))).json
     reasons = {each["route"]: each["reason"] for each in found["targets"]}

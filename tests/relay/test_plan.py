@@ -281,12 +281,12 @@ def test_the_cheapest_route_for_this_request_is_first() -> None:
         (
             Model(
                 routes=(
-                    Route("one", "x", input_per_mtok=Decimal(1)),
-                    Route("two", "x", input_per_mtok=Decimal(1), currency="EUR"),
+                    Route("one", "x", input_per_mtok=Decimal(1), output_per_mtok=Decimal(1)),
+                    Route("two", "x", input_per_mtok=Decimal(1), output_per_mtok=Decimal(1), currency="EUR"),
                 ),
                 policy="price",
             ),
-            "must share one currency",
+            "its prices are in EUR, but .* is USD",
         ),
         (Model(routes=(Route("one", "x", weight=0),), policy="weighted"), "needs a weight above 0"),
     ],
@@ -324,7 +324,9 @@ def test_now_and_then_a_slower_route_is_measured_again() -> None:
 
 @pytest.mark.parametrize("policy", ["weighted", "price", "latency"])
 def test_walls_hold_under_every_policy(policy: str) -> None:
-    priced = [Route(name, "x", input_per_mtok=Decimal(1)) for name in ("one", "two", "three")]
+    priced = [
+        Route(name, "x", input_per_mtok=Decimal(1), output_per_mtok=Decimal(1)) for name in ("one", "two", "three")
+    ]
     known = routed(policy, *priced)
     chance = random.Random(1).random
     for _ in range(50):
@@ -415,7 +417,7 @@ def test_a_last_resort_takes_the_key_that_comes_back_first_and_no_retries() -> N
 @pytest.mark.parametrize("price", ["NaN", "Infinity", "-1"])
 def test_a_price_that_is_no_amount_is_refused(field: str, price: str) -> None:
     models = {"m": Model(routes=(Route("one", "x", **{field: Decimal(price)}),))}
-    with pytest.raises(ConfigError, match="price or weight"):
+    with pytest.raises(ConfigError, match=f"{field} is no finite number"):
         build(Settings(providers=PROVIDERS, models=models))
 
 

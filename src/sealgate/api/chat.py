@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from sealgate.api import controls as control_headers
-from sealgate.api.call import JSON, Call
+from sealgate.api.call import JSON, Call, Headers
 from sealgate.api.controls import Controls
 from sealgate.api.events import EventStream
 from sealgate.api.forms import in_s3_form, require_json
@@ -20,6 +20,7 @@ from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.formats import sse
 from sealgate.limits.ledger import Entry
+from sealgate.limits.prices import shown
 from sealgate.providers.base import Json
 from sealgate.relay import explain
 from sealgate.relay import plan as plans
@@ -123,7 +124,7 @@ class Chat:
     async def _whole(self, call: Call, answering: Exchange) -> None:
         async with answering as payloads:
             body = b"".join([payload async for payload in payloads])
-        await call.respond(200, body, JSON)
+        await call.respond(200, body, JSON, cost_header(answering.entry))
 
     async def _stream(self, call: Call, answering: Exchange) -> None:
         with EventStream(call, self._hall.settings.timeouts.keep_alive) as events:
@@ -146,6 +147,11 @@ class Chat:
             raise problem
         call.fields["code"] = problem.code.name
         await events.end(error_event(problem, call.request_id))
+
+
+def cost_header(entry: Entry) -> Headers:
+    """What a whole answer cost, where its route has a price; a stream's head goes out before that is known."""
+    return [] if entry.cost is None else [(b"x-tresor-cost", shown(entry.cost).encode())]
 
 
 def error_event(problem: Problem, request_id: str) -> bytes:

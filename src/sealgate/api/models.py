@@ -12,10 +12,13 @@ from sealgate.api.routes import Route as Declared
 from sealgate.api.shapes import ModelEntry, ModelList
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
+from sealgate.limits.prices import PRICES
 from sealgate.providers.base import Json
 from sealgate.relay.catalog import Model, Route, fold
 from sealgate.relay.hall import Hall
 
+MORE = PRICES[2:]
+"""Prices that few routes have, shown where they are set."""
 FILTERS = (
     ("detail", "`true`: also region, provider, prices and capabilities."),
     ("region", "Only routes of this region."),
@@ -129,12 +132,15 @@ def _detail(model: Model, routes: list[Route]) -> Json:
 
 
 def _pricing(route: Route) -> Json | None:
-    if route.input_per_mtok is None and route.output_per_mtok is None:
+    row, tariff = route.prices, route.tariff
+    if tariff is None:
         return None
-    return {
-        "input_per_mtok": route.input_per_mtok,
-        "output_per_mtok": route.output_per_mtok,
-        "billing_unit": "token",
-        "unit_amount": 1_000_000,
-        "currency": route.currency,
+    by_minute = row is not None and row.per_minute is not None
+    found: Json = {
+        "input_per_mtok": "0" if tariff.free else getattr(row, "input_per_mtok", None),
+        "output_per_mtok": "0" if tariff.free else getattr(row, "output_per_mtok", None),
+        "billing_unit": "minute" if by_minute else "token",
+        "unit_amount": 1 if by_minute else 1_000_000,
+        "currency": tariff.currency,
     }
+    return found | {name: price for name in MORE if (price := getattr(row, name, None)) is not None}

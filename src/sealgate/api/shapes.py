@@ -82,6 +82,10 @@ class Tresor(Struct):
     routed_model: Annotated[str, Meta(description="The route that served.")]
     failover: Annotated[bool, Meta(description="Whether a preferred route had to be left.")]
     adjustments: list[AdjustmentNote] | UnsetType = UNSET
+    cost: Annotated[
+        str | UnsetType | None,
+        Meta(description="What the answer cost, a decimal string; null where the route has no price."),
+    ] = UNSET
 
 
 class ChatCompletion(Struct):
@@ -129,7 +133,10 @@ class ChunkChoice(Struct):
 
 
 class ChatCompletionChunk(Struct):
-    """One event of a streamed answer. The finish chunk carries ``tresor`` and ``episode_id``."""
+    """One event of a streamed answer. The finish chunk carries ``tresor`` and ``episode_id``.
+
+    What the answer cost stands where the usage stands: on the usage chunk, or on the finish chunk.
+    """
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -182,9 +189,15 @@ class Pricing(Struct):
 
     input_per_mtok: str | None
     output_per_mtok: str | None
-    billing_unit: str
+    billing_unit: Literal["token", "minute"]
     unit_amount: int
     currency: str
+    cached_input_per_mtok: str | UnsetType = UNSET
+    cache_write_per_mtok: str | UnsetType = UNSET
+    reasoning_per_mtok: str | UnsetType = UNSET
+    per_request: str | UnsetType = UNSET
+    per_minute: str | UnsetType = UNSET
+    minimum_charge: str | UnsetType = UNSET
 
 
 class ModelDetail(Struct):

@@ -69,6 +69,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
     usage_source: Literal["reported", "estimated"] | None = None
     first_content_us: int | None = None
     """From the request's arrival to the first content of the answer."""
@@ -77,6 +78,11 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     session_id: str | None = None
     end_user: str | None = None
     """The request's ``user``, under a name that SQL does not need quoted."""
+    user_id: str | None = None
+    """Who asked, where a token said so."""
+    cost: int | None = None
+    """In 10**-9 of the currency; None where nothing was served, or the route that served has no price."""
+    currency: str | None = None
 
 
 def row(entry: Entry) -> dict[str, Any]:

@@ -191,6 +191,9 @@ def _describe(entry: Entry, walk: Walk, started: float) -> None:
     entry.completion_tokens = usage.completion
     entry.cached_tokens = usage.cached
     entry.reasoning_tokens = usage.reasoning
+    entry.cache_write_tokens = usage.cache_write
+    if (tariff := walk.route.tariff) is not None:
+        entry.cost, entry.currency = walk.answer.cost, tariff.currency
     entry.usage_source = "reported" if usage.source == "reported" else "estimated"
     if walk.first_content_at is not None:
         entry.first_content_us = int((walk.first_content_at - started) * 1e6)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
+from sealgate.limits.prices import Tariff, shown
 from sealgate.providers.base import Json
 from sealgate.relay import content as contents
 from sealgate.relay import finish, tool_calls
@@ -32,6 +33,8 @@ class Label(msgspec.Struct, frozen=True):
     created: int
     episode_id: str
     tresor: Json
+    tariff: Tariff | None = None
+    """What the answer costs."""
 
 
 class Answer:
@@ -55,6 +58,20 @@ class Answer:
     @property
     def usage(self) -> Usage:
         return self.reported or usages.estimate(self._request_bytes, self.characters)
+
+    @property
+    def cost(self) -> int | None:
+        """What the usage so far costs, in nano-units; None where the route has no price."""
+        tariff, usage = self.label.tariff, self.usage
+        if tariff is None:
+            return None
+        return tariff.cost(usage.prompt, usage.completion, usage.cached, usage.cache_write, usage.reasoning)
+
+    @property
+    def _tresor(self) -> Json:
+        """With what the answer cost, where it is whole."""
+        cost = self.cost
+        return {**self.label.tresor, "cost": None if cost is None else shown(cost)}
 
     def take(self, upstream: Json) -> list[bytes]:
         """Payloads made ready by one upstream object. Raises `UpstreamError` when it says that the answer failed."""
@@ -107,7 +124,7 @@ class WholeAnswer(Answer):
                 "usage": self.usage.render(),
                 **self._passed,
                 "episode_id": label.episode_id,
-                "tresor": label.tresor,
+                "tresor": self._tresor,
             }
         )
         return []
@@ -205,7 +222,8 @@ class StreamedAnswer(Answer):
         self._require_substance()
         self._release(ready, keep=0)
         if self._usage_chunk:
-            ready.append(self._head + b'[],"usage":' + _encode(self.usage.render()) + b"}")
+            priced = b"" if self.label.tariff is None else b',"tresor":' + _encode(self._tresor)
+            ready.append(self._head + b'[],"usage":' + _encode(self.usage.render()) + priced + b"}")
         return ready
 
     def _choice(self, choice: Json, ready: list[bytes]) -> None:
@@ -303,7 +321,8 @@ class StreamedAnswer(Answer):
         body = b'%b[{"index":%d,"delta":{},"finish_reason":"%b"%b}]' % (self._head, index, reason.encode(), extra)
         if not last:
             return body + self._tail
-        body += b',"episode_id":"%b","tresor":%b' % (self.label.episode_id.encode(), _encode(self.label.tresor))
+        ours = self._tresor if self._usage_on_finish else self.label.tresor
+        body += b',"episode_id":"%b","tresor":%b' % (self.label.episode_id.encode(), _encode(ours))
         if self._usage_on_finish:
             return body + b',"usage":' + _encode(self.usage.render()) + b"}"
         return body + self._tail

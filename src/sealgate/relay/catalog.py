@@ -7,16 +7,17 @@ import importlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import NamedTuple
 
 from sealgate import config
 from sealgate.errors import ConfigError, Problem
+from sealgate.limits.prices import Tariff
 from sealgate.outward.head import check_field, parse_url
 from sealgate.providers.base import Account, Kind
 from sealgate.providers.capabilities import effective
 from sealgate.providers.refused import refusable
 from sealgate.providers.table import KINDS
+from sealgate.relay import tariffs
 
 AUTO = "auto"
 COMPAT = "tensorzero::"
@@ -51,9 +52,10 @@ class Route:
     key: str
     upstream_model: str
     weight: float = 1
-    input_per_mtok: Decimal | None = None
-    output_per_mtok: Decimal | None = None
-    currency: str = "USD"
+    prices: config.Route | None = None
+    """As the operator wrote them."""
+    tariff: Tariff | None = None
+    """What answers cost; None where that is not known."""
     capabilities: frozenset[str] = frozenset()
     """What it can honour of the parameters that change what an answer means."""
     max_output_tokens: int | None = None
@@ -286,7 +288,7 @@ def targets(route: Route, keys: Sequence[int] | None = None) -> list[Target]:
 def build(settings: config.Settings) -> Catalog:
     """The catalog of a configuration. Raises `ConfigError`."""
     accounts = {table: make_account(table, row) for table, row in settings.providers.items()}
-    models = {key: _model(key, row, accounts) for key, row in settings.models.items()}
+    models = {key: _model(key, row, accounts, settings.billing.currency) for key, row in settings.models.items()}
     built = Catalog(models, accounts)
     if settings.server.default_model is not None:
         try:
@@ -385,10 +387,10 @@ def _require_extra(table: str, kind: Kind) -> None:
         ) from None
 
 
-def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Model:
-    routes = tuple(_route(key, route, row, accounts[route.provider]) for route in row.routes)
+def _model(key: str, row: config.Model, accounts: Mapping[str, Account], currency: str) -> Model:
+    routes = tuple(_route(key, route, row, accounts[route.provider], currency) for route in row.routes)
     _refuse_twins(key, routes)
-    _refuse_incomparable(key, row)
+    _refuse_incomparable(key, row, routes)
     weighted = any(route.weight != 1 for route in row.routes)
     policy = row.policy or ("weighted" if weighted else "order")
     return Model(key, row.type, routes, policy, row.aliases, row.context_tokens, row.max_output_tokens)
@@ -397,10 +399,11 @@ def _model(key: str, row: config.Model, accounts: Mapping[str, Account]) -> Mode
 def _direct(account: Account, name: str) -> Route:
     """A route that no configuration names."""
     able = effective(account, model=name)
-    return Route(account, name, name, capabilities=able, emulated=able - account.kind.native(name))
+    native = account.kind.native(name)
+    return Route(account, name, name, tariff=tariffs.own(account), capabilities=able, emulated=able - native)
 
 
-def _route(key: str, row: config.Route, model: config.Model, account: Account) -> Route:
+def _route(key: str, row: config.Route, model: config.Model, account: Account, currency: str) -> Route:
     what = "capabilities"
     try:
         able = effective(account, model.capabilities, row.model)
@@ -418,9 +421,8 @@ def _route(key: str, row: config.Route, model: config.Model, account: Account) -
         key=key,
         upstream_model=row.model,
         weight=row.weight,
-        input_per_mtok=row.input_per_mtok,
-        output_per_mtok=row.output_per_mtok,
-        currency=row.currency,
+        prices=row,
+        tariff=tariffs.of(key, row, model, account, currency),
     )
 
 
@@ -432,16 +434,11 @@ def _refuse_twins(key: str, routes: Iterable[Route]) -> None:
         seen.add(route.id)
 
 
-def _refuse_incomparable(key: str, row: config.Model) -> None:
+def _refuse_incomparable(key: str, row: config.Model, routes: Iterable[Route]) -> None:
     """A policy that has nothing to go by would be a silent lie."""
-    for route in row.routes:
-        prices = [price for price in (route.input_per_mtok, route.output_per_mtok) if price is not None]
-        if not all(price.is_finite() and price >= 0 for price in prices) or not math.isfinite(route.weight):
-            raise ConfigError(f"the model '{key}' has a route whose price or weight is no finite number from 0 up")
-    if row.policy == "price":
-        if any(route.input_per_mtok is None and route.output_per_mtok is None for route in row.routes):
-            raise ConfigError(f"the model '{key}' has policy 'price', so each of its routes needs a price")
-        if len({route.currency for route in row.routes}) > 1:
-            raise ConfigError(f"the model '{key}' has policy 'price', so its routes must share one currency")
+    if not all(math.isfinite(route.weight) for route in row.routes):
+        raise ConfigError(f"the model '{key}' has a route whose weight is no finite number from 0 up")
+    if row.policy == "price" and any(route.tariff is None for route in routes):
+        raise ConfigError(f"the model '{key}' has policy 'price', so each of its routes needs a price")
     if row.policy == "weighted" and not any(route.weight for route in row.routes):
         raise ConfigError(f"the model '{key}' has policy 'weighted', so one of its routes needs a weight above 0")

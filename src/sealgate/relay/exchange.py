@@ -47,6 +47,7 @@ class Exchange:
         if not ask.prompt.stream:
             # A whole answer must be there by then; streams have only limits on silence.
             until = asyncio.get_running_loop().time() + seconds - (time.monotonic() - started)
+        self.entry = entry
         self._hall = hall
         self._caller = caller
         self._ask = ask
@@ -55,6 +56,7 @@ class Exchange:
         self._turn = turn or hall.turns.turn(caller)
         self._admission = Admission(hall, entry, started, ending, until, self._turn)
         self._payloads: AsyncGenerator[bytes] | None = None
+        entry.user_id = caller.user_id
 
     async def __aenter__(self) -> AsyncGenerator[bytes]:
         await self._admission.__aenter__()
@@ -124,6 +126,7 @@ class AnswerMaker:
             created=self._entry.created_at // 1_000_000,
             episode_id=ask.episode_id,
             tresor=tresor,
+            tariff=route.tariff,
         )
         choices = ask.typed.n or 1
         if not ask.prompt.stream:

@@ -100,4 +100,8 @@ def _reason(target: Target, plan: Plan, seen: Seen, asked: Selection, stream: bo
 
 
 def _money(route: Route) -> str:
-    return f"{route.input_per_mtok or 0} + {route.output_per_mtok or 0} {route.currency} per million tokens"
+    row = route.prices
+    if row is None or route.tariff is None:
+        return "nothing"
+    said = f"{row.input_per_mtok or 0} + {row.output_per_mtok or 0} {route.tariff.currency} per million tokens"
+    return said if row.per_request is None else f"{said} + {row.per_request} per request"

@@ -172,12 +172,11 @@ def _lot(weight: float, chance: float) -> float:
     return -math.log(1 - chance) / weight if weight else math.inf
 
 
-def _price(route: Route, ask: Ask) -> float:
-    """What this request would cost there at most, as far as that can be told beforehand; the unit does not matter."""
+def _price(route: Route, ask: Ask) -> int:
+    """What this request would cost there, as far as that can be told beforehand."""
     typed = ask.typed
     tokens = typed.max_completion_tokens or typed.max_tokens or ASSUMED_TOKENS
-    prompt = ask.size / BYTES_PER_TOKEN
-    return prompt * float(route.input_per_mtok or 0) + tokens * float(route.output_per_mtok or 0)
+    return route.tariff.cost(ask.size // BYTES_PER_TOKEN, tokens) if route.tariff is not None else 0
 
 
 def _fastest(routes: tuple[Route, ...], stream: bool, seen: Seen) -> list[Route]:

@@ -89,6 +89,10 @@ ledger = Table(
     Column("episode_id", Text),
     Column("session_id", Text),
     Column("end_user", Text),
+    Column("user_id", Text),
+    Column("cache_write_tokens", BigInteger),
+    Column("cost", BigInteger),
+    Column("currency", Text),
     Index(None, "customer_id", "created_at"),
 )
 """One row per request. No foreign keys: a row outlives the key and the customer it speaks of."""
@@ -106,3 +110,31 @@ Index(
     ledger.c.request_id,
     sqlite_where=ledger.c.request_id != ledger.c.id,
 )
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("entry", Text, nullable=False),
+    Index(None, "scope", "period", "bucket"),
+)
+"""One row per request under a budget that is being answered; ``entry`` is its ledger row as far as it is known.
+
+``owner`` is the process that answers it, and says so again at ``seen_at``.
+"""
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("bucket", BigInteger, primary_key=True),
+    Column("spent", BigInteger, nullable=False),
+)
+"""The sum of the ledger's costs of one budget in one piece of time, which begins at ``bucket``."""
