@@ -18,9 +18,9 @@ PROVIDERS = {
 }
 
 
-def tariff(provider: str, currency: str = "USD", type: Any = "chat", **prices: Any) -> Tariff | None:
+def tariff(provider: str, house: str = "USD", kind: Any = "chat", **prices: Any) -> Tariff | None:
     routes = (Route(provider, "x", **prices),)
-    settings = Settings(billing=Billing(currency), providers=PROVIDERS, models={"m": Model(routes=routes, type=type)})
+    settings = Settings(billing=Billing(house), providers=PROVIDERS, models={"m": Model(routes=routes, type=kind)})
     return build(settings).models["m"].routes[0].tariff
 
 
@@ -44,4 +44,4 @@ def test_prices_are_in_the_currency_of_the_house() -> None:
 def test_a_chat_needs_the_price_of_its_answer_and_an_embedding_does_not() -> None:
     with pytest.raises(ConfigError, match="go together"):
         tariff("acme", input_per_mtok=Decimal(1))
-    assert tariff("acme", type="embedding", input_per_mtok=Decimal(1)) is not None
+    assert tariff("acme", kind="embedding", input_per_mtok=Decimal(1)) is not None

@@ -8,6 +8,7 @@ the ledger's rows is what was spent, to the last digit.
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import msgspec
 
@@ -129,7 +130,7 @@ def tariff(row: Route, currency: str, *, complete: bool = True) -> Tariff | None
 
 def nano(amount: Decimal) -> int:
     """A sum of money in whole nano-units; what is smaller than one is left out."""
-    return int(amount.scaleb(9))
+    return int(Fraction(amount) * NANO)
 
 
 def shown(amount: int) -> str:
