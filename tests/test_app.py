@@ -19,7 +19,7 @@ from tests.gateway import PEPPER, Running, Serve, model, provider, settings
 from sealgate import app
 from sealgate.app import BUILT, Application, open_gateway, require_clock
 from sealgate.config import Auth, Issuer, Provider, Secret, Settings
-from sealgate.errors import ConfigError, StorageError
+from sealgate.errors import ConfigError, Problem, StorageError
 from sealgate.telemetry import logs
 from sealgate.testing import RawClient, Received, ScriptedUpstream, Step, WaitFor, answer
 
@@ -129,11 +129,27 @@ async def test_without_authentication_no_key_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_issuers_are_not_used_and_the_start_says_so(tmp_path: Path, log: Log) -> None:
-    issuers = {"corp": Issuer(issuer="https://idp.example", audience=("sealgate",))}
+async def test_an_issuer_that_is_down_does_not_keep_the_gateway_from_opening(tmp_path: Path, log: Log) -> None:
+    issuers = {"corp": Issuer(issuer="http://127.0.0.1:9", audience=("sealgate",))}
     gateway = await open_gateway(settings(tmp_path, {}, auth=Auth(pepper=Secret(PEPPER), issuers=issuers)))
+    async with asyncio.timeout(5):
+        while not gateway.tokens.fetches:  # noqa: ASYNC110 - nobody tells of a fetch
+            await asyncio.sleep(0.005)
+    assert gateway.tokens.fetches == {("corp", "failed"): 1}
     await gateway.aclose()
-    assert [line["event"] for line in log() if line["level"] == "warning"] == ["issuers_not_used"]
+    assert [(line["event"], line["issuer"]) for line in log() if line["level"] == "error"] == [
+        ("issuer_unavailable", "corp")
+    ]
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("issuer")]
+
+
+@pytest.mark.anyio
+async def test_without_issuers_no_token_is_taken(tmp_path: Path) -> None:
+    gateway = await open_gateway(settings(tmp_path, {}))
+    with pytest.raises(Problem) as caught:
+        await gateway.tokens.find(b"a.b.c")
+    assert caught.value.code.name == "invalid_token"
+    await gateway.aclose()
 
 
 def test_every_path_belongs_to_one_endpoint(serve: Serve) -> None:
@@ -142,7 +158,7 @@ def test_every_path_belongs_to_one_endpoint(serve: Serve) -> None:
             table = running.gateway.front._routes.table
             paths = [(route.method, path) for route in table for path in route.paths]
             assert len(set(paths)) == len(paths)
-            assert {route.access for route in table} <= {"public", "optional", "key", "admin"}
+            assert {route.access for route in table} <= {"public", "optional", "key", "account", "admin"}
 
     asyncio.run(main())
 

@@ -15,11 +15,13 @@ from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
 from sealgate.api.routes import Routes
+from sealgate.auth.bearer import Bearers, NoTokens
 from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
 from sealgate.auth.pepper import load_pepper
 from sealgate.config import Settings
 from sealgate.errors import ConfigError
 from sealgate.limits.memory import MemoryLimiter
+from sealgate.outward.documents import Documents
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
 from sealgate.relay import catalog
@@ -33,7 +35,7 @@ from sealgate.relay.quirks import Quirks, setting
 from sealgate.relay.turns import Turns
 from sealgate.relay.upstreams import Upstreams
 from sealgate.relay.walk import Means
-from sealgate.storage import open_storage
+from sealgate.storage import Storage, open_storage
 from sealgate.telemetry import logs
 from sealgate.telemetry.metrics import Metrics
 
@@ -45,6 +47,7 @@ class Gateway:
     front: Front
     hall: Hall
     keys: KeyStore
+    tokens: Bearers
     first_key: CreatedKey | None
     flush: Callable[[], None]
     """Writes what waits in the log."""
@@ -80,6 +83,7 @@ class Gateway:
         for upstreams in (*self.retired, self.hall.means.upstreams):
             await upstreams.aclose()
         await self.hall.turns.aclose()
+        await self.tokens.aclose()
         await self.keys.aclose()
         await self.hall.storage.aclose()
         self.flush()
@@ -119,9 +123,19 @@ async def open_gateway(settings: Settings) -> Gateway:
     turns = Turns(MemoryLimiter(), settings, metrics.limited)
     hall = Hall(settings, fresh, ways, storage, metrics, log, access, load, turns)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
-    if settings.auth.issuers:
-        log.warning("issuers_not_used", reason="this version checks API keys only; tokens of issuers are refused")
-    return Gateway(Front(hall, routes(hall, keys)), hall, keys, first_key, flush)
+    tokens = bearers(settings, storage, keys)
+    tokens.start()
+    metrics.watch_issuers(lambda: tokens.fetches)
+    return Gateway(Front(hall, routes(hall, keys, tokens)), hall, keys, tokens, first_key, flush)
+
+
+def bearers(settings: Settings, storage: Storage, keys: KeyStore) -> Bearers:
+    """What makes callers of tokens."""
+    if not settings.auth.issuers:
+        return NoTokens()
+    from sealgate.auth.tokens import Tokens  # loads much that a gateway without issuers does not need
+
+    return Tokens(storage, keys, settings.auth.issuers, Documents().get)
 
 
 def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: RetryBudget, log: logs.Logger) -> Means:
@@ -148,9 +162,9 @@ def _active(hall: Hall) -> dict[str, int]:
     return found
 
 
-def routes(hall: Hall, keys: KeyStore) -> Routes:
+def routes(hall: Hall, keys: KeyStore, tokens: Bearers) -> Routes:
     """Every endpoint there is."""
-    guard = Guard(keys, hall.load, hall.turns, required=hall.settings.auth.required)
+    guard = Guard(keys, tokens, hall.load, hall.turns, required=hall.settings.auth.required)
     table = [*chat.routes(hall, guard), *models.routes(hall, guard, int(time.time())), *health.routes(hall, guard)]
     table += accounts.routes(keys, guard)
     return Routes([*table, *reference.routes(table)])

@@ -35,6 +35,7 @@ from sealgate.config_tables import (
     Timeouts,
 )
 from sealgate.errors import ConfigError
+from sealgate.formats.addresses import is_loopback
 
 __all__ = [
     "DEFAULT_FILE",
@@ -225,16 +226,15 @@ def _check(settings: Settings, where: str) -> None:
                     f"{where}: a route of model '{key}' names the provider '{route.provider}', "
                     f"but there is no [providers.{route.provider}]{nearest}"
                 )
+    seen: dict[str, str] = {}
+    for name, issuer in settings.auth.issuers.items():
+        if (other := seen.setdefault(issuer.issuer, name)) != name:
+            raise ConfigError(f"{where}: auth.issuers.{other} and auth.issuers.{name} are the same issuer")
     if not settings.auth.required and not is_loopback(settings.server.host):
         raise ConfigError(
             f"{where}: auth.required = false is allowed only on a loopback address, "
             f"and server.host is {settings.server.host}"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    return host in ("localhost", "::1") or (host.startswith("127.") and host.replace(".", "").isdigit())
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -154,11 +154,60 @@ class Billing(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "USD"
 
 
-class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
-    """An OpenID Connect issuer. Read and kept; tokens are not accepted by this version, and the start says so."""
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]  # fmt: skip
+"""How a token may be signed (RFC 7518, section 3.1; RFC 9864). Never by a shared secret, never not at all."""
 
-    issuer: Annotated[str, Meta(description="The exact `iss` of its tokens.")]
-    audience: Annotated[tuple[str, ...], Meta(description="Accepted `aud` values.")] = ()
+_FAMILIES = {"RS": "RSA", "PS": "RSA-PSS", "ES": "ECDSA", "Ed": "EdDSA"}
+
+
+class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
+    """An OpenID Connect issuer whose access tokens (JWT) are accepted wherever an API key is."""
+
+    issuer: Annotated[str, Meta(min_length=1, description="The exact `iss` of its tokens, and where it is.")]
+    audience: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="Accepted audiences: a token must be made for one of them.")
+    ]
+    audience_claim: Annotated[
+        Literal["aud", "client_id", "azp"], Meta(description="The claim that says for whom a token was made.")
+    ] = "aud"
+    clients: Annotated[
+        tuple[str, ...], Meta(description="Accepted `azp` (where there is none: `client_id`); empty means any.")
+    ] = ()
+    algorithms: Annotated[
+        tuple[Algorithm, ...], Meta(min_length=1, description="Accepted signatures, all of one family.")
+    ] = ("RS256",)
+    typ: Annotated[
+        str | None, Meta(description="The `typ` its tokens must have, such as at+jwt (RFC 9068); unset: any.")
+    ] = None
+    jwks_url: Annotated[
+        str | None, Meta(description="Where its keys are; unset: discovered, and then on the issuer's own host.")
+    ] = None
+    leeway: Annotated[
+        float, Meta(ge=0, le=60, description="Seconds its clock may be ahead of ours, for `nbf` and `iat`.")
+    ] = 60
+    create_users: Annotated[
+        bool, Meta(description="Whether a `sub` seen for the first time becomes a user; else it is refused.")
+    ] = False
+    customer: Annotated[
+        str | None, Meta(description="The customer of all its users; unset: each user is a customer.")
+    ] = None
+    models: Annotated[tuple[str, ...] | None, Meta(description="Models its users may use; unset: all.")] = None
+    limits: Annotated[Limits | None, Meta(description="Limits of a user whose default key has none.")] = None
+    budget: Annotated[Budget | None, Meta(description="Budget of a user whose default key has none.")] = None
+
+    def __post_init__(self) -> None:
+        families = {_FAMILIES[name[:2]] for name in self.algorithms}
+        if len(families) > 1:
+            raise ValueError(f"algorithms must be of one family, and these are {' and '.join(sorted(families))}")
+        url = self.issuer if self.jwks_url is None else self.jwks_url
+        try:
+            addresses.secure_url(url)
+        except ValueError as error:
+            raise ValueError(f"{'issuer' if self.jwks_url is None else 'jwks_url'}: {error}") from None
+        if self.customer is not None and not (0 < len(self.customer) <= 128 and self.customer.isprintable()):
+            raise ValueError("customer: a name is 1 to 128 printable characters")
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):

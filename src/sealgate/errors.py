@@ -77,6 +77,7 @@ CODES: dict[str, Code] = _table(
     # Who is asking: matrix rows B.
     Code("missing_api_key", 401, "No API key was sent. Use the header 'Authorization: Bearer <key>'."),
     Code("invalid_api_key", 401, "The API key is not valid."),
+    Code("invalid_token", 401, "The token is not valid."),
     Code("admin_key_required", 403, "This call needs an administrator's key."),
     Code("scope_exceeds_caller", 403, "A key cannot be given more than its maker has."),
     Code("cross_site_request", 403, "Without keys, requests from web pages of other sites are refused."),
@@ -84,7 +85,7 @@ CODES: dict[str, Code] = _table(
     Code("not_found", 404, "There is no such object."),
     Code("too_many_keys", 409, "There are as many active keys as a customer may have. Revoke one first."),
     Code("key_not_active", 409, "The key is revoked or has expired."),
-    Code("auth_unavailable", 503, "API keys cannot be checked at the moment.", retry_after=1),
+    Code("auth_unavailable", 503, "Keys and tokens cannot be checked at the moment.", retry_after=1),
     # The body: matrix rows C.
     Code("invalid_json", 400, "The body is not valid JSON."),
     Code("invalid_body", 400, "The body must be a JSON object."),

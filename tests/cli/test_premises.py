@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealgate.cli import premises
-from sealgate.config import Auth, Issuer, Provider, Secret, Server, Settings, Storage, Telemetry
+from sealgate.config import Auth, Provider, Secret, Server, Settings, Storage, Telemetry
 from sealgate.storage import open_storage
 
 
@@ -78,11 +78,11 @@ def test_settings_that_may_not_be_meant_are_noted(tmp_path: Path) -> None:
     settings = in_folder(
         tmp_path,
         server=Server(host="0.0.0.0"),
-        auth=Auth(required=False, issuers={"acme": Issuer(issuer="https://id.acme.example")}),
+        auth=Auth(required=False),
         providers={"acme": plain, "near": Provider(kind="vllm", base_url="http://127.0.0.1:9/v1")},
     )
     noted = {key for key, (state, _) in found(settings).items() if state == "note"}
-    assert noted >= {"auth.required", "auth.issuers", "server.host", "telemetry.metrics", "providers.acme"}
+    assert noted >= {"auth.required", "server.host", "telemetry.metrics", "providers.acme"}
     assert "providers.near" not in noted
 
 

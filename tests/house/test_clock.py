@@ -11,6 +11,7 @@ DATES = {
     "api/call.py": "when a request came, for its row",
     "api/health.py": "until when a route rests",
     "auth/keys.py": "whether a key has expired",
+    "auth/tokens.py": "whether a token has begun, and whether it has expired",
     "cli/doctor.py": "whether this machine's clock is set, and agrees with the providers'",
     "cli/keys.py": "whether a key has expired, and how dates are written",
     "formats/waits.py": "until when an answer asks to wait, where it names a date",
@@ -20,6 +21,7 @@ DATES = {
     "relay/request.py": "whether an id can have been made already",
     "storage/writer.py": "when the database was last written to for a check",
     "telemetry/logs.py": "when something happened",
+    "testing/issuer.py": "from when to when a token is good",
     "testing/openai_wire.py": "when an answer was made",
 }
 """Modules that may look at the wall clock, and what they date with it."""

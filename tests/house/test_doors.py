@@ -15,13 +15,14 @@ DOORS: dict[str, tuple[str, ...]] = {
     "httptools": ("api/", "outward/"),
     "aiohttp": ("outward/aiohttp_client.py",),
     "yarl": ("outward/aiohttp_client.py",),
-    "sqlalchemy": ("storage/", "auth/records.py", "limits/ledger.py"),
+    "sqlalchemy": ("storage/", "auth/records.py", "auth/users.py", "limits/ledger.py"),
     "alembic": ("storage/",),
     "psycopg": ("storage/",),
     "prometheus_client": ("telemetry/",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "google": ("providers/google.py",),
+    "joserfc": ("auth/jwt.py", "testing/issuer.py"),
     "redis": (),
 }
 """Library to the rooms (a folder ends in a slash) that may import it."""

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from sealgate.api.call import Call
 from sealgate.api.routes import MOUNTS
+from sealgate.auth.bearer import Bearers, TokenProblem
 from sealgate.auth.caller import ANONYMOUS, Caller
-from sealgate.auth.credential import parse_authorization
+from sealgate.auth.credential import MAX_KEY_BYTES, is_token_shaped, parse_authorization
+from sealgate.auth.keyform import OWN_PREFIX
 from sealgate.auth.keys import KeyStore
 from sealgate.config import is_loopback
 from sealgate.errors import Problem
 from sealgate.relay.load import Load
 from sealgate.relay.turns import Turns
 
+OWN = OWN_PREFIX.encode()
+
 
 class Guard:
-    """Knows callers by their keys; lets everyone in where authentication is switched off.
+    """Knows callers by their keys and tokens; lets everyone in where authentication is switched off.
 
     ``load`` is asked for a place for requests that cost something; `sealgate.api.front` gives it back. ``turns`` gives
     every request of a caller its turn: what is limited is told in every answer of the API, not in those about health.
     """
 
-    def __init__(self, keys: KeyStore, load: Load, turns: Turns, *, required: bool) -> None:
+    def __init__(self, keys: KeyStore, tokens: Bearers, load: Load, turns: Turns, *, required: bool) -> None:
         self._keys = keys
+        self._tokens = tokens
         self._load = load
         self._turns = turns
         self._required = required
@@ -33,11 +38,29 @@ class Guard:
             caller = ANONYMOUS
         else:
             credential = parse_authorization(call.headers)
-            caller = self._keys.cached(credential) or await self._keys.find(credential)
+            caller = (
+                self._keys.cached(credential) or self._tokens.cached(credential) or await self._find(call, credential)
+            )
         call.caller = caller
         if call.route.startswith(MOUNTS):
             call.turn = self._turns.turn(caller)
         return caller
+
+    async def _find(self, call: Call, credential: bytes) -> Caller:
+        """A key if there is such a key; else a token if it has the shape of one (and only then)."""
+        long = len(credential) > MAX_KEY_BYTES  # longer than any key, and then it has a token's shape
+        if not long:
+            try:
+                return await self._keys.find(credential)
+            except Problem as problem:
+                own = credential.startswith(OWN)
+                if problem.code.name != "invalid_api_key" or own or not is_token_shaped(credential):
+                    raise
+        try:
+            return await self._tokens.find(credential)
+        except TokenProblem as problem:
+            call.fields["reason"] = problem.reason
+            raise
 
     async def admitted(self, call: Call) -> Caller:
         """The caller, with a place for this request. Raises `Problem` also where there is none (row D6)."""

@@ -38,7 +38,9 @@ def headers(problem: Problem, body: bytes) -> Headers:
     if problem.code.should_retry is not None:
         found.append((b"x-should-retry", b"true" if problem.code.should_retry else b"false"))
     if problem.status == 401:
-        found.append((b"www-authenticate", b"Bearer"))
+        # RFC 6750, 3: the error is named where there was a credential, and only there.
+        sent = problem.code.name != "missing_api_key"
+        found.append((b"www-authenticate", b'Bearer error="invalid_token"' if sent else b"Bearer"))
     if problem.status == 426:
         found.append((b"upgrade", b"TLS/1.2, HTTP/1.1"))  # RFC 9110, 15.5.22, in the form of RFC 2817, 4.2
     if isinstance(problem, MethodProblem):

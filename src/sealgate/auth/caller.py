@@ -31,8 +31,10 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget | None = None
     user_id: str | None = None
     """Who it is where a token said so; None for keys."""
+    default_key_id: str | None = None
+    """The key whose limits and budget a token's user has, and on which its session hangs; None for keys."""
     expires_at: int | None = None
-    """Unix microseconds from which the key is refused; None means never."""
+    """Unix microseconds from which the key or token is refused; None means never."""
 
 
 DEFAULT_CUSTOMER = "default"

@@ -82,7 +82,8 @@ class KeyStore:
         self._old: dict[bytes, Caller] = {}
         self._trusted_until = float("-inf")
         self._state: State | None = None
-        self._epoch = 0
+        self.epoch = 0
+        """Counts the changes of keys that were noticed: what was concluded from keys in an earlier one is void."""
         self._turn = asyncio.Semaphore(ASKING_AT_ONCE)
         self._poller: asyncio.Task[None] | None = None
         self._nobody = os.urandom(32)
@@ -103,11 +104,16 @@ class KeyStore:
 
     # Who is it: the part that runs on each request.
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the database said so lately that what is in memory still holds."""
+        return self._monotonic() <= self._trusted_until
+
     def cached(self, credential: bytes) -> Caller | None:
         """The caller with this credential, if that is known without asking the database; None: ask `find`."""
         digest = sha256(credential).digest()
         caller = self._young.get(digest) or self._from_old(digest)
-        if caller is None or self._monotonic() > self._trusted_until:
+        if caller is None or not self.trusted:
             return None
         if caller.expires_at is not None and caller.expires_at <= self._now():
             return None
@@ -121,7 +127,7 @@ class KeyStore:
         """
         if (caller := self.cached(credential)) is not None:
             return caller
-        epoch = self._epoch
+        epoch = self.epoch
         try:
             async with asyncio.timeout(ASK_SECONDS), self._turn:
                 caller = await self._ask(credential)
@@ -129,7 +135,7 @@ class KeyStore:
             raise Problem("auth_unavailable") from error
         if caller is None:
             raise Problem("invalid_api_key")
-        if epoch == self._epoch:  # Else a revocation was noticed while we asked, maybe of this very key.
+        if epoch == self.epoch:  # Else a revocation was noticed while we asked, maybe of this very key.
             self._remember(sha256(credential).digest(), caller)
         return caller
 
@@ -199,7 +205,7 @@ class KeyStore:
         return state
 
     def _forget(self) -> None:
-        self._epoch += 1
+        self.epoch += 1
         self._young, self._old = {}, {}
 
     # Making and ending keys.

@@ -112,7 +112,7 @@ def add(
     """
     if salt is not None:
         add_salt(connection, salt)
-    _add_customer(connection, row.customer_id, row.created_at)
+    add_customer(connection, row.customer_id, row.created_at)
     _refuse_known(connection, row.lookup, digests)
     if most_active is not None and _count_active(connection, row.customer_id, row.created_at) >= most_active:
         raise Problem("too_many_keys", f"There are {most_active} active keys, the most allowed. Revoke one first.")
@@ -293,7 +293,8 @@ def _the_one(connection: Connection, which: str, customer_id: str | None, now: i
     return None
 
 
-def _add_customer(connection: Connection, customer_id: str, now: int) -> None:
+def add_customer(connection: Connection, customer_id: str, now: int) -> None:
+    """Make a customer where there is none of this id."""
     connection.execute(_CUSTOMER, {"id": customer_id, "now": now})
     _lock_customer(connection, customer_id)
 

@@ -88,6 +88,8 @@ def _default(value: Any) -> str:
         return ""
     if type(value).__name__ == "NoDefaultType":
         return "required"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value)
     return f"`{str(value).lower() if isinstance(value, bool) else f'{value:g}' if isinstance(value, float) else value}`"
 
 

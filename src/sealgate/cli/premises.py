@@ -113,8 +113,6 @@ def _doubtful(settings: Settings) -> Iterator[tuple[str, str]]:
     server, open_to_all = settings.server, not config.is_loopback(settings.server.host)
     if not settings.auth.required:
         yield "auth.required", "is false: whoever reaches this machine's loopback address may call"
-    if settings.auth.issuers:
-        yield "auth.issuers", "is not used: this version checks API keys only"
     if open_to_all and server.tls_cert is None and not server.trusted_proxies:
         says = f"is {server.host} without TLS: keys travel in plain; set tls_cert, or a proxy and trusted_proxies"
         yield "server.host", says

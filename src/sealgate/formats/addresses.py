@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -37,3 +38,22 @@ def hop(text: str) -> Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    return host in ("localhost", "::1") or (host.startswith("127.") and host.replace(".", "").isdigit())
+
+
+def secure_url(text: str) -> str:
+    """A URL whose answers can be trusted: https, or http on this machine. Raises ValueError for anything else."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(f"{text!r} is not a URL") from None
+    if not (text.isascii() and text.isprintable()) or " " in text or "#" in text or "@" in parts.netloc or not host:
+        raise ValueError(f"{text!r} is not a plain URL with a host")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise ValueError(f"{text!r} must begin with https://; plain http is for this machine only")
+    return text

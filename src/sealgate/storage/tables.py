@@ -5,7 +5,19 @@ A change here needs a migration in ``migrations/versions``; a test compares the 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -23,6 +35,20 @@ customers = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
 )
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("sub", Text, nullable=False),
+    Column("customer_id", Text, ForeignKey("customers.id"), nullable=False, index=True),
+    Column("email", Text),
+    Column("name", Text),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("issuer", "sub"),
+)
+"""People whom an issuer's tokens name. ``issuer`` is the exact `iss`, so that renaming its table changes nobody."""
 
 keys = Table(
     "keys",

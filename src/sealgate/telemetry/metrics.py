@@ -72,6 +72,7 @@ class Metrics(Collector):
         self._shed: Callable[[], Mapping[str, int]] = dict
         self._lag: Callable[[], float] = float
         self._memory: Callable[[], float] = float
+        self._fetches: Callable[[], Mapping[Labels, int]] = dict
         self._pending: Callable[[], int] = int
         self._lost: Callable[[], int] = int
         self._registry = CollectorRegistry()
@@ -128,6 +129,10 @@ class Metrics(Collector):
         """Read these at each scrape: refused requests by reason, seconds of lag, share of memory in use."""
         self._shed, self._lag, self._memory = shed, lag, memory
 
+    def watch_issuers(self, fetches: Callable[[], Mapping[Labels, int]]) -> None:
+        """Read this at each scrape: fetches of issuers' keys by issuer and outcome."""
+        self._fetches = fetches
+
     def watch_ledger(self, pending: Callable[[], int], lost: Callable[[], int]) -> None:
         """Read these at each scrape."""
         self._pending, self._lost = pending, lost
@@ -145,6 +150,7 @@ class Metrics(Collector):
         yield _counter(registry.SHED, {(reason,): count for reason, count in self._shed().items()})
         yield _counter(registry.LIMITED, self._limited)
         yield _counter(registry.EDGE_REFUSALS, self._refusals)
+        yield _counter(registry.ISSUER_FETCHES, self._fetches())
         yield _gauge(registry.LOOP_LAG, self._lag())
         yield _gauge(registry.MEMORY_USED, self._memory())
         yield _counter(registry.LEDGER_LOST, {(): self._lost()})

@@ -118,6 +118,12 @@ CLIENT_RETRIES = Metric(
     "counter",
     "Chat requests that an SDK says it sends again (`x-stainless-retry-count`).",
 )
+ISSUER_FETCHES = Metric(
+    "sealgate_issuer_fetches_total",
+    "counter",
+    "Times the keys of a token issuer were fetched, by how that ended: ok or failed.",
+    ("issuer", "outcome"),
+)
 LEDGER_PENDING = Metric("sealgate_ledger_pending", "gauge", "Rows waiting for their commit.")
 LEDGER_LOST = Metric("sealgate_ledger_lost_total", "counter", "Rows that could not be written.")
 BUILD_INFO = Metric("sealgate_build_info", "gauge", "Always 1; the version is a label.", ("version",))
@@ -140,6 +146,7 @@ METRICS = (
     EDGE_REFUSALS,
     LOOP_LAG,
     MEMORY_USED,
+    ISSUER_FETCHES,
     LEDGER_PENDING,
     LEDGER_LOST,
     BUILD_INFO,
@@ -158,6 +165,8 @@ LOG_FIELDS: dict[str, str] = {
     "client": "The peer's address.",
     "customer": "The customer's id.",
     "key": "The key's id, never the key.",
+    "user": "The id of a token's user.",
+    "issuer": "The name of a token issuer's table in the configuration.",
     "routed_model": "The route that served.",
     "outcome": "How the answer ended, as in the ledger.",
     "attempts": "Upstream calls made.",

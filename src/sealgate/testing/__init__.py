@@ -8,10 +8,11 @@ gateway's own. Nothing here is mocked: everything is real bytes on real loopback
 `ScriptedUpstream`     a provider on OpenAI's wire; `answer`, `error` and the faults are its scripts
 `RawClient`            an HTTP client without a library: trickles, half-closes, resets, stops reading
 `ToxicProxy`           latency, slicing, bandwidth, cuts and resets between two honest ends
+`Issuer`               an OpenID Connect issuer: real tokens, and every kind of bad one
 `JumpingClock`, `run`  an event loop on which minutes of waiting pass at once
 =====================  ============================================================================================
 
-Start with ``docs/testing.md``. Only the standard library and msgspec are needed.
+Start with ``docs/testing.md``. Only the standard library and msgspec are needed, and joserfc for `Issuer`.
 """
 
 from sealgate.testing.catalogue import CATALOGUE, by_model_name
@@ -49,6 +50,7 @@ from sealgate.testing.faults import (
     with_1xx,
     wrong_content_type,
 )
+from sealgate.testing.issuer import Issuer
 from sealgate.testing.mock import MOCKS, Mocked, MockProvider, like_openai
 from sealgate.testing.openai_wire import Answer, answer, tool, watermarks
 from sealgate.testing.ports import refusing, unanswering
@@ -97,6 +99,7 @@ __all__ = [
     "Fault",
     "Fin",
     "Hang",
+    "Issuer",
     "JumpingClock",
     "ManualClock",
     "MockProvider",
