@@ -90,8 +90,8 @@ def settings(folder: Path, providers: Mapping[str, Provider], models: Models | N
     tables.setdefault("server", Server(port=0, discover=False))
     tables.setdefault("auth", Auth(pepper=Secret(PEPPER)))
     tables.setdefault("telemetry", Telemetry(format="json"))
+    tables.setdefault("storage", Storage(data_dir=str(folder)))
     return Settings(
-        storage=Storage(data_dir=str(folder)),
         providers=dict(providers),
         models={key: found if isinstance(found, Model) else model(*found) for key, found in wanted.items()},
         **tables,

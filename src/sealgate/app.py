@@ -32,6 +32,7 @@ from sealgate.relay.load import Load
 from sealgate.relay.pace import Paces
 from sealgate.relay.plan import Seen
 from sealgate.relay.quirks import Quirks, setting
+from sealgate.relay.recall import Recall
 from sealgate.relay.turns import Turns
 from sealgate.relay.upstreams import Upstreams
 from sealgate.relay.walk import Means
@@ -76,6 +77,7 @@ class Gateway:
             hall.load.resize(settings.server.max_in_flight)
             self.keys.max_active = settings.auth.max_active_keys
             hall.turns.configure(settings)
+            hall.recall.keep_seconds = settings.reasoning.keep_seconds
             hall.log.info("reloaded", models=len(fresh.models))
 
     async def aclose(self) -> None:
@@ -84,6 +86,7 @@ class Gateway:
             await upstreams.aclose()
         await self.hall.turns.aclose()
         await self.tokens.aclose()
+        await self.hall.recall.aclose()
         await self.keys.aclose()
         await self.hall.storage.aclose()
         self.flush()
@@ -121,7 +124,9 @@ async def open_gateway(settings: Settings) -> Gateway:
     metrics.watch_load(lambda: load.refused, lambda: load.lag, lambda: load.memory)
     ways = means(settings, upstreams, metrics, RetryBudget(), log)
     turns = Turns(MemoryLimiter(), settings, metrics.limited)
-    hall = Hall(settings, fresh, ways, storage, metrics, log, access, load, turns)
+    recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
+    recall.start()
+    hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     tokens = bearers(settings, storage, keys)
     tokens.start()

@@ -246,6 +246,15 @@ class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
     drain: Annotated[Seconds, Meta(description="Running requests may finish for this long after SIGTERM.")] = 120
 
 
+class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of the reasoning behind tool calls, for clients that do not send it back with the results."""
+
+    keep_seconds: Annotated[
+        int,
+        Meta(ge=0, le=3600, description="How long it is kept, encrypted, from the beginning of a loop; 0: not at all."),
+    ] = 3600
+
+
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
     """What the operator sees."""
 
@@ -386,6 +395,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: SharedLimits = SharedLimits()
     timeouts: Timeouts = Timeouts()
     billing: Billing = Billing()
+    reasoning: Reasoning = Reasoning()
     telemetry: Telemetry = Telemetry()
     providers: dict[Name, Provider] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)

@@ -15,7 +15,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "httptools": ("api/", "outward/"),
     "aiohttp": ("outward/aiohttp_client.py",),
     "yarl": ("outward/aiohttp_client.py",),
-    "sqlalchemy": ("storage/", "auth/records.py", "auth/users.py", "limits/ledger.py"),
+    "sqlalchemy": ("storage/", "auth/records.py", "auth/users.py", "limits/ledger.py", "relay/reasoning_records.py"),
     "alembic": ("storage/",),
     "psycopg": ("storage/",),
     "prometheus_client": ("telemetry/",),

@@ -163,6 +163,9 @@ class Kind:
     by_model: Callable[[str, frozenset[str]], frozenset[str]] | None = None
     """What a model of that name has of these capabilities, or beyond them, where names tell models apart."""
 
+    replays: frozenset[str] = frozenset()
+    """The fields of an answer that its provider wants back beside the results of the tools it calls."""
+
     changes: Mapping[str, Change] = field(init=False)
     """What becomes of each parameter, the hints it does not know included."""
     abilities: frozenset[str] = field(init=False)

@@ -93,6 +93,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         key_variables=("DEEPSEEK_API_KEY",),
         capabilities=TOOLS | {"json_object", "tools_with_format", "logprobs"},
         hints=frozenset({"reasoning_effort"}),
+        replays=frozenset({"reasoning_content"}),
         params=MAX_TOKENS
         | ALLOWED
         | {
@@ -138,6 +139,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
             {"seed", "parallel_tool_calls", "reasoning_effort", "metadata", "prediction", "prompt_cache_key"}
             | {"top_k", "repetition_penalty"}
         ),
+        replays=frozenset({"reasoning_content"}),
         params=MAX_TOKENS
         | ALLOWED
         | GUIDED_JSON
@@ -204,6 +206,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
             {"seed", "user", "logit_bias", "parallel_tool_calls", "reasoning_effort", "verbosity", "metadata"}
             | {"prediction", "top_k", "min_p", "repetition_penalty"}
         ),
+        replays=frozenset({"reasoning_details"}),
         params=ALLOWED | GUIDED_JSON,
     ),
 )

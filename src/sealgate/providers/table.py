@@ -44,6 +44,9 @@ def _tgi_grammar(schema: object) -> dict[str, object]:
     return {"type": "json", "value": schema}
 
 
+SIGNED = frozenset({"reasoning_details"})
+"""Where providers' own signatures are."""
+
 claude = partial(
     Kind,
     source="platform.claude.com/docs/en/api/messages",
@@ -59,6 +62,7 @@ claude = partial(
     },
     only=CONTRACT | anthropic.HINTS | {"messages", "temperature", "top_p"},
     by_model=anthropic_models.abilities,
+    replays=SIGNED,
 )
 """The Messages API, wherever it is spoken: ``claude(name=..., title=..., wire=..., host=...)``."""
 
@@ -70,6 +74,7 @@ gemini = partial(
     params=GUIDED_JSON | {"guided_choice": ENUM, "messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"})},
     only=CONTRACT | SAMPLING | {"messages", "top_logprobs", "seed", "top_k", "reasoning_effort"},
     array_streams=True,
+    replays=SIGNED,
 )
 OPEN_MODELS = clone(
     name="vertex",
@@ -164,6 +169,7 @@ KINDS: dict[str, Kind] = {
             variants={"api_model": {"anthropic": CLAUDE_ON_BEDROCK}},
             extra=EXTRA,
             by_model=abilities,
+            replays=SIGNED,
         ),
         CARRIED_OPENAI,
         gemini(

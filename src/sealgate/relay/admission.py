@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import TracebackType
 from typing import Self
@@ -16,6 +16,7 @@ from sealgate.relay.hall import Hall
 from sealgate.relay.turns import FREE, Turn
 from sealgate.relay.walk import Outcome as Attempted
 from sealgate.relay.walk import Walk
+from sealgate.storage import NewRow
 from sealgate.storage.tables import ledger
 
 OPERATIONS = {"chat.completions": "chat"}
@@ -64,7 +65,8 @@ class Admission:
         """Record a whole answer and wait for the commit. Raises `Problem` where it cannot be recorded (row F18)."""
         self._settled = True
         try:
-            await self._append(self._close(Outcome.OK, 200, None))
+            rows = self.walk.rows() if self.walk is not None else ()
+            await self._append(self._close(Outcome.OK, 200, None), rows)
         except StorageError as error:
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(error))
             self.entry.outcome, self.entry.status = Outcome.ERROR, CODES["storage_unavailable"].status
@@ -80,6 +82,7 @@ class Admission:
         self._settled = True
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # Nobody waits for this answer any more, so nothing may be awaited for it either.
+            self._keep_of_finished()
             self._hall.storage.append_nowait(ledger, self._close(*self._cut_off()))
             self._measure()
             return
@@ -98,12 +101,19 @@ class Admission:
             # The caller is told of the first error; the operator of both.
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(lost))
 
-    async def _append(self, values: dict[str, object]) -> None:
+    def _keep_of_finished(self) -> None:
+        """A caller may leave a stream at the finish chunk, and go on with the tools that were called."""
+        walk = self.walk
+        if walk is not None and walk.answer is not None and self.entry.stream and walk.answer.finished:
+            for table, values in walk.rows():
+                self._hall.storage.append_nowait(table, values)
+
+    async def _append(self, values: dict[str, object], beside: Sequence[NewRow] = ()) -> None:
         """Raises `StorageError`. A row that took too long is not waited for; it may still come (as in row H2)."""
         limit = None
         if self._until != math.inf:
             limit = max(self._until, asyncio.get_running_loop().time() + COMMIT_SECONDS)
-        await self._hall.storage.append(ledger, values, limit)
+        await self._hall.storage.append(ledger, values, limit, beside=beside)
 
     def _cut_off(self) -> tuple[Outcome, int, str | None]:
         """How a request ended whose task was cancelled: its caller is gone, or the server ends."""

@@ -17,6 +17,7 @@ from sealgate.providers.base import Json
 from sealgate.relay import content as contents
 from sealgate.relay import finish, tool_calls
 from sealgate.relay import usage as usages
+from sealgate.relay.reasoning import Thoughts
 from sealgate.relay.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -47,6 +48,7 @@ class Answer:
         self.reported: Usage | None = None
         self.reported_model: str | None = None
         self.characters = 0
+        self.thoughts: Thoughts | None = None
         self._request_bytes = request_bytes
         self._passed: Json = {}
 
@@ -143,6 +145,8 @@ class WholeAnswer(Answer):
         message = _message(message)
         calls = message.get("tool_calls")
         self._weigh(message)
+        if self.thoughts is not None:
+            self.thoughts.take(position, message)
         if choice.get("finish_reason") in (None, "") and not calls:
             raise UpstreamError(Failure.TRUNCATED, "a choice has no finish reason")
         index = choice.get("index")
@@ -256,6 +260,8 @@ class StreamedAnswer(Answer):
             logprobs = contents.logprobs(logprobs, kept.get("content", ""))
         if kept:
             self.has_content = True
+            if self.thoughts is not None:
+                self.thoughts.take(index, kept)
             self._begin(index, ready)
             ready.append(self._chunk(index, _encode(kept), logprobs))
         elif logprobs and index in self._begun:

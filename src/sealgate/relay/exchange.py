@@ -17,6 +17,7 @@ from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
 from sealgate.relay.catalog import Route
 from sealgate.relay.hall import Hall
 from sealgate.relay.plan import Plan
+from sealgate.relay.recall import NO_LOOP, Loop
 from sealgate.relay.request import Ask
 from sealgate.relay.turns import Turn
 from sealgate.relay.walk import Walk
@@ -85,8 +86,9 @@ class Exchange:
         hall, ask, entry, means = self._hall, self._ask, self._admission.entry, self._hall.means
         plan = plans.make(hall.catalog, ask, self._caller, means.seen)
         entry.requested_route = plan.requested_route
-        answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, self._caller))
-        walk = Walk(means, plan, ask.prompt, answers, self._until, hurried=self._hurried)
+        loop = hall.recall.loop(self._caller.customer_id, ask.prompt)
+        answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, self._caller), loop)
+        walk = Walk(means, plan, ask.prompt, answers, self._until, hurried=self._hurried, loop=loop)
         self._admission.walk = walk
         return walk
 
@@ -99,7 +101,8 @@ def _usage_on_finish(hall: Hall, caller: Caller) -> bool:
 class AnswerMaker:
     """Makes the answer of one attempt, labelled with the route that will serve it."""
 
-    def __init__(self, plan: Plan, ask: Ask, entry: Entry, usage_on_finish: bool) -> None:
+    def __init__(self, plan: Plan, ask: Ask, entry: Entry, usage_on_finish: bool, loop: Loop = NO_LOOP) -> None:
+        self._loop = loop
         self._plan = plan
         self._ask = ask
         self._entry = entry
@@ -112,7 +115,7 @@ class AnswerMaker:
             "routed_model": route.id,
             "failover": failover,
         }
-        adjustments = [*ask.adjustments, *changed]
+        adjustments = [*ask.adjustments, *self._loop.said, *changed]
         adjustments += [
             Adjustment(f"tensorzero::extra_headers.{name}", "dropped", "the operator does not let callers set it")
             for name in ask.prompt.extra_headers
@@ -128,7 +131,12 @@ class AnswerMaker:
             tresor=tresor,
             tariff=route.tariff,
         )
-        choices = ask.typed.n or 1
+        answer = self._blank(label)
+        answer.thoughts = self._loop.watch()
+        return answer
+
+    def _blank(self, label: Label) -> Answer:
+        ask, choices = self._ask, self._ask.typed.n or 1
         if not ask.prompt.stream:
             return WholeAnswer(label, choices, ask.size)
         return StreamedAnswer(

@@ -9,6 +9,7 @@ from typing import Any
 from sealgate.config import Settings
 from sealgate.relay.catalog import Catalog
 from sealgate.relay.load import Load
+from sealgate.relay.recall import Recall
 from sealgate.relay.turns import Turns
 from sealgate.relay.walk import Means
 from sealgate.storage import Storage
@@ -24,6 +25,7 @@ class Hall:
     catalog: Catalog
     means: Means
     storage: Storage
+    recall: Recall
     metrics: Metrics
     log: Logger
     access: Callable[[dict[str, Any]], None]

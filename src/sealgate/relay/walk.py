@@ -26,7 +26,9 @@ from sealgate.relay.checked import CheckedAttempt
 from sealgate.relay.health import Visit
 from sealgate.relay.media import Media
 from sealgate.relay.plan import Plan, Seen
+from sealgate.relay.recall import NO_LOOP, Loop
 from sealgate.relay.upstreams import Upstreams
+from sealgate.storage import NewRow
 
 MAX_TEXT = 500
 MAX_RETRY_AFTER = 120
@@ -120,6 +122,7 @@ class Walk:
         until: float = math.inf,
         *,
         hurried: bool = False,
+        loop: Loop = NO_LOOP,
     ) -> None:
         self.plan = plan
         self.outcomes: list[Outcome] = []
@@ -138,6 +141,7 @@ class Walk:
         self._make_answer = make_answer
         self._until = until
         self._hurried = hurried
+        self._tool_loop = loop
         self._tries = plan.tries()
         self._position = 0
         self._errors: list[UpstreamError] = []
@@ -165,6 +169,10 @@ class Walk:
         """Whether a preferred route had to be left, now or by what was known of it."""
         return self.route is not None and self.route is not self.plan.preferred
 
+    def rows(self) -> Sequence[NewRow]:
+        """What is to be kept of the answer, in the commit of the request's own row."""
+        return () if self.answer is None else self._tool_loop.rows(self.answer.thoughts)
+
     async def payloads(self) -> AsyncGenerator[bytes]:
         """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
         for target in self._targets():
@@ -175,8 +183,9 @@ class Walk:
             started = heard = monotonic()
             attempt = self._attempt(target)
             try:
-                if target.route in self.plan.fetching:
-                    attempt = self._attempt(target, await self._media_as_data())
+                lacks = self._tool_loop.turn_to(target.route)
+                if lacks or target.route in self.plan.fetching:
+                    attempt = self._attempt(target, await self._completed(target, lacks=lacks))
                     started = heard = monotonic()
                 await attempt.open(self._limits(target))
                 if self._omitted:
@@ -252,6 +261,11 @@ class Walk:
         self._lessons += 1
         self._lesson = self._errors.pop()
         return True
+
+    async def _completed(self, target: Target, *, lacks: bool) -> Prompt:
+        """The request with what this target needs besides. Raises `UpstreamError`."""
+        prompt = await self._media_as_data() if target.route in self.plan.fetching else self._prompt
+        return await self._tool_loop.complete(prompt) if lacks else prompt
 
     async def _media_as_data(self) -> Prompt:
         """The request for a route that takes bytes. Raises `UpstreamError`."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Table, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -21,6 +21,7 @@ from sealgate.storage.sqlite import SqliteBackend
 from sealgate.storage.writer import Job, Writer, touch
 
 T = TypeVar("T")
+NewRow: TypeAlias = tuple[Table, Mapping[str, Any]]
 
 SWEEP_SECONDS = 0.25
 FRESH_SECONDS = 1.0
@@ -99,7 +100,7 @@ class Storage:
         row: Mapping[str, Any],
         until: float | None = None,
         *,
-        beside: Sequence[tuple[Table, Mapping[str, Any]]] = (),
+        beside: Sequence[NewRow] = (),
     ) -> None:
         """Insert one row and return after its commit. Raises `StorageError`.
 

@@ -164,3 +164,13 @@ spending = Table(
     Column("spent", BigInteger, nullable=False),
 )
 """The sum of the ledger's costs of one budget in one piece of time, which begins at ``bucket``."""
+
+reasoning_state = Table(
+    "reasoning_state",
+    metadata,
+    Column("name", LargeBinary, primary_key=True),
+    Column("made_at", BigInteger, primary_key=True),
+    Column("begun_at", BigInteger, nullable=False, index=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
+"""The reasoning of open tool loops, encrypted, each under a name that tells nothing; `sealgate.relay.recall`."""
