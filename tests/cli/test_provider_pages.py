@@ -50,6 +50,8 @@ def test_the_page_tells_all_that_the_row_says(name: str) -> None:
     assert all(f"`{each}`" in found["Hints"] for each in HINTS)
     assert all(f"| `{each}` |" in found["Settings"] for each in kind.reads)
     assert all(f"`{each}`" in found["Configure it"] for each in kind.key_variables)
+    assert all(f"`{each}`" in found["Reasoning in tool loops"] for each in kind.replays)
+    assert ("Reasoning in tool loops" in found) == bool(kind.replays)
     assert kind.source in found["Source"]
     assert ("## Variants" in provider_pages.page(kind)) == bool(kind.variants or kind.elsewhere)
 

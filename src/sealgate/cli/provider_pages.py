@@ -37,6 +37,7 @@ def page(kind: Kind) -> str:
         ("What becomes of parameters", _changes),
         ("Hints", _hints),
         ("Media", _media),
+        ("Reasoning in tool loops", _replays),
         ("Source", _source),
     )
     written = [(title, part(kind)) for title, part in parts]
@@ -175,6 +176,15 @@ def _media(kind: Kind) -> str:
         return "Text only, as far as is known.\n"
     where = "By https URL or as data URL" if kind.media_by_url else 'As data URL only, unless `media = "pass"` is set'
     return f"{where}: {', '.join(taken)}.\n"
+
+
+def _replays(kind: Kind) -> str:
+    if not kind.replays:
+        return ""
+    return (
+        f"What led to a call of a tool comes as {_code(sorted(kind.replays))} and is wanted back with the call's result. "
+        "For clients that leave it out [the gateway keeps it](../guides/reasoning.md).\n"
+    )
 
 
 def _source(kind: Kind) -> str:

@@ -79,9 +79,7 @@ class Kept(NamedTuple):
 class Recall:
     """What is kept, for all requests. ``now`` gives Unix microseconds; ``keep_seconds`` 0 is off."""
 
-    def __init__(
-        self, storage: Storage, pepper: bytes, log: Logger, now: Callable[[], int], keep_seconds: int
-    ) -> None:
+    def __init__(self, storage: Storage, pepper: bytes, log: Logger, now: Callable[[], int], keep_seconds: int) -> None:
         self.keep_seconds = keep_seconds
         self.now = now
         self.seal = Seal(pepper, PURPOSE)
