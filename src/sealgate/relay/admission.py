@@ -82,9 +82,9 @@ class Admission:
         self._settled = True
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # Nobody waits for this answer any more, so nothing may be awaited for it either.
-            self._keep_of_finished()
             self._hall.storage.append_nowait(ledger, self._close(*self._cut_off()))
             self._measure()
+            self._keep_of_finished()
             return
         if isinstance(error, Problem):
             values = self._close(self._outcome(), error.status, error.code.name)
