@@ -3,8 +3,10 @@
 import itertools
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sealgate.auth.seal import SALT, Seal, context
+from sealgate.auth.seal import SALT, Seal, context, hkdf
 
 PEPPER = b"a pepper for tests, of 32 or more characters"
 SEAL = Seal(PEPPER, "tests")
@@ -56,3 +58,11 @@ def test_no_two_lists_of_texts_are_the_same_context() -> None:
     lists = [found for length in range(4) for found in itertools.product(parts, repeat=length)]
 
     assert len({context(*found) for found in lists}) == len(lists)
+
+
+@pytest.mark.parametrize("length", [1, 32, 33, 64, 100])
+def test_keys_are_derived_as_the_rfc_says(length: int) -> None:
+    assert hkdf(PEPPER, b"info", length) == HKDF(SHA256(), length, salt=None, info=b"info").derive(PEPPER)
+    # RFC 5869, appendix A.3
+    okm = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"
+    assert hkdf(bytes([0x0B]) * 22, b"", 42).hex() == okm

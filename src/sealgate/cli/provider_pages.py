@@ -182,8 +182,8 @@ def _replays(kind: Kind) -> str:
     if not kind.replays:
         return ""
     return (
-        f"What led to a call of a tool comes as {_code(sorted(kind.replays))} and is wanted back with the call's result. "
-        "For clients that leave it out [the gateway keeps it](../guides/reasoning.md).\n"
+        f"What led to a call of a tool comes as {_code(sorted(kind.replays))}, and is wanted back with the call's "
+        "result. For clients that leave it out [the gateway keeps it](../guides/reasoning.md).\n"
     )
 
 
