@@ -59,9 +59,10 @@ def test_a_choice_is_a_held_enum_whose_text_alone_is_wanted() -> None:
         ),
         (
             {"type": "array", "minItems": 3, "items": {"oneOf": [{"type": "string", "format": "regex"}, {}]}},
-            {"type": "array", "items": {"anyOf": [{"type": "string", "description": "(format regex)"}, {}]},
-             "description": "(minItems 3)"},
-            ["format regex", "minItems 3"],
+            {"type": "array", "description": "(minItems 3)",
+             "items": {"anyOf": [{"type": "string", "description": "(format regex)"}, {}],
+                       "description": "(exactly one of these)"}},
+            ["format regex", "exactly one of these", "minItems 3"],
         ),
         ({"type": "array", "minItems": 1, "items": {"type": "string", "format": "date"}},
          {"type": "array", "minItems": 1, "items": {"type": "string", "format": "date"}}, []),

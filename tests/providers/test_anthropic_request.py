@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sealgate.providers.anthropic import MESSAGES, AnthropicWire
-from sealgate.providers.anthropic_request import IN_WORDS
+from sealgate.providers.anthropic_form import IN_WORDS
 from sealgate.providers.base import Account, Adjustment, Prompt
 from sealgate.providers.table import KINDS
 

@@ -16,6 +16,7 @@ from sealgate.config import Model, Provider, Route, Secret
 from sealgate.errors import ConfigError, Failure, UpstreamError
 from sealgate.providers.anthropic_form import ANSWER_TOOL
 from sealgate.providers.base import Prompt
+from sealgate.providers.bedrock import CONVERSE
 from sealgate.relay.answer import Label, StreamedAnswer
 from sealgate.relay.catalog import make_account
 from sealgate.testing import ScriptedUpstream
@@ -578,12 +579,10 @@ def test_what_was_held_is_taken_out_again(fields: Json, given: str, wanted: str)
         assert told(streamed(calls, fields)[0])["content"] == wanted
 
 
-def test_an_answer_that_is_none_of_the_choices_is_a_failure() -> None:
-    with pytest.raises(UpstreamError) as caught:
-        whole([{"text": '{"answer":"green"}'}], fields=CHOICE)
-    assert caught.value.failure is Failure.SCHEMA
-    with pytest.raises(UpstreamError):
-        streamed([delta(0, text='{"answer":"green"}'), finish("end_turn"), METADATA], CHOICE)
+def test_an_answer_that_is_none_of_the_choices_is_text_to_be_checked() -> None:
+    found = whole([{"text": '{"answer":"green"}'}], fields=CHOICE)
+    assert found["choices"][0]["message"]["content"] == "green"
+    assert not CONVERSE.holds(CHOICE, "anthropic.claude-sonnet-4-5-20250929-v1:0")
 
 
 def test_a_native_answer_to_a_schema_streams_as_it_comes() -> None:

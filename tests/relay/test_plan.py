@@ -450,9 +450,9 @@ def test_what_no_route_can_honour_is_refused_by_parameter_and_model() -> None:
     models = {"m": Model(routes=(Route("one", "x"), Route("two", "x")), capabilities=("max_tokens",))}
     known = build(Settings(providers=PROVIDERS, models=models))
     with pytest.raises(Problem) as caught:
-        make(known, ask(response_format={"type": "json_object"}), ANYONE)
+        make(known, ask(guided_regex="[a-z]"), ANYONE)
     assert (caught.value.code.name, caught.value.status) == ("unsupported_parameter", 400)
-    assert caught.value.param == "response_format"
+    assert caught.value.param == "guided_regex"
     assert "'m'" in caught.value.message
 
 

@@ -12,7 +12,7 @@ import msgspec
 from sealgate.errors import UpstreamError
 from sealgate.providers import anthropic_errors
 from sealgate.providers.anthropic_answer import AnthropicWholeReader
-from sealgate.providers.anthropic_form import form
+from sealgate.providers.anthropic_form import form, holds
 from sealgate.providers.anthropic_models import facts
 from sealgate.providers.anthropic_request import HINTS, Draft
 from sealgate.providers.anthropic_stream import AnthropicStreamReader
@@ -77,6 +77,10 @@ class AnthropicWire:
 
     def reader(self, fields: Json, *, stream: bool) -> Reader:
         return AnthropicStreamReader(fields) if stream else AnthropicWholeReader(fields)
+
+    def holds(self, fields: Json, model: str) -> bool:
+        known = facts(model)
+        return holds(fields, formats=known.formats and self._formats, forces=known.forces)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         return anthropic_errors.failure(status, headers, body)

@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from sealgate.providers.base import Adjustment, Change, Json
 from sealgate.providers.capabilities import schema_in
 
 ANSWER_TOOL = "sealgate_answer"
 """The tool whose arguments are the answer, where a form is prescribed by a tool."""
+ANY_OBJECT = {"type": "object"}
+IN_WORDS = "Answer with one JSON object and nothing else: no other text, no code fence."
 HELD = "answer"
 """The property that holds a value which is no object."""
+
+_encode = msgspec.json.Encoder().encode
 
 _BOUNDS = frozenset(
     {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems"}
@@ -50,7 +56,7 @@ def form(fields: Json) -> Form | None:
     if wanted is None or wanted["type"] == "text":
         return None
     if wanted["type"] == "json_object":
-        return Form({"type": "object"})
+        return Form(ANY_OBJECT)
     return _of(wanted["json_schema"].get("schema") or {})
 
 
@@ -58,7 +64,7 @@ def _of(schema: Json) -> Form:
     if schema.get("type") == "object" or "properties" in schema:
         return Form({"type": "object", **schema})
     if not schema:
-        return Form({"type": "object"})
+        return Form(ANY_OBJECT)
     return Form(_holder(schema), held=True)
 
 
@@ -83,7 +89,42 @@ def as_choice() -> Change:
     return Change("emulated", "a schema with an enum", apply, gives="guided_choice", needs="json_schema")
 
 
+def must_call(fields: Json) -> bool:
+    """Whether one of the caller's tools must be called, so that there is no text to prescribe."""
+    choice = fields.get("tool_choice")
+    if not fields.get("tools") or choice is None:
+        return False
+    if isinstance(choice, dict):
+        return (choice.get("allowed_tools") or {}).get("mode") != "auto"
+    return bool(choice == "required")
+
+
+def in_words(wanted: Form) -> str:
+    """An order to the model, where nothing else prescribes the form."""
+    order = IN_WORDS
+    if wanted.schema != ANY_OBJECT:
+        order += f" It must satisfy this JSON Schema: {_encode(wanted.schema).decode()}"
+    return order
+
+
 # What the provider can hold an answer to
+
+
+def holds(fields: Json, *, formats: bool, forces: bool) -> bool:
+    """Whether what these fields prescribe needs no check.
+
+    ``formats`` is whether the model has a form for answers, ``forces`` whether it can be made to call a tool, whose
+    arguments are an object then, but not surely one that satisfies a schema.
+    """
+    wanted = form(fields)
+    if wanted is None or must_call(fields):
+        return True
+    if wanted.plain:
+        return False
+    if wanted.schema == ANY_OBJECT:
+        return forces
+    closed = native(wanted.schema) if formats else None
+    return closed is not None and not closed[1]
 
 
 def native(schema: Json) -> tuple[Json, list[str]] | None:
@@ -118,6 +159,8 @@ def _closed(node: Any, told: list[str]) -> Any:
             found[name] = {key: _closed(inner, told) for key, inner in value.items()}
         elif name in _LISTS and isinstance(value, list):
             found["anyOf" if name == "oneOf" else name] = [_closed(inner, told) for inner in value]
+            if name == "oneOf":
+                bounds.append("exactly one of these")
         elif name == "items":
             found[name] = _closed(value, told)
         elif name != "$schema":

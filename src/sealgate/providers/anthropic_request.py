@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, native
+from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, in_words, native
 from sealgate.providers.anthropic_messages import Conversation
 from sealgate.providers.anthropic_models import Model
 from sealgate.providers.anthropic_stops import stops
@@ -24,7 +22,6 @@ LEAST_BUDGET = 1024
 """Tokens of thinking below which the provider refuses."""
 MOST_BUDGET = 128_000
 LONGEST_USER = 256
-IN_WORDS = "Answer with one JSON object and nothing else: no other text, no code fence."
 _SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
 """Which part of ``max_tokens`` an effort is, for models that think by a number of tokens."""
 _NEAREST = {"minimal": "low", "xhigh": "high", "max": "high"}
@@ -147,13 +144,10 @@ class Draft:
 
     def _in_words(self, wanted: Form) -> None:
         """For models that have no form for this schema and cannot be made to call a tool."""
-        order = IN_WORDS
-        if wanted.schema != {"type": "object"}:
-            order += f" It must satisfy this JSON Schema: {msgspec.json.encode(wanted.schema).decode()}"
         before = self.body.get("system", [])
         if isinstance(before, str):
             before = [{"type": "text", "text": before}]
-        self.body["system"] = [*before, {"type": "text", "text": order}]
+        self.body["system"] = [*before, {"type": "text", "text": in_words(wanted)}]
         self._say("response_format", "emulated", "asked for in words")
 
     def _answer_tool(self, wanted: Form) -> None:

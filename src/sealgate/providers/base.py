@@ -78,6 +78,12 @@ class Wire(Protocol):
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """What an answer that is not a success says about this route."""
 
+    def holds(self, fields: Json, model: str) -> bool:
+        """Whether the provider itself holds this model's answer to the form that these fields prescribe.
+
+        Where it is only asked for, by a tool or in words, what comes has to be checked.
+        """
+
 
 class Signer(Protocol):
     """Works out what a request must carry that changes from one to the next: signatures, tokens that expire."""

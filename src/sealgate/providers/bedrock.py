@@ -14,9 +14,11 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import aws
 from sealgate.providers.anthropic import ON_BEDROCK, AnthropicStreamReader
-from sealgate.providers.anthropic_form import form
+from sealgate.providers.anthropic_form import form, holds
+from sealgate.providers.anthropic_models import facts
 from sealgate.providers.base import Account, Json, Prompt, Reader, Written
 from sealgate.providers.bedrock_answer import ConverseReader, ConverseStreamReader
+from sealgate.providers.bedrock_models import SCHEMAS
 from sealgate.providers.bedrock_request import converse
 from sealgate.providers.openai import UNREADABLE
 from sealgate.providers.params import adjust
@@ -55,6 +57,9 @@ class ConverseWire:
     def reader(self, fields: Json, *, stream: bool) -> ConverseReader | ConverseStreamReader:
         return ConverseStreamReader(fields) if stream else ConverseReader(fields)
 
+    def holds(self, fields: Json, model: str) -> bool:
+        return holds(fields, formats=bool(SCHEMAS.search(model)), forces=facts(model).forces)
+
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         return aws.failure(status, headers, body)
 
@@ -69,6 +74,9 @@ class ClaudeWire:
 
     def reader(self, fields: Json, *, stream: bool) -> Reader:
         return ClaudeStreamReader(fields) if stream else ON_BEDROCK.reader(fields, stream=False)
+
+    def holds(self, fields: Json, model: str) -> bool:
+        return ON_BEDROCK.holds(fields, model)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         return aws.failure(status, headers, body)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from sealgate.providers.anthropic_models import facts
+
 CLAUDE = re.compile(r"anthropic\.|claude")
 NOVA = re.compile(r"amazon\.nova|nova-(?:micro|lite|pro|premier)")
 GPT = re.compile(r"gpt-oss")
@@ -44,4 +46,6 @@ def abilities(model: str, usual: frozenset[str]) -> frozenset[str]:
             found -= _TOOLS | _BY_A_TOOL
         elif _NO_CHOICE.search(model):
             found -= {"tool_required", "tool_choice"} | _BY_A_TOOL
+    if not facts(model).forces:
+        found -= {"tool_required", "tool_choice"}
     return found - {"images"} if _NO_IMAGES.search(model) else found

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
-from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, native
+from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, in_words, must_call, native
+from sealgate.providers.anthropic_models import facts
 from sealgate.providers.base import Adjustment, Json
 from sealgate.providers.bedrock_models import CLAUDE, EFFORT, GPT, NOVA, REASONING_NOVA, SCHEMAS, TOP_K
 
@@ -48,14 +49,14 @@ def converse(fields: Json, model: str, wanted: Form | None) -> tuple[Json, list[
     for message in fields["messages"]:
         conversation.add(message)
     body: Json = {"messages": conversation.turns()}
-    if conversation.system:
-        body["system"] = conversation.system
     inference = {to: fields[name] for name, to in _INFERENCE.items() if name in fields}
     if (stop := fields.get("stop")) is not None:
         inference["stopSequences"] = [stop] if isinstance(stop, str) else stop
     if inference:
         body["inferenceConfig"] = inference
     body.update(_tools(fields, wanted, conversation.called, model, said))
+    if system := [*conversation.system, *body.pop("system", ())]:
+        body["system"] = system
     if extra := _additional(fields, body, model, said):
         body["additionalModelRequestFields"] = extra
     return body, said
@@ -229,7 +230,7 @@ def _image(url: str) -> Json:
 
 
 def _tools(fields: Json, wanted: Form | None, called: Iterable[str], model: str, said: list[Adjustment]) -> Json:
-    """``toolConfig`` and ``outputConfig``."""
+    """``toolConfig`` and ``outputConfig``; ``system`` where only words prescribe the answer's form."""
     choice, strict = fields.get("tool_choice"), bool(SCHEMAS.search(model))
     offered = [_tool(tool["function"], said, strict=strict) for tool in fields.get("tools", ()) if "function" in tool]
     if choice == "none" and offered and not called:
@@ -244,8 +245,11 @@ def _tools(fields: Json, wanted: Form | None, called: Iterable[str], model: str,
         closed = native(wanted.schema) if strict else None
         if closed is not None:
             found["outputConfig"] = {"textFormat": _text_format(fields, *closed, said)}
-        elif offered and (choice == "required" or isinstance(choice, dict)):
+        elif offered and must_call(fields):
             said.append(Adjustment("response_format", "emulated", "a tool must be called, so there is no text to form"))
+        elif not facts(model).forces:
+            found["system"] = [{"text": in_words(wanted)}]
+            said.append(Adjustment("response_format", "emulated", "asked for in words"))
         else:
             # Where others may be called, one of all must be: a call, or the answer in its form.
             may_call = offered and choice != "none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sealgate.providers import params
 from sealgate.providers.base import Kind
 from sealgate.providers.capabilities import GUIDED, schema_in
+from sealgate.providers.openai_dialects import TGI
 from sealgate.providers.rows import (
     ALLOWED,
     FORMATS,
@@ -82,6 +83,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="tgi",
         title="Text Generation Inference",
+        wire=TGI,
         source="huggingface.co/docs/text-generation-inference/messages_api",
         base_url="http://127.0.0.1:8080/v1",
         media_by_url=False,

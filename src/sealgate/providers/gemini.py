@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from sealgate.errors import UpstreamError
 from sealgate.providers.base import Account, Json, Prompt, Written
+from sealgate.providers.capabilities import schema_in
 from sealgate.providers.gemini_answer import StreamReader, WholeReader
 from sealgate.providers.gemini_errors import failure
-from sealgate.providers.gemini_request import body_of
+from sealgate.providers.gemini_request import body_of, understood
 from sealgate.providers.params import adjust
 
 
@@ -24,6 +25,14 @@ class GeminiWire:
 
     def reader(self, fields: Json, *, stream: bool) -> StreamReader | WholeReader:  # noqa: ARG002
         return StreamReader() if stream else WholeReader()
+
+    def holds(self, fields: Json, model: str) -> bool:  # noqa: ARG002
+        """By the page of ``responseJsonSchema``: what is not among its keywords is passed over in silence."""
+        form = fields.get("response_format") or {}
+        schema = form["json_schema"].get("schema") if form.get("type") == "json_schema" else None
+        if "guided_json" in fields:
+            schema = schema_in(fields["guided_json"])
+        return schema is None or understood(schema)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         return failure(status, headers, body)

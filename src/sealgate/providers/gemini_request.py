@@ -44,6 +44,29 @@ BUDGETS = {
 LEAST_OF_PRO = 128
 """Gemini 2.5 Pro cannot stop thinking."""
 
+UNDERSTOOD = frozenset(
+    {
+        "$id",
+        "$schema",
+        "$defs",
+        "$ref",
+        "$anchor",
+        "type",
+        "format",
+        "title",
+        "description",
+        "enum",
+        "items",
+        "properties",
+    }
+    | {"prefixItems", "minItems", "maxItems", "minimum", "maximum", "anyOf", "additionalProperties", "required"}
+    | {"propertyOrdering", "default", "examples"}
+)
+"""Keywords of ``responseJsonSchema`` that are enforced or enforce nothing; ``oneOf`` is read as ``anyOf``."""
+FORMATS = frozenset({"date-time", "date", "time"})
+MAPS = ("properties", "$defs")
+LISTS = ("anyOf", "prefixItems")
+
 WALLED = frozenset({"contents", "systemInstruction", "model", "serviceTier"})
 WALLED_CONFIG = frozenset({"candidateCount", "maxOutputTokens"})
 """What ``extra_body`` may not set, by its names here: it would break walls, prices and the receipt."""
@@ -115,6 +138,18 @@ def _form(form: Json) -> Json:
             return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": form["enum"]}}
         case _:
             return {}
+
+
+def understood(schema: Any) -> bool:
+    """Whether a schema says only what the provider holds an answer to."""
+    if not isinstance(schema, dict):
+        return isinstance(schema, bool)
+    if not schema.keys() <= UNDERSTOOD or schema.get("format", "date") not in FORMATS:
+        return False
+    inner = [each for name in MAPS if isinstance(found := schema.get(name), dict) for each in found.values()]
+    inner += [each for name in LISTS if isinstance(found := schema.get(name), list) for each in found]
+    inner += [schema[name] for name in ("items", "additionalProperties") if name in schema]
+    return all(understood(each) for each in inner)
 
 
 def _thinking(effort: str, version: tuple[int, int], model: str, said: list[Adjustment]) -> Json | None:

@@ -8,6 +8,7 @@ from sealgate.providers.azure import AZURE
 from sealgate.providers.base import Kind
 from sealgate.providers.capabilities import CONTRACT, SAMPLING
 from sealgate.providers.openai import WIRE, OpenAIWire
+from sealgate.providers.openai_dialects import OPENROUTER
 from sealgate.providers.rows import (
     ALLOWED,
     ANY_ROLE,
@@ -198,6 +199,8 @@ HOSTED_ROWS: tuple[Kind, ...] = (
     clone(
         name="openrouter",
         title="OpenRouter",
+        # With parameters that count, only providers that take them are asked: else some would pass them over.
+        wire=OPENROUTER,
         source="openrouter.ai/docs/api-reference/parameters",
         base_url="https://openrouter.ai/api/v1",
         key_variables=("OPENROUTER_API_KEY",),

@@ -71,6 +71,9 @@ _FLAGGED = re.compile(r"usage guidelines|content policy|input was flagged|requir
 _OF_THE_REQUEST = {Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE}
 
 
+_NOTHING: Json = {}
+
+
 class OpenAIWire:
     """Requests and answers pass nearly as they are.
 
@@ -93,12 +96,20 @@ class OpenAIWire:
             if kind.asks_usage and USAGE not in prompt.refused:
                 # Always asked for: the ledger needs it, whether or not the caller wants to see it.
                 body["stream_options"] = {"include_usage": True}
+        body.update(self.beside(prompt))
         if prompt.extra_body:
             body.update(prompt.extra_body)
         return Written(_encode(body), adjustments)
 
+    def beside(self, prompt: Prompt) -> Json:  # noqa: ARG002
+        """What goes out beside the caller's own parameters."""
+        return _NOTHING
+
     def reader(self, fields: Json, *, stream: bool) -> StreamReader | WholeReader:  # noqa: ARG002
         return StreamReader() if stream else WholeReader()
+
+    def holds(self, fields: Json, model: str) -> bool:  # noqa: ARG002
+        return True
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         if 300 <= status < 400:

@@ -64,6 +64,9 @@ class CarriedWire:
     def reader(self, fields: Json, *, stream: bool) -> Reader:  # noqa: ARG002
         return CarriedStreamReader() if stream else CarriedReader()
 
+    def holds(self, fields: Json, model: str) -> bool:  # noqa: ARG002
+        return True
+
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         return aws.failure(status, headers, body)
 

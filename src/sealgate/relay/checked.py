@@ -1,4 +1,7 @@
-"""Structured output where a provider cannot be held to a schema: asked for in words, checked, repaired once.
+"""Structured output where a provider cannot hold its model to it: asked for as well as can be, checked, repaired once.
+
+Asked for in the provider's own way, where its wire knows one (a tool that must be called, a schema of which only a part
+is enforced), else in words.
 
 What does not satisfy the schema then is a failure of the route, never an answer. Until it is checked nothing is sent,
 so a stream in this mode comes at once, after comments that keep it alive.
@@ -7,7 +10,7 @@ so a stream in this mode comes at once, after comments that keep it alive.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,33 +18,51 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits
 from sealgate.providers.base import Adjustment, Json, Prompt
-from sealgate.providers.capabilities import schema_in
+from sealgate.providers.capabilities import missing, needed, schema_in
 from sealgate.providers.sandbox.budget import Budget
 from sealgate.providers.sandbox.refused import UnsupportedError
 from sealgate.providers.sandbox.schema.check import Checker
 from sealgate.providers.sandbox.schema.shape import Schemas
+from sealgate.relay import finish
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
 
-CHECKABLE = frozenset({"json_schema", "guided_json", "tools_with_format"})
+PRESCRIBED = frozenset({"json_object", "json_schema", "guided_json", "guided_choice"})
+"""Capabilities that a wire may only emulate; see `sealgate.providers.base.Wire.holds`."""
+CHECKABLE = PRESCRIBED | {"tools_with_format"}
 """Capabilities that a route need not have, because what comes can be checked."""
 UNCHECKED = frozenset({"length", "content_filter", "tool_calls"})
 """Finish reasons of answers that are none to the schema, and pass as they are."""
 
 ASK = "Answer with one JSON document and nothing else. It must satisfy this JSON Schema:\n"
 REPAIR = "That is not one JSON document that satisfies the schema. Answer again: the corrected document, nothing else."
-EMULATED = "asked for in words, checked against the schema and repaired once"
+CHOOSE = "Answer with exactly one of these texts and nothing else:\n"
+CHOOSE_AGAIN = "That is none of the texts. Answer again: one of them, nothing else."
+CHECKED = "checked against the schema and repaired once"
+EMULATED = f"asked for in words, {CHECKED}"
+
+_PARAMETERS = ("guided_choice", "guided_json", "response_format")
+"""Where a form may be prescribed; the first of them says most."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def schema_of(fields: Json) -> Any:
-    """The schema that a request holds its answer to, or None."""
+    """The schema that a request holds its answer to, or None; a choice of texts as a schema of a text."""
+    if "guided_choice" in fields:
+        return {"enum": fields["guided_choice"]}
+    if "guided_json" in fields:
+        return schema_in(fields["guided_json"])
     form = fields.get("response_format") or {}
     if form.get("type") == "json_schema":
         return form["json_schema"].get("schema", {})
-    return schema_in(fields["guided_json"]) if "guided_json" in fields else None
+    return {"type": "object"} if form.get("type") == "json_object" else None
+
+
+def is_held(route: Route, fields: Json, wanted: frozenset[str]) -> bool:
+    """Whether the provider itself holds the answer to what is prescribed, as far as the route can do it at all."""
+    return wanted.isdisjoint(PRESCRIBED) or route.account.kind.wire.holds(fields, route.upstream_model)
 
 
 def can_check(fields: Json) -> bool:
@@ -68,24 +89,39 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(inner)
 
 
-def in_words(prompt: Prompt, route: Route) -> Prompt:
-    """The request as it is sent to a route that cannot be held to its schema."""
+def as_sent(prompt: Prompt, route: Route) -> Prompt:
+    """The request as it is sent to a route that cannot be held to its schema: as its wire does it, or in words."""
+    if missing(route.capabilities, needed(prompt.fields)):
+        return _in_words(prompt, route)
+    return prompt._replace(stream=False)
+
+
+def _in_words(prompt: Prompt, route: Route) -> Prompt:
     asked = prompt.fields
-    fields = {name: value for name, value in asked.items() if name not in ("response_format", "guided_json")}
-    able = route.capabilities
-    if "json_object" in able and ("tools" not in asked or "tools_with_format" in able):
+    fields = {name: value for name, value in asked.items() if name not in _PARAMETERS}
+    able, texts = route.capabilities, asked.get("guided_choice")
+    if texts is None and "json_object" in able and ("tools" not in asked or "tools_with_format" in able):
         fields["response_format"] = {"type": "json_object"}
-    order = {"role": "system", "content": ASK + _encode(schema_of(asked)).decode()}
+    said = ASK + _encode(schema_of(asked)).decode() if texts is None else CHOOSE + _encode(texts).decode()
+    order = {"role": "system", "content": said}
     return prompt._replace(fields={**fields, "messages": [order, *asked["messages"]]}, stream=False)
 
 
 class CheckedAttempt:
-    """As `Attempt`, for routes that cannot be held to the request's schema: at most two upstream calls."""
+    """As `Attempt`, for routes that cannot be held to the request's schema: at most two upstream calls.
+
+    ``may_repair`` is asked before the second one.
+    """
 
     marked = True
 
     def __init__(
-        self, upstreams: Upstreams, target: Target, prompt: Prompt, background: set[asyncio.Task[None]]
+        self,
+        upstreams: Upstreams,
+        target: Target,
+        prompt: Prompt,
+        background: set[asyncio.Task[None]],
+        may_repair: Callable[[], bool],
     ) -> None:
         self.status: int | None = None
         self.adjustments: Sequence[Adjustment] = ()
@@ -93,23 +129,30 @@ class CheckedAttempt:
         self._target = target
         self._prompt = prompt
         self._background = background
+        self._may_repair = may_repair
+        self._plain = "guided_choice" in prompt.fields
         self._schemas = Schemas(schema_of(prompt.fields))
         self._events: Iterable[Json] | None = None
 
     async def open(self, limits: Limits) -> None:
         """Generate until the answer satisfies the schema. Raises `UpstreamError`."""
-        prompt = in_words(self._prompt, self._target.route)
+        asked = self._prompt.fields
+        prompt = as_sent(self._prompt, self._target.route)
         answer = await self._generate(prompt, limits)
         if not self._accept(answer):
+            if not self._may_repair():
+                raise UpstreamError(Failure.SCHEMA)
             said = answer["choices"][0]["message"].get("content") or ""
-            again = [{"role": "assistant", "content": said}, {"role": "user", "content": REPAIR}]
+            order = CHOOSE_AGAIN if self._plain else REPAIR
+            again = [{"role": "assistant", "content": said}, {"role": "user", "content": order}]
             fields = {**prompt.fields, "messages": prompt.fields["messages"] + again}
             first, answer = answer, await self._generate(prompt._replace(fields=fields), limits)
             answer["usage"] = _sum(first.get("usage"), answer.get("usage"))
             if not self._accept(answer):
                 raise UpstreamError(Failure.SCHEMA)
-        name = "response_format" if "response_format" in self._prompt.fields else "guided_json"
-        self.adjustments = [*self.adjustments, Adjustment(name, "emulated", EMULATED)]
+        name = next(name for name in _PARAMETERS if name in asked)
+        detail = EMULATED if prompt.fields["messages"] is not asked["messages"] else CHECKED
+        self.adjustments = [*self.adjustments, Adjustment(name, "emulated", detail)]
         self._events = _streamed(answer) if self._prompt.stream else (answer,)
 
     async def read(self) -> Iterable[Json] | None:
@@ -147,14 +190,17 @@ class CheckedAttempt:
         """Whether the answer may go out; its content is then the document alone."""
         choice = answer["choices"][0]
         message = choice["message"]
-        if choice.get("finish_reason") in UNCHECKED or message.get("refusal") or message.get("tool_calls"):
+        calls = message.get("tool_calls")
+        reason = finish.reason(choice.get("finish_reason") or "stop", called=bool(calls))
+        if reason in UNCHECKED or message.get("refusal") or calls:
             return True
         content = message.get("content")
         if not isinstance(content, str):
             return False
-        text = _without_fence(content.strip())
+        text = content.strip() if self._plain else _without_fence(content.strip())
         try:
-            held = Checker(self._schemas, Budget()).ok(self._schemas.root, msgspec.json.decode(text))
+            value = text if self._plain else msgspec.json.decode(text)
+            held = Checker(self._schemas, Budget()).ok(self._schemas.root, value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnsupportedError):
             return False
         if held:

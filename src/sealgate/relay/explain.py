@@ -11,7 +11,7 @@ from sealgate.errors import UpstreamError
 from sealgate.providers.base import Account, Json, Prompt
 from sealgate.relay.attempt import compose
 from sealgate.relay.catalog import Route, Selection, Target
-from sealgate.relay.checked import in_words
+from sealgate.relay.checked import as_sent
 from sealgate.relay.media import unfetched, urls
 from sealgate.relay.plan import Plan, Seen
 
@@ -52,7 +52,7 @@ def dry_run(plan: Plan, prompt: Prompt, seen: Seen) -> list[Json]:
 def _with_fetched(target: Target, plan: Plan, prompt: Prompt) -> Json:
     fetching = target.route in plan.fetching
     shown = unfetched(prompt) if fetching else prompt
-    found = _unsent(target, in_words(shown, target.route) if target.route in plan.checked else shown)
+    found = _unsent(target, as_sent(shown, target.route) if target.route in plan.checked else shown)
     return {**found, "fetched": list(urls(prompt))} if fetching else found
 
 

@@ -17,7 +17,7 @@ from sealgate.providers.base import Adjustment
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
 from sealgate.relay.attempt import written
 from sealgate.relay.catalog import Catalog, Route, Selection, Target, targets
-from sealgate.relay.checked import CHECKABLE, can_check
+from sealgate.relay.checked import CHECKABLE, PRESCRIBED, can_check, is_held
 from sealgate.relay.health import Health, Standing, targets_of
 from sealgate.relay.media import unfetched
 from sealgate.relay.pace import Paces
@@ -89,6 +89,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
         and ask.media_param is None
         and not ask.strict
         and (not wanted or wanted <= primary.common)
+        and (wanted.isdisjoint(PRESCRIBED) or all(is_held(each, ask.prompt.fields, wanted) for each in primary.routes))
         and not seen.health.troubled
         and len(primary.targets) <= MAX_TARGETS
     ):
@@ -104,7 +105,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
     # Where the model that was asked for cannot honour the request, it was left for another one.
     preferred = eligible[0] if eligible[0] in primary.routes else next(iter(ranked.values()))
     first = tuple(healthy[:MAX_TARGETS])
-    checked = frozenset(route for route in eligible if missing(route.capabilities, wanted))
+    checked = frozenset(route for route in eligible if _unsure(route, ask, wanted))
     fetching = frozenset(route for route in eligible if ask.media_param and not route.account.media_by_url)
     return Plan(primary.requested_route, first, tuple(skipped), preferred, last_resort, checked, fetching, ask.strict)
 
@@ -145,14 +146,21 @@ def _require_chat(catalog: Catalog, selection: Selection) -> None:
 def _ranked(selection: Selection, ask: Ask, wanted: frozenset[str], seen: Seen) -> Iterable[Route]:
     """By the model's policy; routes that can do it by themselves come first, those that must be checked last."""
     found = _by_policy(selection, ask, seen)
-    return sorted(found, key=lambda route: _help(route, wanted)) if wanted else found
+    return sorted(found, key=lambda route: _help(route, ask, wanted)) if wanted else found
 
 
-def _help(route: Route, wanted: frozenset[str]) -> int:
-    """How much must be done for a route: nothing, an emulation, or all that can be."""
+def _help(route: Route, ask: Ask, wanted: frozenset[str]) -> int:
+    """How much must be done for a route: nothing, an emulation, checks, or all that can be."""
     if not wanted <= route.capabilities:
+        return 3
+    if not is_held(route, ask.prompt.fields, wanted):
         return 2
     return 0 if wanted.isdisjoint(route.emulated) else 1
+
+
+def _unsure(route: Route, ask: Ask, wanted: frozenset[str]) -> bool:
+    """Whether what comes must be checked, because nothing holds the model to what is prescribed."""
+    return bool(missing(route.capabilities, wanted)) or not is_held(route, ask.prompt.fields, wanted)
 
 
 def _by_policy(selection: Selection, ask: Ask, seen: Seen) -> Iterable[Route]:
@@ -210,6 +218,8 @@ def _eligible(
 def _obstacle(route: Route, ask: Ask, wanted: frozenset[str], quirks: Quirks) -> tuple[str, Problem] | None:
     """Why a route cannot honour a request: in the plan's words, and in the caller's."""
     lacks = sorted(missing(route.capabilities, wanted))
+    if not lacks and not is_held(route, ask.prompt.fields, wanted):
+        lacks = sorted(PRESCRIBED & wanted)
     if lacks and not (CHECKABLE.issuperset(lacks) and "n" not in wanted and can_check(ask.prompt.fields)):
         param = PARAMETERS[lacks[0]]
         said = f"The model {ask.model!r} cannot honour {param!r} ({lacks[0]})."

@@ -10,6 +10,7 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -146,8 +147,8 @@ class Walk:
         self._position = 0
         self._errors: list[UpstreamError] = []
         self._asked: Target | None = None
-        self._charged: str | None = None
-        """The account whose retry budget this attempt is charged to."""
+        self._charges: list[str] = []
+        """The accounts whose retry budgets this attempt is charged to."""
         self._moved_on = False
         self._sent = prompt
         """What the attempt under way was given."""
@@ -237,12 +238,23 @@ class Walk:
                 yield target
 
     def _attempt(self, target: Target, prompt: Prompt | None = None) -> Attempt | CheckedAttempt:
-        make = CheckedAttempt if target.route in self.plan.checked else Attempt
-        sent = prompt or self._prompt
-        if refused := self._means.seen.quirks.of(target.route) | self._omitted:
+        means, sent = self._means, prompt or self._prompt
+        if refused := means.seen.quirks.of(target.route) | self._omitted:
             sent = sent._replace(refused=refused)
         self._sent = sent
-        return make(self._means.upstreams, target, sent, self._means.background)
+        if target.route not in self.plan.checked:
+            return Attempt(means.upstreams, target, sent, means.background)
+        may_repair = partial(self._may_repair, target, monotonic())
+        return CheckedAttempt(means.upstreams, target, sent, means.background, may_repair)
+
+    def _may_repair(self, target: Target, since: float) -> bool:
+        """Whether an answer that did not satisfy its schema may be asked for again: a retry like any other."""
+        account = target.route.account.table
+        if not self._means.budget.take(account):
+            return False
+        self._charges.append(account)
+        self.outcomes.append(Outcome(target.route, Failure.SCHEMA, 200, monotonic() - since))
+        return True
 
     def _learns(self, error: UpstreamError) -> bool:
         """Whether an error names parameters that can be left out, so that the same target is asked without them.
@@ -296,9 +308,8 @@ class Walk:
     def _end(self, visit: Visit) -> None:
         self._means.budget.active[visit.target.route.account.table] -= 1
         self._health.end(visit)
-        if self._charged is not None:
-            self._means.budget.give_back(self._charged)
-            self._charged = None
+        while self._charges:
+            self._means.budget.give_back(self._charges.pop())
 
     def _goes_on(self, before: Target, target: Target) -> bool:
         """Whether to ask a target after an error: the same route again only where the error may pass by itself."""
@@ -321,7 +332,7 @@ class Walk:
             return True
         if not self._means.budget.take(account):
             return False
-        self._charged = account
+        self._charges.append(account)
         return True
 
     def _limits(self, target: Target) -> Limits:
