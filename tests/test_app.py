@@ -20,6 +20,7 @@ from sealgate import app
 from sealgate.app import BUILT, Application, open_gateway, require_clock
 from sealgate.config import Auth, Issuer, Provider, Secret, Settings
 from sealgate.errors import ConfigError, Problem, StorageError
+from sealgate.storage import audit
 from sealgate.telemetry import logs
 from sealgate.testing import RawClient, Received, ScriptedUpstream, Step, WaitFor, answer
 
@@ -246,6 +247,34 @@ async def test_row_i4_a_bad_configuration_changes_nothing_and_is_said(
         [refused] = [line for line in log() if line["level"] == "error"]
         assert refused["event"] == "reload_refused"
         assert refused["error"]
+
+
+@pytest.mark.anyio
+async def test_a_reload_is_recorded_whether_it_is_taken_or_not(serve: Serve, log: Log) -> None:
+    async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
+        await reload(running, lambda old: old)
+        await reload(running, _that_is_no_toml)
+        found = await running.hall.storage.read(lambda connection: audit.listed(connection, action="configuration"))
+        assert [(each.action, each.actor_kind, each.detail) for each in found] == [
+            ("configuration.reloaded", "system", {"models": 1}),
+            ("configuration.refused", "system", {"error": "sealgate.toml is not valid TOML: line 3"}),
+        ]
+
+
+@pytest.mark.anyio
+async def test_a_reload_that_cannot_be_recorded_is_taken_all_the_same(
+    serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise StorageError("the disk is gone")
+
+    async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
+        monkeypatch.setattr(running.hall.storage, "write", broken)
+        await reload(running, lambda old: msgspec.structs.replace(old, models={"new": model("acme")}))
+        monkeypatch.undo()
+        assert (await running.chat(model="new")).status == 200
+        await asyncio.sleep(0.12)  # longer than a line is held back
+        assert [line["error"] for line in log() if line["event"] == "audit_failed"] == ["the disk is gone"]
 
 
 # Behind another server

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from sealgate import config
 from sealgate.api import accounts, chat, health, models, reference
@@ -19,7 +20,7 @@ from sealgate.auth.bearer import Bearers, NoTokens
 from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
 from sealgate.auth.pepper import load_pepper
 from sealgate.config import Settings
-from sealgate.errors import ConfigError
+from sealgate.errors import ConfigError, StorageError
 from sealgate.limits.memory import MemoryLimiter
 from sealgate.outward.documents import Documents
 from sealgate.outward.http1 import Http1Client
@@ -36,7 +37,7 @@ from sealgate.relay.recall import Recall
 from sealgate.relay.turns import Turns
 from sealgate.relay.upstreams import Upstreams
 from sealgate.relay.walk import Means
-from sealgate.storage import Storage, open_storage
+from sealgate.storage import Storage, audit, open_storage
 from sealgate.telemetry import logs
 from sealgate.telemetry.metrics import Metrics
 
@@ -69,16 +70,25 @@ class Gateway:
                 fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
             except ConfigError as error:
                 hall.log.error("reload_refused", error=str(error))
+                await self._record("configuration.refused", error=str(error))
                 return
             self.retired.append(hall.means.upstreams)
             # What was learned of the old routes and keys is forgotten with them.
             hall.settings, hall.catalog = settings, fresh
             hall.means = means(settings, upstreams, hall.metrics, hall.means.budget, hall.log)
             hall.load.resize(settings.server.max_in_flight)
-            self.keys.max_active = settings.auth.max_active_keys
             hall.turns.configure(settings)
             hall.recall.keep_seconds = settings.reasoning.keep_seconds
             hall.log.info("reloaded", models=len(fresh.models))
+            await self._record("configuration.reloaded", models=len(fresh.models))
+
+    async def _record(self, action: str, **detail: object) -> None:
+        """Into the audit trail; a configuration is taken, or not, whether or not it can be recorded."""
+        act = partial(audit.record, actor=audit.SYSTEM, action=action, at=time.time_ns() // 1000, detail=detail)
+        try:
+            await self.hall.storage.write(act)
+        except StorageError as error:
+            self.hall.log.error("audit_failed", error=str(error))
 
     async def aclose(self) -> None:
         """Close everything; the storage last, because it writes what is still queued."""

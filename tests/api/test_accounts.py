@@ -20,6 +20,7 @@ from sealgate.auth.records import KeyInfo
 from sealgate.config import Auth, Secret
 from sealgate.config_tables import Budget, Limits
 from sealgate.errors import StorageError
+from sealgate.storage import audit
 from sealgate.testing import http_request
 
 pytestmark = pytest.mark.anyio
@@ -262,6 +263,36 @@ async def test_a_customer_has_at_most_as_many_active_keys_as_is_configured(begun
         assert {reply.code for reply in replies if reply.status == 409} == {"too_many_keys"}
         await desk.ask("DELETE", f"{API}/{next(each for each in replies if each.status == 200).json['id']}")
         assert (await desk.create(name="again")).status == 200
+
+
+# What is recorded
+
+
+async def test_each_act_is_recorded_with_who_did_it_and_from_where(begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with begun() as running:
+        desk, user = Desk(running), user_of(Desk(running), monkeypatch)
+        made = (await desk.ask("POST", API, {"name": "ci"}, **{"x-request-id": "req-1"})).json
+        await user.ask("PUT", f"{API}/{made['id']}/default", **{"x-request-id": "req-2"})
+        for _ in range(2):
+            await user.ask("DELETE", f"{API}/{made['id']}", **{"x-request-id": "req-3"})
+        await user.ask("DELETE", f"{API}/unknown")
+        await desk.create(name="", limits={"concurrency": 0})
+        found = await running.hall.storage.read(lambda connection: audit.listed(connection))
+        assert [(each.action, each.actor_kind, each.request_id) for each in found] == [
+            ("customer.created", "system", None), ("key.created", "system", None), ("key.created", "system", None),
+            ("key.created", "key", "req-1"), ("key.default_set", "user", "req-2"), ("key.revoked", "user", "req-3"),
+        ]  # fmt: skip
+        first, last = found[1], found[-1]
+        assert first.detail["first"] is True
+        assert (last.actor_id, last.customer_id, last.object, last.address) == (
+            "ada",
+            "default",
+            made["id"],
+            "127.0.0.1",
+        )
+        assert last.detail == {"name": "ci", "key_prefix": made["key_prefix"]}
+        assert found[3].actor_id == (await desk.keys.find(running.admin_key.encode())).key_id
+        assert made["key"] not in str(found)
 
 
 # Never more than its maker has

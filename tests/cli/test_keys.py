@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sealgate.auth.caller import Caller
 from sealgate.auth.keys import KeyStore
 from sealgate.auth.pepper import load_pepper
 from sealgate.cli.keys import app
+from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem
 from sealgate.storage import open_storage
 
@@ -304,3 +306,48 @@ async def test_a_revoke_by_another_process_is_seen_by_a_running_server_within_a_
         await store.find(key)
     await store.aclose()
     await storage.aclose()
+
+
+def test_create_takes_limits_and_a_budget(run: Run, data: Path) -> None:
+    options = ("--limit", "requests_per_minute=40", "--limit", "concurrency=2", "--budget", "25.00/month")
+    made = document(run("create", "--name", "ci", *options, "--json"))
+
+    caller = the_caller(data, made["key"])
+    assert caller.limits == Limits(requests_per_minute=40, concurrency=2)
+    assert caller.budget == Budget(Decimal("25.00"), "month")
+    assert made["limits"] == {"requests_per_minute": 40, "concurrency": 2}
+    assert made["budget"] == {"amount": "25.00", "period": "month", "rolling": False}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--limit", "requests_per_minute"),
+        ("--limit", "requests_per_minute=0"),
+        ("--limit", "requests_per_minute=many"),
+        ("--limit", "per_minute=5"),
+        ("--budget", "-5"),
+        ("--budget", "NaN"),
+        ("--budget", "5/year"),
+        ("--budget", "5 EUR"),
+    ],
+)
+def test_a_limit_or_budget_that_cannot_be_is_refused_by_name(run: Run, options: tuple[str, str]) -> None:
+    assert options[0] in run("create", "--name", "ci", *options, fails=True).stderr
+
+
+def test_default_shows_the_oldest_active_key_until_another_is_chosen(run: Run) -> None:
+    assert "no active key" in run("default", fails=True).stderr
+    run("create", "--name", "one")
+    run("create", "--name", "two")
+    assert document(run("default", "--json"))["name"] == "one"
+
+    chosen = document(run("default", "two", "--json"))
+
+    assert (chosen["name"], chosen["is_default"]) == ("two", True)
+    assert [each["is_default"] for each in document(run("list", "--json"))] == [False, True]
+    assert "'two'" in run("default").stderr
+    run("revoke", "two")
+    assert document(run("default", "--json"))["name"] == "one"
+    assert run("default", "two", fails=True).stderr
+    assert run("default", "unknown", fails=True).stderr

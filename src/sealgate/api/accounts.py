@@ -103,7 +103,7 @@ class Accounts:
         scope = granted(caller, _asked(form))
         with forms.in_dialect(call):
             made = await self._keys.create(
-                name=form.name or UNNAMED, customer=caller.customer_id, **scope._asdict()
+                name=form.name or UNNAMED, customer=caller.customer_id, actor=call.actor, **scope._asdict()
             )  # fmt: skip
         shown = NewKey(made.id, made.key, made.key_prefix, made.name)
         await call.respond(200, msgspec.json.encode(shown), JSON, [*NO_STORE])
@@ -111,7 +111,7 @@ class Accounts:
     async def revoke(self, call: Call) -> None:
         """Ending a key that has ended is no mistake: an answer may have been lost on its way."""
         caller = await self._guard.account(call)
-        await call.json(_shown(await self._keys.revoke_own(call.path_value, caller)))
+        await call.json(_shown(await self._keys.revoke_own(call.path_value, caller, call.actor)))
 
     async def default(self, call: Call) -> None:
         caller = await self._guard.account(call)
@@ -119,7 +119,7 @@ class Accounts:
 
     async def set_default(self, call: Call) -> None:
         caller = await self._guard.account(call)
-        await call.json(_shown(await self._keys.set_default(call.path_value, caller)))
+        await call.json(_shown(await self._keys.set_default(call.path_value, caller, call.actor)))
 
 
 def _asked(form: NewKeyForm) -> Scope:

@@ -14,6 +14,7 @@ from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.formats import ids
 from sealgate.relay.turns import FREE, Turn
+from sealgate.storage.audit import Actor
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -72,6 +73,15 @@ class Call:
     def header(self, name: bytes) -> bytes | None:
         """The first header of that name (lower case), or None."""
         return self._first.get(name)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, as the audit trail names it; once the guard has let it in."""
+        caller, client = self.caller, self.scope.get("client")
+        by = (client[0] if client else None, self.request_id)
+        if caller is None or (caller.user_id is None and caller.key_id is None):
+            return Actor("anonymous", None, *by)
+        return Actor("user", caller.user_id, *by) if caller.user_id else Actor("key", caller.key_id, *by)
 
     @property
     def client_left(self) -> bool:

@@ -28,6 +28,7 @@ from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem, StorageError
 from sealgate.formats.ids import uuid7_hex
 from sealgate.storage import Storage
+from sealgate.storage.audit import SYSTEM, Actor
 
 ASK_SECONDS = 5.0
 """How long the database may take to say who somebody is; after that it counts as gone."""
@@ -77,7 +78,7 @@ class KeyStore:
         self._poll_seconds = poll_seconds
         self._grace = grace_seconds
         self._half = max(1, capacity // 2)
-        self.max_active = max_active_keys
+        self._max_active = max_active_keys
         self._young: dict[bytes, Caller] = {}
         self._old: dict[bytes, Caller] = {}
         self._trusted_until = float("-inf")
@@ -222,6 +223,7 @@ class KeyStore:
         limits: Limits | None = None,
         budget: Budget | None = None,
         beyond_limit: bool = False,
+        actor: Actor = SYSTEM,
     ) -> CreatedKey:
         """Make a key, and the customer if it is new. ``expires_at`` in Unix microseconds.
 
@@ -231,7 +233,10 @@ class KeyStore:
         new = keyform.own_key(os.urandom(32))
         row = self._row(new, name, customer, expires_at, models, settings, admin)
         row = structs.replace(row, limits=limits, budget=budget)
-        info = await self._add(row, [row.digest], beyond_limit=beyond_limit)
+        most = None if beyond_limit else self._max_active
+        info = await self._storage.write(
+            partial(records.add, row=row, digests=[row.digest], most_active=most, actor=actor)
+        )
         return _created(info, new)
 
     async def create_first(self) -> CreatedKey | None:
@@ -251,6 +256,7 @@ class KeyStore:
         customer: str = DEFAULT_CUSTOMER,
         expires_at: int | None = None,
         models: Iterable[str] | None = None,
+        actor: Actor = SYSTEM,
     ) -> KeyInfo:
         """Take over a key of another system, so that its callers need no new one. It is not kept in plain.
 
@@ -261,7 +267,7 @@ class KeyStore:
         state = self._state or await self._refresh()
         # The same key may be known in another form: as an own key, or by a salted hash.
         forms = [digest_of(self._pepper, form.sha256) for form in candidates(key.encode(), state.salts)]
-        return await self._add(row, forms, beyond_limit=True)
+        return await self._take_over(row, forms, actor)
 
     async def import_hash(
         self,
@@ -272,6 +278,7 @@ class KeyStore:
         customer: str = DEFAULT_CUSTOMER,
         expires_at: int | None = None,
         models: Iterable[str] | None = None,
+        actor: Actor = SYSTEM,
     ) -> KeyInfo:
         """Take over a key of which only the SHA-256 is known; of ``prefix`` and the key, where the source salted so.
 
@@ -282,7 +289,7 @@ class KeyStore:
             _check_text(prefix, "prefix", 128)
         new = keyform.hashed_key(hex_sha256, salted=prefix is not None)
         row = self._row(new, name, customer, expires_at, models)
-        info = await self._add(row, [row.digest], beyond_limit=True, salt=prefix)
+        info = await self._take_over(row, [row.digest], actor, salt=prefix)
         self._state = None  # The prefixes are read again with the next question.
         return info
 
@@ -299,12 +306,12 @@ class KeyStore:
         self._forget()
         return info
 
-    async def revoke_own(self, key_id: str, caller: Caller) -> KeyInfo:
+    async def revoke_own(self, key_id: str, caller: Caller, actor: Actor = SYSTEM) -> KeyInfo:
         """End a key of the caller's customer, by its id alone. A second time changes nothing.
 
         Raises `Problem` ``not_found``, alike for unknown ids and those of others, and ``admin_key_required``.
         """
-        info = await self._storage.write(partial(records.revoke_own, key_id=key_id, **self._of(caller)))
+        info = await self._storage.write(partial(records.revoke_own, key_id=key_id, actor=actor, **self._of(caller)))
         self._forget()
         return info
 
@@ -315,20 +322,19 @@ class KeyStore:
             raise Problem("not_found")
         return found
 
-    async def set_default(self, key_id: str, caller: Caller) -> KeyInfo:
+    async def set_default(self, key_id: str, caller: Caller, actor: Actor = SYSTEM) -> KeyInfo:
         """Choose the default key of the caller's customer. Raises `Problem` as `revoke_own`, and ``key_not_active``."""
-        info = await self._storage.write(partial(records.set_default, key_id=key_id, **self._of(caller)))
+        info = await self._storage.write(partial(records.set_default, key_id=key_id, actor=actor, **self._of(caller)))
         self._forget()
         return info
 
     def _of(self, caller: Caller) -> dict[str, Any]:
         return {"customer_id": caller.customer_id, "now": self._now(), "admins": caller.is_admin}
 
-    async def _add(
-        self, row: NewRow, digests: Sequence[bytes], *, beyond_limit: bool, salt: str | None = None
-    ) -> KeyInfo:
-        most = None if beyond_limit else self.max_active
-        return await self._storage.write(partial(records.add, row=row, digests=digests, most_active=most, salt=salt))
+    async def _take_over(self, row: NewRow, digests: Sequence[bytes], actor: Actor, salt: str | None = None) -> KeyInfo:
+        return await self._storage.write(
+            partial(records.add, row=row, digests=digests, salt=salt, actor=actor, act="key.imported")
+        )
 
     def _row(
         self,

@@ -7,7 +7,7 @@ the storage's threads. Times are Unix microseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, func, insert, literal, or_, select, text, update
@@ -16,7 +16,9 @@ from sealgate.auth.caller import KeySettings
 from sealgate.auth.keyform import candidates
 from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem, StorageError
-from sealgate.storage import bump, revision
+from sealgate.formats import moments
+from sealgate.storage import audit, bump, revision
+from sealgate.storage.audit import SYSTEM, Actor
 from sealgate.storage.tables import customers, keys, meta
 
 KeyRow: TypeAlias = Row[Any]
@@ -104,6 +106,10 @@ def add(
     digests: Sequence[bytes],
     most_active: int | None = None,
     salt: str | None = None,
+    *,
+    actor: Actor = SYSTEM,
+    act: Literal["key.created", "key.imported"] = "key.created",
+    first: bool | None = None,
 ) -> KeyInfo:
     """Store a key, and its customer and the prefix its hash was salted by, where those are new.
 
@@ -112,7 +118,7 @@ def add(
     """
     if salt is not None:
         add_salt(connection, salt)
-    add_customer(connection, row.customer_id, row.created_at)
+    add_customer(connection, row.customer_id, row.created_at, actor)
     _refuse_known(connection, row.lookup, digests)
     if most_active is not None and _count_active(connection, row.customer_id, row.created_at) >= most_active:
         raise Problem("too_many_keys", f"There are {most_active} active keys, the most allowed. Revoke one first.")
@@ -122,6 +128,9 @@ def add(
     values["limits"] = None if row.limits is None else _to_json(row.limits)
     values["budget"] = None if row.budget is None else _to_json(row.budget)
     connection.execute(insert(keys).values(**values, is_default=False))
+    told = _told(row) | {"is_admin": row.is_admin, "models": row.models, "limits": row.limits, "budget": row.budget}
+    told |= {"expires_at": None if row.expires_at is None else moments.iso(row.expires_at), "first": first}
+    audit.record(connection, actor, act, at=row.created_at, customer=row.customer_id, about=row.id, detail=told)
     return next(each for each in listed(connection, row.customer_id, row.created_at) if each.id == row.id)
 
 
@@ -157,48 +166,77 @@ def default(connection: Connection, customer_id: str, now: int) -> KeyInfo | Non
     return next((each for each in listed(connection, customer_id, now) if each.is_default), None)
 
 
-def set_default(connection: Connection, key_id: str, customer_id: str, now: int, *, admins: bool) -> KeyInfo:
+def set_default(
+    connection: Connection, key_id: str, customer_id: str, now: int, *, admins: bool, actor: Actor = SYSTEM
+) -> KeyInfo:
     """Choose a customer's default key. Raises `Problem` as `revoke_own`, and ``key_not_active``."""
     _lock_customer(connection, customer_id)
-    row = _own(connection, key_id, customer_id, admins=admins)
+    return _choose(connection, _own(connection, key_id, customer_id, admins=admins), now, actor)
+
+
+def choose_default(
+    connection: Connection, which: str, customer_id: str | None, now: int, actor: Actor = SYSTEM
+) -> KeyInfo:
+    """`set_default` for the operator, who names the key as in `revoke`."""
+    row = _the_one(connection, which, customer_id, now)
+    if row is None:
+        raise Problem("not_found", "There is no such key.")
+    _lock_customer(connection, row.customer_id)
+    return _choose(connection, row, now, actor)
+
+
+def _choose(connection: Connection, row: KeyRow, now: int, actor: Actor) -> KeyInfo:
     if not is_active(row, now):
         raise Problem("key_not_active")
     if not row.is_default:
-        of_customer = update(keys).where(keys.c.customer_id == customer_id)
+        of_customer = update(keys).where(keys.c.customer_id == row.customer_id)
         connection.execute(of_customer.where(keys.c.is_default).values(is_default=False))
-        connection.execute(of_customer.where(keys.c.id == key_id).values(is_default=True))
+        connection.execute(of_customer.where(keys.c.id == row.id).values(is_default=True))
         bump(connection, REVISION)  # Users whose tokens go by the default key's limits have other ones now.
+        _record(connection, actor, "key.default_set", row, now)
     return info(row, now, is_default=True)
 
 
-def revoke_own(connection: Connection, key_id: str, customer_id: str, now: int, *, admins: bool) -> KeyInfo:
+def revoke_own(
+    connection: Connection, key_id: str, customer_id: str, now: int, *, admins: bool, actor: Actor = SYSTEM
+) -> KeyInfo:
     """End a customer's key by its id; one that has ended already stays as it was.
 
     Raises `Problem` ``not_found``, alike for an unknown id and another customer's, and ``admin_key_required`` for an
     administrator's key unless ``admins``.
     """
-    return _end(connection, _own(connection, key_id, customer_id, admins=admins), now)
+    return _end(connection, _own(connection, key_id, customer_id, admins=admins), now, actor)
 
 
-def revoke(connection: Connection, which: str, customer_id: str | None, now: int) -> KeyInfo:
+def revoke(connection: Connection, which: str, customer_id: str | None, now: int, actor: Actor = SYSTEM) -> KeyInfo:
     """End a key for good, given its id, its shown prefix, its name, or the key itself.
 
     A key that is revoked already stays as it was. Raises `Problem` ``not_found`` where there is none (or none of this
     customer), and ``invalid_parameter`` where a name means several.
     """
-    row = _the_one(connection, which, customer_id, now) if which.isprintable() else None
+    row = _the_one(connection, which, customer_id, now)
     if row is None:
         raise Problem("not_found", "There is no such key.")
-    return _end(connection, row, now)
+    return _end(connection, row, now, actor)
 
 
-def _end(connection: Connection, row: KeyRow, now: int) -> KeyInfo:
+def _end(connection: Connection, row: KeyRow, now: int, actor: Actor) -> KeyInfo:
     if row.revoked_at is None:
         one = (keys.c.id == row.id) & (keys.c.customer_id == row.customer_id)
         connection.execute(update(keys).where(one).values(revoked_at=now, is_default=False))
         bump(connection, REVISION)
+        _record(connection, actor, "key.revoked", row, now)
         row = connection.execute(select(keys).where(one)).one()
     return info(row, now)
+
+
+def _record(connection: Connection, actor: Actor, action: str, row: KeyRow, now: int) -> None:
+    audit.record(connection, actor, action, at=now, customer=row.customer_id, about=row.id, detail=_told(row))
+
+
+def _told(row: KeyRow | NewRow) -> dict[str, Any]:
+    """What the audit trail says of a key: what every list shows of it."""
+    return {"name": row.name, "key_prefix": row.key_prefix}
 
 
 def _own(connection: Connection, key_id: str, customer_id: str, *, admins: bool) -> KeyRow:
@@ -215,7 +253,7 @@ def _own(connection: Connection, key_id: str, customer_id: str, *, admins: bool)
 def add_first(connection: Connection, row: NewRow) -> KeyInfo | None:
     """Store a key if there never was one, even where several processes try at once."""
     bump(connection, REVISION)  # Locks its row until the commit, on PostgreSQL too; a SELECT would not.
-    return None if any_key(connection) else add(connection, row, [row.digest])
+    return None if any_key(connection) else add(connection, row, [row.digest], first=True)
 
 
 def any_key(connection: Connection) -> bool:
@@ -275,6 +313,8 @@ def stored_budget(row: KeyRow) -> Budget | None:
 
 
 def _the_one(connection: Connection, which: str, customer_id: str | None, now: int) -> KeyRow | None:
+    if not which.isprintable():
+        return None
     salts = [salt.encode() for salt in _salts(connection)]
     lookups = [candidate.lookup for candidate in candidates(which.encode(), salts)]
     exact = or_(keys.c.id == which, keys.c.key_prefix == which, keys.c.lookup.in_(lookups))
@@ -293,9 +333,10 @@ def _the_one(connection: Connection, which: str, customer_id: str | None, now: i
     return None
 
 
-def add_customer(connection: Connection, customer_id: str, now: int) -> None:
-    """Make a customer where there is none of this id."""
-    connection.execute(_CUSTOMER, {"id": customer_id, "now": now})
+def add_customer(connection: Connection, customer_id: str, now: int, actor: Actor = SYSTEM) -> None:
+    """Make a customer, if it is new."""
+    if connection.execute(_CUSTOMER, {"id": customer_id, "now": now}).rowcount == 1:
+        audit.record(connection, actor, "customer.created", at=now, customer=customer_id, about=customer_id)
     _lock_customer(connection, customer_id)
 
 

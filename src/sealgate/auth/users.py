@@ -13,6 +13,7 @@ from sqlalchemy import Connection, or_, select, text
 
 from sealgate.auth.claims import Identity
 from sealgate.auth.records import KeyRow, add_customer
+from sealgate.storage.audit import Actor
 from sealgate.storage.tables import customers, keys, users
 
 _ENTER = text(
@@ -70,7 +71,7 @@ def differs(user: User, who: Identity, customer_id: str) -> bool:
 
 def enter(connection: Connection, who: Identity, new_id: str, customer_id: str, now: int) -> User:
     """Make a user, and the customer where there is none; where there is the user already, note what is new of it."""
-    add_customer(connection, customer_id, now)
+    add_customer(connection, customer_id, now, Actor("user", new_id))
     values = {"id": new_id, "issuer": who.issuer, "sub": who.sub, "customer_id": customer_id}
     connection.execute(_ENTER, {**values, "email": who.email, "name": who.name, "now": now})
     found = _known(connection, who.issuer, who.sub)

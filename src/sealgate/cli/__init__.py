@@ -1,11 +1,11 @@
-"""The command line: ``sealgate serve | init | models | explain | doctor | keys``."""
+"""The command line: ``sealgate serve | init | models | explain | doctor | keys | audit``."""
 
 from __future__ import annotations
 
 import typer
 
 from sealgate import __version__
-from sealgate.cli import doctor, explain, init, keys, models, serve
+from sealgate.cli import audit, doctor, explain, init, keys, models, serve
 
 app = typer.Typer(
     help="A self-hosted gateway for language models.",
@@ -18,6 +18,7 @@ app.command("init")(init.init)
 app.command("models")(models.models)
 app.command("explain")(explain.command)
 app.command("doctor")(doctor.command)
+app.command("audit")(audit.command)
 app.add_typer(keys.app)
 
 

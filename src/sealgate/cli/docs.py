@@ -21,6 +21,8 @@ from sealgate.providers.capabilities import CAPABILITIES
 from sealgate.providers.sandbox import MODELS
 from sealgate.providers.table import KINDS
 from sealgate.relay.shapes import ChatRequest
+from sealgate.storage.audit import ACTIONS
+from sealgate.storage.audit import FIELDS as AUDIT_FIELDS
 from sealgate.telemetry.registry import LOG_FIELDS, METRICS
 
 FOLDER = Path("docs/reference")
@@ -40,6 +42,7 @@ def pages() -> dict[Path, str]:
         **provider_pages.pages(),
         FOLDER / "chat-request.md": _chat_request(),
         FOLDER / "telemetry.md": _telemetry(),
+        FOLDER / "audit.md": _audit(),
         Path("docs/sandbox.md"): _within(Path("docs/sandbox.md"), "sandbox-models", _sandbox()),
     }
 
@@ -165,6 +168,17 @@ def _telemetry() -> str:
         "where those have one.\n\n"
         + table("metric", "kind", "labels", "meaning", rows=metrics)
         + "\n## Log fields\n\nOne JSON line per event on standard error. Nothing but these fields is ever written.\n\n"
+        + table("field", "meaning", rows=fields)
+    )
+
+
+def _audit() -> str:
+    fields = [(f"`{name}`", text) for name, text in AUDIT_FIELDS.items()]
+    return (
+        f"# The audit trail\n\n{NOTE}`sealgate audit` shows it. A row is written in the transaction of the act it "
+        "records, so there is never one without the other; the program never changes or deletes a row.\n\n"
+        + table("act", "meaning", rows=[(f"`{name}`", text) for name, text in ACTIONS.items()])
+        + "\n## What a row holds\n\n"
         + table("field", "meaning", rows=fields)
     )
 

@@ -1,4 +1,4 @@
-"""``sealgate keys``: make, list, end and import API keys, also while a server runs on the same database.
+"""``sealgate keys``: make, list, choose, end and import API keys, also while a server runs on the same database.
 
 Results go to stdout and remarks to stderr, so ``KEY=$(sealgate keys create --name ci)`` holds the key and nothing
 else. An operator may go beyond the number of keys that a customer can make for itself, and is told so.
@@ -25,13 +25,17 @@ from sealgate.auth.caller import DEFAULT_CUSTOMER
 from sealgate.auth.keys import MAX_ACTIVE_KEYS, CreatedKey, KeyStore
 from sealgate.auth.pepper import load_pepper
 from sealgate.auth.records import KeyInfo
+from sealgate.cli.operator import operator
 from sealgate.cli.refuse import refuse
 from sealgate.config import Settings, load
+from sealgate.config_tables import Budget, Limits
 from sealgate.errors import ConfigError, Problem, StorageError
 from sealgate.formats import moments
 from sealgate.storage import Storage, open_storage
 
-app = typer.Typer(name="keys", help="Make, list, end and import API keys.", no_args_is_help=True)
+app = typer.Typer(name="keys", help="Make, list, choose, end and import API keys.", no_args_is_help=True)
+
+PERIODS = ("total", "day", "week", "month")
 
 T = TypeVar("T")
 
@@ -44,6 +48,16 @@ Expires = Annotated[
 Models = Annotated[
     list[str] | None, typer.Option("--model", help="A model it may use; repeat for more. Without: all models.")
 ]
+LimitsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit", metavar="NAME=N", help=f"How much may be asked: {', '.join(Limits.__struct_fields__)}; repeatable."
+    ),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option("--budget", metavar="AMOUNT[/PERIOD]", help="How much may be spent: 25.00 in all, or 25.00/month."),
+]
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -55,6 +69,8 @@ def create(
     admin: Annotated[bool, typer.Option("--admin", help="An administrator's key.")] = False,
     expires: Expires = None,
     model: Models = None,
+    limit: LimitsOption = None,
+    budget: BudgetOption = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,9 +81,12 @@ def create(
             name=name,
             customer=customer,
             admin=admin,
-            expires_at=_moment(expires),
+            expires_at=moment(expires),
             models=model,
+            limits=_limits(limit),
+            budget=_budget(budget),
             beyond_limit=True,
+            actor=operator(),
         )
         return made, await store.list(customer)
 
@@ -106,12 +125,39 @@ def revoke(
     now = _now()
     ended = _with_storage(
         config,
-        lambda storage, _: storage.write(partial(records.revoke, which=key, customer_id=customer, now=now)),
+        lambda storage, _: storage.write(
+            partial(records.revoke, which=key, customer_id=customer, now=now, actor=operator())
+        ),
     )
     if as_json:
         return _print_json(_shape(ended))
     was = "was revoked already" if ended.revoked_at != now else "is revoked"
     return _say(f"Key '{ended.name}' ({ended.key_prefix}) of customer {ended.customer_id} {was}.")
+
+
+@app.command()
+def default(
+    key: Annotated[
+        str | None, typer.Argument(help="The key to choose: its id, prefix or name. Without: show the default key.")
+    ] = None,
+    customer: Customer = DEFAULT_CUSTOMER,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show or choose a customer's default key, whose limits hold for its users' tokens."""
+    about: dict[str, Any] = {"customer_id": customer, "now": _now()}
+
+    async def act(storage: Storage, _: Settings) -> KeyInfo | None:
+        if key is None:
+            return await storage.read(partial(records.default, **about))
+        return await storage.write(partial(records.choose_default, which=key, actor=operator(), **about))
+
+    found = _with_storage(config, act)
+    if found is None:
+        refuse(f"The customer {customer} has no active key.")
+    if as_json:
+        return _print_json(_shape(found))
+    return _say(f"Key '{found.name}' ({found.key_prefix}) is the default key of customer {customer}.")
 
 
 @app.command("import")
@@ -134,7 +180,8 @@ def import_key(
     """Take over a key of another system, by its SHA-256 or in plain on stdin, so that its callers need no new one."""
 
     async def act(store: KeyStore) -> tuple[KeyInfo, list[KeyInfo]]:
-        about: dict[str, Any] = {"name": name, "customer": customer, "expires_at": _moment(expires), "models": model}
+        about: dict[str, Any] = {"name": name, "customer": customer, "expires_at": moment(expires), "models": model}
+        about["actor"] = operator()
         if sha256 is None:
             made = await store.import_plain(plain, **about)
         else:
@@ -180,19 +227,42 @@ def _with_storage(config: str | None, act: Callable[[Storage, Settings], Awaitab
         refuse(str(error))
 
 
-def _moment(text: str | None) -> int | None:
-    """``--expires`` as Unix microseconds. Raises `ConfigError`."""
+def moment(text: str | None, option: str = "--expires", *, ago: bool = False) -> int | None:
+    """A date, a time, or a span from now (``ago``: until now) as Unix microseconds. Raises `ConfigError`."""
     if text is None:
         return None
     if found := re.fullmatch(r"([0-9]{1,6})([mhdw])", text):
         unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
-        return _now() + int(timedelta(**{unit: int(found[1])}) / timedelta(microseconds=1))
+        span = int(timedelta(**{unit: int(found[1])}) / timedelta(microseconds=1))
+        return _now() + (-span if ago else span)
     try:
         return moments.parse(text)
     except (ValueError, OverflowError):
         raise ConfigError(
-            f"--expires {text}: write a date (2030-01-31), a time (2030-01-31T12:00Z) or 90d, 12h, 30m"
+            f"{option} {text}: write a date (2030-01-31), a time (2030-01-31T12:00Z) or 90d, 12h, 30m"
         ) from None
+
+
+def _limits(given: list[str] | None) -> Limits | None:
+    """``--limit`` as limits. Raises `ConfigError`."""
+    if not given:
+        return None
+    try:
+        pairs = {name: int(number) for name, _, number in (each.partition("=") for each in given)}
+        return msgspec.convert(pairs, Limits)
+    except (ValueError, msgspec.ValidationError):
+        names = ", ".join(Limits.__struct_fields__)
+        raise ConfigError(f"--limit {' '.join(given)}: write NAME=N, N from 1; names are {names}") from None
+
+
+def _budget(given: str | None) -> Budget | None:
+    """``--budget`` as a budget. Raises `ConfigError`."""
+    if given is None:
+        return None
+    amount, _, period = given.partition("/")
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", amount) or period not in ("", *PERIODS):
+        raise ConfigError(f"--budget {given}: write 25.00, or 25.00/PERIOD; periods are {', '.join(PERIODS)}")
+    return msgspec.convert({"amount": amount, "period": period or "total"}, Budget)
 
 
 def _now() -> int:
@@ -221,6 +291,8 @@ def _shape(info: KeyInfo) -> dict[str, Any]:
         "is_active": info.is_active,
         "is_default": info.is_default,
         "models": info.models,
+        "limits": info.limits,
+        "budget": info.budget,
         "created_at": _iso(info.created_at),
         "expires_at": _iso(info.expires_at),
         "revoked_at": _iso(info.revoked_at),

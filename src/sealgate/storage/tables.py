@@ -84,6 +84,23 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("actor_kind", Text, nullable=False),
+    Column("actor_id", Text),
+    Column("customer_id", Text),
+    Column("action", Text, nullable=False),
+    Column("object", Text),
+    Column("address", Text),
+    Column("request_id", Text),
+    Column("detail", Text, nullable=False),
+    Index(None, "customer_id", "at"),
+)
+"""Who changed what. No foreign keys: a row outlives what it speaks of."""
+
 ledger = Table(
     "ledger",
     metadata,
