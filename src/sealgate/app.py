@@ -135,11 +135,11 @@ async def open_gateway(settings: Settings) -> Gateway:
     ways = means(settings, upstreams, metrics, RetryBudget(), log)
     turns = Turns(MemoryLimiter(), settings, metrics.limited)
     recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
-    recall.start()
     hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     tokens = bearers(settings, storage, keys)
     tokens.start()
+    recall.start()
     metrics.watch_issuers(lambda: tokens.fetches)
     return Gateway(Front(hall, routes(hall, keys, tokens)), hall, keys, tokens, first_key, flush)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from sqlalchemy import Connection, func, select
-from tests.gateway import Running, model, provider
+from tests.gateway import Running, Serve, model, provider
 
 from sealgate.config import Model, Provider
 from sealgate.storage.tables import reasoning_state
@@ -156,6 +157,13 @@ WIRES = {wire.kind: wire for wire in (CLAUDE, GEMINI, BEDROCK, DEEPSEEK, MISTRAL
 
 def at(name: str, wire: Wire) -> Model:
     return model(name, upstream_model=wire.model)
+
+
+def serving(
+    serve: Serve, wire: Wire, upstream: ScriptedUpstream, **tables: Any
+) -> AbstractAsyncContextManager[Running]:
+    """A gateway whose model ``m`` is at that provider."""
+    return serve({"acme": wire.at(upstream)}, {"m": at("acme", wire)}, **tables)
 
 
 async def ask(gateway: Running, messages: list[Json], *, stream: bool, key: str = "", **fields: Any) -> Json:

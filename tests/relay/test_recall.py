@@ -6,13 +6,14 @@ Where the database fails, requests go on without it (H22).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 from tests.gateway import PEPPER, Running, Serve, model
 from tests.postgres import PostgresServer
 from tests.relay.loops import (
@@ -38,6 +39,7 @@ from tests.relay.loops import (
     parts,
     result,
     sent,
+    serving,
 )
 
 from sealgate.auth.keys import KeyStore
@@ -47,9 +49,9 @@ from sealgate.errors import StorageError
 from sealgate.relay import recall as recalls
 from sealgate.relay.recall import Kept
 from sealgate.storage import open_storage
-from sealgate.storage.tables import reasoning_state
+from sealgate.storage.tables import metadata, reasoning_state
 from sealgate.testing import Behaviour, ScriptedUpstream, answer, cut_after, error, tool
-from sealgate.testing.anthropic_wire import Message, thinking, tool_use
+from sealgate.testing.anthropic_wire import Message, message_error, thinking, tool_use
 from sealgate.testing.gemini_wire import function_call
 from sealgate.testing.received import Received
 from sealgate.testing.script import LAST_CHUNK, Chunk, Step, head, json_answer, sse
@@ -67,7 +69,7 @@ either = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streame
 async def test_a_client_that_drops_reasoning_goes_on_as_if_it_had_not(serve: Serve, wire: Wire, stream: bool) -> None:
     async with (
         wire.upstream() as upstream,
-        serve({"acme": wire.at(upstream)}, {"m": at("acme", wire)}) as gateway,
+        serving(serve, wire, upstream) as gateway,
     ):
         await loop(gateway, stream=stream)
         forget(gateway)
@@ -80,9 +82,9 @@ async def test_a_client_that_drops_reasoning_goes_on_as_if_it_had_not(serve: Ser
 
 
 @anyio
-@pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
+@pytest.mark.parametrize("wire", [CLAUDE, GEMINI, DEEPSEEK], ids=lambda wire: wire.kind)
 async def test_the_caller_is_told_what_was_put_back(serve: Serve, wire: Wire) -> None:
-    async with wire.upstream() as upstream, serve({"acme": wire.at(upstream)}, {"m": at("acme", wire)}) as gateway:
+    async with wire.upstream() as upstream, serving(serve, wire, upstream) as gateway:
         said = await ask(gateway, [QUESTION], stream=False)
         reply = await gateway.post(
             "/v1/chat/completions",
@@ -100,7 +102,7 @@ async def test_it_comes_from_memory_where_the_same_process_answers(serve: Serve,
     bare = Message(blocks=[tool_use("weather", {"city": "Bern"}, call_id="toolu_8")])
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         reads = counted_reads(gateway)
         await loop(gateway, stream=stream)
@@ -135,7 +137,7 @@ async def test_a_long_loop_gets_all_of_it_back_each_at_its_place(serve: Serve) -
 
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         messages = [QUESTION]
         for number in range(4):
@@ -157,7 +159,7 @@ async def test_parallel_calls_have_one_reasoning_whatever_their_order(serve: Ser
     both = [tool_use("weather", {"city": city}, call_id=f"toolu_{city}") for city in ("Bern", "Chur")]
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         upstream.enqueue(Message(blocks=[thinking(THOUGHT, SECRET), *both]))
         said = await ask(gateway, [QUESTION], stream=True)
@@ -175,7 +177,7 @@ async def test_each_choice_has_its_own(serve: Serve, stream: bool) -> None:
     """Of a streamed answer with several choices, whatever the order of their pieces."""
     async with (
         GEMINI.upstream() as upstream,
-        serve({"acme": GEMINI.at(upstream)}, {"m": at("acme", GEMINI)}) as gateway,
+        serving(serve, GEMINI, upstream) as gateway,
     ):
         upstream.enqueue(_two_candidates)
         await gateway.chat(QUESTION["content"], tools=[WEATHER], n=2, stream=stream)
@@ -201,6 +203,19 @@ def _two_candidates(received: Received) -> Iterator[Step]:
     for each in reversed(found):
         yield Chunk(sse({**document, "candidates": [each]}))
     yield LAST_CHUNK
+
+
+@anyio
+async def test_a_model_that_thinks_by_budget_goes_on_thinking(serve: Serve) -> None:
+    """Without its signed thinking the provider would refuse to, and the effort would be dropped."""
+    wire = dataclasses.replace(CLAUDE, model="claude-sonnet-4-5")
+    async with wire.upstream() as upstream, serving(serve, wire, upstream) as gateway:
+        said = await ask(gateway, [QUESTION], stream=False, reasoning_effort="high")
+        await ask(gateway, [QUESTION, said, result(said)], stream=False, reasoning_effort="high")
+        forget(gateway)
+        await gateway.hall.storage.write(lambda connection: connection.execute(delete(reasoning_state)) and None)
+        await ask(gateway, [QUESTION, said, result(said)], stream=False, reasoning_effort="high")
+    assert ["thinking" in each for each in sent(upstream)] == [True, True, False]
 
 
 # Not put back
@@ -251,7 +266,7 @@ async def test_another_model_of_the_same_account_does_not_get_it(serve: Serve) -
 async def test_what_the_caller_sends_wins(serve: Serve, own: Json) -> None:
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         reads = counted_reads(gateway)
         said = await ask(gateway, [QUESTION], stream=False)
@@ -266,7 +281,7 @@ async def test_what_the_caller_sends_wins(serve: Serve, own: Json) -> None:
 @anyio
 @pytest.mark.parametrize("wire", [DEEPSEEK, MISTRAL], ids=lambda wire: wire.kind)
 async def test_reasoning_of_the_callers_own_wins_where_it_is_text(serve: Serve, wire: Wire) -> None:
-    async with wire.upstream() as upstream, serve({"acme": wire.at(upstream)}, {"m": at("acme", wire)}) as gateway:
+    async with wire.upstream() as upstream, serving(serve, wire, upstream) as gateway:
         said = await ask(gateway, [QUESTION], stream=False)
         await ask(gateway, [QUESTION, {**said, "reasoning_content": "Mine"}, result(said)], stream=False)
     body = upstream.requests[1].body
@@ -279,7 +294,7 @@ async def test_readable_reasoning_alone_is_completed_where_a_signature_is_wanted
     """Many clients send back what they could read and show."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         said = await ask(gateway, [QUESTION], stream=False)
         await ask(gateway, [QUESTION, {**said, "reasoning_content": THOUGHT}, result(said)], stream=False)
@@ -299,7 +314,7 @@ async def test_an_id_alone_is_not_enough(serve: Serve, before: list[Json]) -> No
     """Some providers number their calls, so ids come again in other conversations of the same customer."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         said = await ask(gateway, [QUESTION], stream=False)
         await ask(gateway, [*before, said, result(said)], stream=False)
@@ -310,7 +325,7 @@ async def test_an_id_alone_is_not_enough(serve: Serve, before: list[Json]) -> No
 async def test_it_is_put_back_once_where_an_id_stands_twice(serve: Serve) -> None:
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         said = await ask(gateway, [QUESTION], stream=False)
         await ask(gateway, [QUESTION, said, result(said), said, result(said)], stream=False)
@@ -321,7 +336,7 @@ async def test_it_is_put_back_once_where_an_id_stands_twice(serve: Serve) -> Non
 async def test_a_closed_loop_is_not_completed(serve: Serve) -> None:
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         reads = counted_reads(gateway)
         said = await ask(gateway, [QUESTION], stream=False)
@@ -336,7 +351,7 @@ async def test_the_text_that_opened_the_loop_may_change_its_form(serve: Serve) -
     """Marks for caches wander through a conversation, and a text becomes a part for one."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         marked = {"type": "text", "text": QUESTION["content"], "cache_control": {"type": "ephemeral"}}
         said = await ask(gateway, [{"role": "user", "content": [marked]}], stream=False)
@@ -349,7 +364,7 @@ async def test_the_text_that_opened_the_loop_may_change_its_form(serve: Serve) -
 async def test_nothing_is_kept_where_it_is_switched_off(serve: Serve, stream: bool) -> None:
     async with CLAUDE.upstream() as upstream:
         off = Reasoning(keep_seconds=0)
-        async with serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}, reasoning=off) as gateway:
+        async with serving(serve, CLAUDE, upstream, reasoning=off) as gateway:
             await loop(gateway, stream=stream)
             assert await kept(gateway) == 0
             assert gateway.hall.recall._cache == {}
@@ -374,7 +389,7 @@ async def test_nothing_is_kept_of_what_opens_no_loop(
 ) -> None:
     async with (
         ScriptedUpstream(handler=lambda _: behaviour) as upstream,
-        serve({"acme": wire.at(upstream)}, {"m": at("acme", wire)}) as gateway,
+        serving(serve, wire, upstream) as gateway,
     ):
         await gateway.chat(stream=stream, **{"tools": [WEATHER], **fields})
         await gateway.row()
@@ -390,6 +405,49 @@ async def test_nothing_is_kept_for_a_provider_that_wants_nothing_back(serve: Ser
         assert (await kept(gateway), reads) == (0, [])
 
 
+# Refused
+
+
+@anyio
+@either
+async def test_a_provider_that_refuses_what_was_put_back_is_asked_without_it(serve: Serve, stream: bool) -> None:
+    """Signatures may be bound to more than we know; the caller did nothing wrong. Not put back again, either."""
+    refusal = message_error(400, text="messages.1.content.0: Invalid `signature` in `thinking` block")
+    async with (
+        CLAUDE.upstream() as upstream,
+        serving(serve, CLAUDE, upstream) as gateway,
+    ):
+        first = await ask(gateway, [QUESTION], stream=stream)
+        more = Message(blocks=[thinking("More", "S2"), tool_use("weather", {}, call_id="toolu_8")])
+        upstream.enqueue(refusal, more)
+        messages = [QUESTION, first, result(first)]
+        second = await ask(gateway, messages, stream=stream)
+        await ask(gateway, [*messages, second, result(second)], stream=stream)
+        assert [row.outcome for row in await gateway.rows(3)] == ["ok", "ok", "ok"]
+    shown = [[block["type"] for block in blocks(each)] for each in sent(upstream)[1:]]
+    assert shown == [["thinking", "tool_use"], ["tool_use"], ["tool_use", "thinking", "tool_use"]]
+
+
+@anyio
+@pytest.mark.parametrize(
+    ("status", "text", "count"),
+    [(400, "messages.1: tool_use ids must be unique", 1), (413, "thinking is too long", 1),
+     (400, "Expected `thinking`", 2)],
+)  # fmt: skip
+async def test_other_refusals_reach_the_caller_at_once_and_the_last_one_in_the_end(
+    serve: Serve, status: int, text: str, count: int
+) -> None:
+    async with (
+        CLAUDE.upstream() as upstream,
+        serving(serve, CLAUDE, upstream) as gateway,
+    ):
+        said = await ask(gateway, [QUESTION], stream=False)
+        upstream.enqueue(*[message_error(status, text=text)] * 4)
+        body = {"model": "m", "tools": [WEATHER], "messages": [QUESTION, said, result(said)]}
+        reply = await gateway.post("/v1/chat/completions", body)
+        assert (reply.status, len(upstream.requests) - 1) == (status, count)
+
+
 # Time
 
 
@@ -398,7 +456,7 @@ async def test_it_is_gone_after_its_time(serve: Serve) -> None:
     """From memory and from the database alike, and the parts of a loop together."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         clock = Clock(gateway)
         first = await ask(gateway, [QUESTION], stream=False)
@@ -431,7 +489,7 @@ async def test_a_shorter_time_holds_for_what_is_kept_already(serve: Serve, tmp_p
     """Also a configuration that switches it off: then all of it is deleted."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         settings = gateway.hall.settings
         await ask(gateway, [QUESTION], stream=False)
@@ -451,7 +509,7 @@ async def test_what_is_too_old_is_deleted_a_few_rows_at_a_time_and_nothing_else(
     monkeypatch.setattr(recalls, "SWEEP_ROWS", 2)
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         clock = Clock(gateway)
         for number in range(5):
@@ -488,8 +546,7 @@ async def customers_keys(url: str, *customers: str) -> list[str]:
 
 
 def replica(serve: Serve, wire: Wire, upstream: ScriptedUpstream, url: str, folder: Path, **tables: Any) -> Any:
-    storage = Storage(url=url, data_dir=str(folder))
-    return serve({"acme": wire.at(upstream)}, {"m": at("acme", wire)}, storage=storage, **tables)
+    return serving(serve, wire, upstream, storage=Storage(url=url, data_dir=str(folder)), **tables)
 
 
 @anyio
@@ -519,7 +576,7 @@ async def test_a_replica_with_another_pepper_cannot_read_it(serve: Serve, tmp_pa
     """As whoever steals the database: what is in it opens with the pepper only."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         said = await ask(gateway, [QUESTION], stream=False)
         forget(gateway)
@@ -533,7 +590,7 @@ async def test_what_stands_under_another_name_does_not_open(serve: Serve) -> Non
     """Rows changed by hand, or a mistake of ours: the content is bound to all that it was kept under."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         said = await ask(gateway, [QUESTION], stream=False)
         upstream.enqueue(Message(blocks=[thinking("Other", "S2"), tool_use("weather", {}, call_id="toolu_8")]))
@@ -552,25 +609,29 @@ async def test_what_stands_under_another_name_does_not_open(serve: Serve) -> Non
 
 
 @anyio
-@pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
-async def test_nothing_of_it_can_be_read_in_the_database(serve: Serve, wire: Wire, tmp_path: Path) -> None:
-    """Not the reasoning, its signature, the question or the id of the call; in no file of the database."""
-    url = f"sqlite:///{tmp_path}/own.db"
-    [key] = await customers_keys(url, "acme")
-    async with wire.upstream() as upstream, replica(serve, wire, upstream, url, tmp_path / "1") as gateway:
-        said = await ask(gateway, [QUESTION], stream=False, key=key)
-        files = _files(tmp_path)
-        row = await gateway.hall.storage.read(
-            lambda connection: dict(connection.execute(select(reasoning_state)).mappings().one())
-        )
-    assert any(row["sealed"] in data for data in files)
-    files += _files(tmp_path)
+@pytest.mark.parametrize("wire", [CLAUDE, GEMINI, DEEPSEEK], ids=lambda wire: wire.kind)
+async def test_nothing_of_it_can_be_read_in_the_database(
+    serve: Serve, wire: Wire, database: str, tmp_path: Path
+) -> None:
+    """Not the reasoning, its signature, the question or the id of the call: in no column, and in no file."""
+    [key] = await customers_keys(database, "acme")
+    async with wire.upstream() as upstream, replica(serve, wire, upstream, database, tmp_path / "1") as gateway:
+        said = await ask(gateway, [QUESTION], stream=True, key=key)
+        found = await gateway.hall.storage.read(_everything) + _files(tmp_path)
+        assert await kept(gateway) == 1
+    found += _files(tmp_path)
     for secret in (SECRET, THOUGHT, THOUGHT[:12], QUESTION["content"], said["tool_calls"][0]["id"]):
-        assert not any(secret.encode() in data for data in files), secret
+        assert not any(secret.encode() in data for data in found), secret
+
+
+def _everything(connection: Connection) -> list[bytes]:
+    """All values of all tables."""
+    rows = [row for table in metadata.sorted_tables for row in connection.execute(select(table))]
+    return [value if isinstance(value, bytes) else str(value).encode() for row in rows for value in row]
 
 
 def _files(folder: Path) -> list[bytes]:
-    return [path.read_bytes() for path in folder.glob("own.db*")]
+    return [path.read_bytes() for path in folder.glob("shared.db*")]
 
 
 @anyio
@@ -578,7 +639,7 @@ async def test_it_is_in_the_commit_of_the_answers_own_row(serve: Serve) -> None:
     """So it is there for every replica before the caller has its last bytes, and costs no commit of its own."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         await gateway.chat()
         before = gateway.hall.storage.commits
@@ -593,7 +654,7 @@ async def test_a_client_that_leaves_at_the_finish_chunk_can_go_on(serve: Serve) 
     """Many stop to read there."""
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         hold = asyncio.Event()
         append = gateway.hall.storage.append
@@ -628,7 +689,7 @@ async def test_where_the_database_cannot_be_asked_the_request_goes_on_without(
 
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         said = await ask(gateway, [QUESTION], stream=False)
         forget(gateway)
@@ -643,7 +704,7 @@ async def test_where_the_database_cannot_be_asked_the_request_goes_on_without(
 async def test_a_row_that_the_database_refuses_does_not_cost_the_answer(serve: Serve) -> None:
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         gateway.hall.recall.now = lambda: 1_900_000_000_000_000
         await ask(gateway, [QUESTION], stream=False)
@@ -678,7 +739,7 @@ async def test_longer_reasoning_than_the_bound_is_not_kept(serve: Serve, monkeyp
     monkeypatch.setattr(recalls, "MAX_BYTES", 10)
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         await loop(gateway)
         assert await kept(gateway) == 0
@@ -689,7 +750,7 @@ async def test_a_loop_with_too_many_calls_is_not_looked_up(serve: Serve, monkeyp
     monkeypatch.setattr(recalls, "MAX_CALLS", 1)
     async with (
         CLAUDE.upstream() as upstream,
-        serve({"acme": CLAUDE.at(upstream)}, {"m": at("acme", CLAUDE)}) as gateway,
+        serving(serve, CLAUDE, upstream) as gateway,
     ):
         said = await ask(gateway, [QUESTION], stream=False)
         other = {"role": "assistant", "content": None, "tool_calls": CALLS}

@@ -8,6 +8,7 @@ call. It is never an error where none is found.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sealgate.auth.seal import Seal, context
-from sealgate.errors import StorageError
+from sealgate.errors import Failure, StorageError, UpstreamError
 from sealgate.providers.base import Adjustment, Json, Prompt
 from sealgate.relay import reasoning_records
 from sealgate.relay.catalog import Route
@@ -39,6 +40,9 @@ PUT_BACK = "put back as it was kept, where the client had left it out"
 SWEEP_ROWS = 200
 """Rows deleted in one transaction, for which all other writes wait."""
 
+_REFUSALS = (Failure.INVALID_REQUEST, Failure.UNPROCESSABLE)
+_OF_REASONING = re.compile(r"signature|thinking|thought|reasoning", re.IGNORECASE)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -56,6 +60,10 @@ class Loop:
     async def complete(self, prompt: Prompt) -> Prompt:
         """The prompt for the route that was turned to, with what was found."""
         return prompt
+
+    def gives_up(self, error: UpstreamError) -> bool:  # noqa: ARG002
+        """Whether an error refuses what was put back, so that the same target is asked without it."""
+        return False
 
     def watch(self) -> Thoughts | None:
         """What gathers the reasoning of an answer from the route that was turned to, where it is worth it."""
@@ -131,6 +139,10 @@ class Recall:
             self.remember(name, kept)
         return found
 
+    def refused(self, route: Route) -> None:
+        """Tell the operator that a provider does not take its own reasoning back."""
+        self._log.warning("reasoning_refused", provider=route.provider, routed_model=route.id)
+
     def _forget(self, name: bytes) -> None:
         gone = self._cache.pop(name, None)
         if gone is not None:
@@ -171,11 +183,14 @@ class KeptLoop(Loop):
         self._loop: OpenLoop | None = None
         self._route: Route | None = None
         self._begun_at: int | None = None
+        self._put_back: list[bytes] = []
+        """Names of what the route that was turned to gets."""
+        self._given_up = False
 
     def turn_to(self, route: Route) -> bool:
         self._route, self._begun_at, self.said = route, None, ()
         needs = route.account.kind.replays
-        if not needs:
+        if not needs or self._given_up:
             return False
         return bool(lacking(self._fields["messages"], self._opened().calls, needs))
 
@@ -189,6 +204,7 @@ class KeptLoop(Loop):
         if sum(map(len, wanted.values())) > MAX_CALLS:
             return prompt
         kept = await self._kept(wanted.values())
+        self._put_back = []
         for index, contexts in wanted.items():
             if (state := self._state(contexts, kept)) is not None:
                 messages[index] = {**messages[index], **state}
@@ -216,8 +232,20 @@ class KeptLoop(Loop):
             content = self._recall.seal.open(found.sealed, under)
             if content is not None:
                 self._begun_at = min(found.begun_at, self._begun_at or found.begun_at)
+                self._put_back.append(name)
                 return _decode(content)
         return None
+
+    def gives_up(self, error: UpstreamError) -> bool:
+        """Providers may bind signatures to more than is known: to the organisation of one of an account's keys, say."""
+        refused = error.failure in _REFUSALS and _OF_REASONING.search(error.text or "")
+        if self._begun_at is None or not refused or self._route is None:
+            return False
+        for name in self._put_back:
+            self._recall.remember(name, Kept(self._begun_at, None))
+        self._recall.refused(self._route)
+        self._given_up = True
+        return True
 
     def watch(self) -> Thoughts | None:
         assert self._route is not None

@@ -262,6 +262,9 @@ class Walk:
         It is a step of its own, and no retry: what it teaches is not met again. Where nothing may be left out, the
         next target may be one that takes all.
         """
+        if self._tool_loop.gives_up(error):
+            self._lesson = self._errors.pop()
+            return True
         names = refused_by(error, self._sent)
         if not names or self._lessons == MAX_LESSONS:
             return False
