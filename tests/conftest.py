@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.postgres import postgres
+from tests.redis_server import redis_server
 
 if TYPE_CHECKING:
     from tests.gateway import Serve, Template
 
-__all__ = ["anyio_backend", "postgres"]
+__all__ = ["anyio_backend", "postgres", "redis_server"]
 
 
 @pytest.fixture

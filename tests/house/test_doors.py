@@ -23,7 +23,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "rich": ("cli/",),
     "google": ("providers/google.py",),
     "joserfc": ("auth/jwt.py", "testing/issuer.py"),
-    "redis": (),
+    "redis": ("limits/redis.py",),
 }
 """Library to the rooms (a folder ends in a slash) that may import it."""
 

@@ -12,6 +12,7 @@ from tests.storage.conftest import database, storage, url
 from sealgate.config_tables import Limits
 from sealgate.limits.limiter import Limiter, Rule, rules
 from sealgate.limits.memory import MemoryLimiter
+from sealgate.limits.redis import RedisLimiter
 
 __all__ = ["database", "storage", "url"]
 
@@ -40,9 +41,11 @@ class Subject:
         return rules(self.whose, limits)
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "redis"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     clock = Clock()
-    limiter = MemoryLimiter(clock)
+    limiter: Limiter = MemoryLimiter(clock)
+    if request.param == "redis":
+        limiter = RedisLimiter(request.getfixturevalue("redis_server").url, clock=clock)
     yield Subject(limiter, clock, f"key:{next(_numbers)}")
     await limiter.aclose()

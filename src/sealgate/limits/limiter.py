@@ -98,6 +98,10 @@ class Refused(NamedTuple):
 Verdict: TypeAlias = Taken | Refused
 
 
+class StoreGoneError(Exception):
+    """A limiter's store does not answer, or not in time; the text says how, for the operator."""
+
+
 class Limiter(Protocol):
     """Counts what is asked. Every method belongs to the event loop's thread."""
 
