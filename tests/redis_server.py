@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -56,10 +56,18 @@ class RedisServer:
 
     def command(self, *words: str) -> bytes:
         """The first line of the answer to a command, over a connection of its own."""
+        return self._exchange(words).partition(b"\r\n")[0]
+
+    def answer(self, *words: str) -> str:
+        """All of the answer as it came."""
+        return self._exchange(words).decode()
+
+    def _exchange(self, words: Sequence[str]) -> bytes:
         with socket.create_connection((self.host, self.port), timeout=5) as connection:
-            sent = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
-            connection.sendall(f"*{len(words)}\r\n{''.join(sent)}".encode())
-            return connection.makefile("rb").readline().rstrip()
+            for each in (words, ("QUIT",)):
+                sent = [f"${len(word.encode())}\r\n{word}\r\n" for word in each]
+                connection.sendall(f"*{len(each)}\r\n{''.join(sent)}".encode())
+            return connection.makefile("rb").read()
 
 
 def _free_port() -> int:

@@ -23,6 +23,8 @@ from sealgate.config import Settings
 from sealgate.errors import ConfigError, StorageError
 from sealgate.limits.memory import MemoryLimiter
 from sealgate.outward.documents import Documents
+from sealgate.limits.redis import RedisLimiter
+from sealgate.limits.shelter import Shelter
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
 from sealgate.relay import catalog
@@ -119,6 +121,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     log, access, flush = logs.configure(settings.telemetry.level, settings.telemetry.format)
     settings = await with_discovered(settings)
     fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
+    shared = None if settings.limits.url is None else Shelter(RedisLimiter(settings.limits.url.reveal()), log)
     storage = open_storage(settings.database_url)
     try:
         pepper = await load_pepper(storage, settings.data_dir, settings.auth.pepper)
@@ -133,10 +136,13 @@ async def open_gateway(settings: Settings) -> Gateway:
     load = Load(settings.server.max_in_flight, random.random)
     metrics.watch_load(lambda: load.refused, lambda: load.lag, lambda: load.memory)
     ways = means(settings, upstreams, metrics, RetryBudget(), log)
-    turns = Turns(MemoryLimiter(), settings, metrics.limited)
+    turns = Turns(shared or MemoryLimiter(), settings, metrics.limited)
     recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
     hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
+    if shared is not None:
+        await shared.start()
+        metrics.watch_limits(lambda: shared.up)
     tokens = bearers(settings, storage, keys)
     tokens.start()
     recall.start()

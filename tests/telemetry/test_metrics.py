@@ -29,6 +29,8 @@ def used() -> Metrics:
     metrics.longest_gap("acme", "eu/acme/m", 0.4)
     metrics.watch_routes(lambda: {"eu/acme/m": False, "eu/other/m": True}, lambda: {"acme": 4})
     metrics.edge_refusal("request_timeout")
+    metrics.limited("concurrency")
+    metrics.watch_limits(lambda: False)
     metrics.watch_load(lambda: {"in_flight": 5, "memory": 0}, lambda: 0.3, lambda: 0.5)
     metrics.watch_ledger(lambda: 3, lambda: 2)
     metrics.in_flight += 1
@@ -64,6 +66,8 @@ def test_numbers_are_those_that_were_counted() -> None:
     assert found["sealgate_upstream_in_flight"] == {("acme",): 4}
     assert found["sealgate_stream_longest_gap_seconds_sum"] == {("acme", "eu/acme/m"): 0.4}
     assert found["sealgate_client_retries_total"] == {(): 6}
+    assert found["sealgate_requests_limited_total"] == {("concurrency",): 1}
+    assert found["sealgate_limits_shared"] == {(): 0}
     assert found["sealgate_ledger_pending"] == {(): 3}
     assert found["sealgate_ledger_lost_total"] == {(): 2}
     assert found["sealgate_requests_in_flight"] == {(): 1}

@@ -67,7 +67,7 @@ local function window(key, seconds)
       used = used + count
     end
   end
-  found = {pieces = kept, used = used, seconds = seconds}
+  found = {pieces = kept, used = used, seconds = seconds, changed = ahead > 0}
   windows[key] = found
   return found
 end

@@ -240,7 +240,7 @@ def _problem(refused: Refused) -> Problem:
     if wait == math.inf:
         message = f"The request alone may use more than the {rule.limit} tokens a minute that may be asked{at}."
     problem = Problem(
-        _CODES.get(rule.kind, "rate_limit_exceeded"), message, retry_after=max(1, math.ceil(min(wait, 1e6)))
+        _CODES.get(rule.kind, "rate_limit_exceeded"), message, retry_after=max(1, math.ceil(round(min(wait, 1e6), 3)))
     )
     if wait > SOON:
         # Whoever comes again sooner, as the SDKs would, is only refused again.

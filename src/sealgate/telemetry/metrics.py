@@ -69,6 +69,7 @@ class Metrics(Collector):
         self._active: Callable[[], Mapping[str, int]] = dict
         self._refusals: Counter[Labels] = Counter()
         self._limited: Counter[Labels] = Counter()
+        self._shared: Callable[[], Mapping[Labels, bool]] = dict
         self._shed: Callable[[], Mapping[str, int]] = dict
         self._lag: Callable[[], float] = float
         self._memory: Callable[[], float] = float
@@ -133,6 +134,10 @@ class Metrics(Collector):
         """Read this at each scrape: fetches of issuers' keys by issuer and outcome."""
         self._fetches = fetches
 
+    def watch_limits(self, shared: Callable[[], bool]) -> None:
+        """Read this at each scrape: whether limits are counted together with others."""
+        self._shared = lambda: {(): shared()}
+
     def watch_ledger(self, pending: Callable[[], int], lost: Callable[[], int]) -> None:
         """Read these at each scrape."""
         self._pending, self._lost = pending, lost
@@ -149,6 +154,7 @@ class Metrics(Collector):
         yield _counter(registry.CLIENT_RETRIES, {(): self.client_retries})
         yield _counter(registry.SHED, {(reason,): count for reason, count in self._shed().items()})
         yield _counter(registry.LIMITED, self._limited)
+        yield _gauges(registry.LIMITS_SHARED, self._shared())
         yield _counter(registry.EDGE_REFUSALS, self._refusals)
         yield _counter(registry.ISSUER_FETCHES, self._fetches())
         yield _gauge(registry.LOOP_LAG, self._lag())
@@ -176,9 +182,9 @@ def _gauge(metric: Metric, value: float, *labels: str) -> Family:
     return found
 
 
-def _gauges(metric: Metric, values: Mapping[str, float]) -> Family:
-    """One series for each value of the metric's one label."""
+def _gauges(metric: Metric, values: Mapping[str, float] | Mapping[Labels, float]) -> Family:
+    """One series for each value of the metric's one label, or of its labels."""
     found = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
     for label, value in values.items():
-        found.add_metric((label,), value)
+        found.add_metric((label,) if isinstance(label, str) else label, value)
     return found

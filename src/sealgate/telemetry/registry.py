@@ -75,6 +75,11 @@ LIMITED = Metric(
     "tokens_per_minute or concurrency.",
     ("limit",),
 )
+LIMITS_SHARED = Metric(
+    "sealgate_limits_shared",
+    "gauge",
+    "With `limits.url`: 1 while the store answers, 0 while each process counts alone.",
+)
 EDGE_REFUSALS = Metric(
     "sealgate_edge_refusals_total",
     "counter",
@@ -143,6 +148,7 @@ METRICS = (
     CLIENT_RETRIES,
     SHED,
     LIMITED,
+    LIMITS_SHARED,
     EDGE_REFUSALS,
     LOOP_LAG,
     MEMORY_USED,
