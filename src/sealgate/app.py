@@ -22,9 +22,9 @@ from sealgate.auth.pepper import load_pepper
 from sealgate.config import Settings
 from sealgate.errors import ConfigError, StorageError
 from sealgate.limits.memory import MemoryLimiter
-from sealgate.outward.documents import Documents
 from sealgate.limits.redis import RedisLimiter
 from sealgate.limits.shelter import Shelter
+from sealgate.outward.documents import Documents
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
 from sealgate.relay import catalog
