@@ -17,6 +17,7 @@ from sealgate.formats import addresses
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+ModelType = Literal["chat", "embedding", "transcription"]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
 
@@ -370,7 +371,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
             "`price` the cheapest. Unset: `weighted` where a route has a weight, else `order`."
         ),
     ] = None
-    type: Annotated[Literal["chat", "embedding", "transcription"], Meta(description="What it does.")] = "chat"
+    type: Annotated[ModelType, Meta(description="What it does.")] = "chat"
     aliases: Annotated[tuple[str, ...], Meta(description="Other names for it.")] = ()
     capabilities: Annotated[
         tuple[str, ...] | None,

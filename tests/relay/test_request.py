@@ -117,7 +117,7 @@ def test_depth_64_is_allowed() -> None:
     with pytest.raises(Problem, match="json_too_deep"):
         ask(tools=[tool], extra=[[[[]]]])
     shallow = {"type": "function", "function": {"name": "f", "parameters": {"a": {"b": {}}}}}
-    assert ask(tools=[shallow]).typed.tools is not None
+    assert ask(tools=[shallow]).named.tools is not None
 
 
 def test_row_c7_the_last_of_two_equal_keys_wins() -> None:

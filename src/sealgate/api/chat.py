@@ -24,9 +24,10 @@ from sealgate.limits.prices import shown
 from sealgate.providers.base import Json
 from sealgate.relay import explain
 from sealgate.relay import plan as plans
+from sealgate.relay.ask import Ask
 from sealgate.relay.exchange import Exchange
 from sealgate.relay.hall import Hall
-from sealgate.relay.request import Ask, read_chat
+from sealgate.relay.request import read_chat
 from sealgate.relay.shapes import ChatRequest
 
 _encode = msgspec.json.Encoder().encode
@@ -98,7 +99,7 @@ class Chat:
             created_at=call.started_us,
             model=ask.model,
             episode_id=ask.episode_id,
-            end_user=ask.typed.user,
+            end_user=ask.named.user,
         )
         seconds = min(controls.timeout or settings.timeouts.total, controls.client_seconds or math.inf)
         answering = Exchange(
@@ -114,7 +115,7 @@ class Chat:
         hall = self._hall
         seen, catalog = hall.means.seen, hall.catalog
         plan = plans.make(catalog, ask, caller, seen)
-        asked = catalog.resolve(ask.model, ask.typed.region, ask.typed.provider)
+        asked = catalog.resolve(ask.model, ask.named.region, ask.named.provider)
         return {
             "object": "chat.completion.dry_run",
             **explain.describe(plan, seen, asked, stream=ask.prompt.stream),

@@ -49,7 +49,7 @@ def command(
         refuse(str(error))
     except Problem as problem:
         refuse(f"{problem.code.name}: {problem.message}")
-    asked = found.resolve(ask.model, ask.typed.region, ask.typed.provider)
+    asked = found.resolve(ask.model, ask.named.region, ask.named.provider)
     document = explain.describe(made, seen, asked, stream=ask.prompt.stream)
     if as_json:
         typer.echo(msgspec.json.encode(document))

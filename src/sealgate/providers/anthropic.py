@@ -16,7 +16,7 @@ from sealgate.providers.anthropic_form import form, holds
 from sealgate.providers.anthropic_models import facts
 from sealgate.providers.anthropic_request import HINTS, Draft
 from sealgate.providers.anthropic_stream import AnthropicStreamReader
-from sealgate.providers.base import Account, Json, Prompt, Reader, Written
+from sealgate.providers.base import Account, Json, Operation, Prompt, Reader, Written
 from sealgate.providers.params import adjust
 
 __all__ = ["ANTHROPIC", "HINTS", "MESSAGES", "ON_BEDROCK", "ON_VERTEX", "AnthropicHost", "AnthropicStreamReader",
@@ -89,7 +89,7 @@ class AnthropicWire:
 class AnthropicHost:
     """``POST {base_url}/messages`` with the header ``x-api-key``."""
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str:  # noqa: ARG002
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
         base = account.base_url
         # Anthropic's own clients are given the origin alone.
         return f"{base}/v1/messages" if base.count("/") == 2 else f"{base}/messages"

@@ -17,6 +17,8 @@ from sealgate.outward.client import Request
 from sealgate.providers.capabilities import HINTS
 
 Json = dict[str, Any]
+Operation = Literal["chat", "embeddings", "transcriptions", "translations"]
+"""What is asked of a model, by the last word of OpenAI's path for it."""
 
 
 class Prompt(NamedTuple):
@@ -30,6 +32,7 @@ class Prompt(NamedTuple):
     """``traceparent`` and ``tracestate`` as they came (W3C Trace Context)."""
     refused: frozenset[str] = frozenset()
     """Parameters that the model in question does not take; see `sealgate.providers.refused`."""
+    operation: Operation = "chat"
 
 
 class Adjustment(NamedTuple):
@@ -95,7 +98,7 @@ class Signer(Protocol):
 class Host(Protocol):
     """Where a provider lives."""
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str: ...
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str: ...
 
     def credential(self, secret: str) -> dict[str, str]:
         """The headers that carry a key, where that is all it takes."""
@@ -169,9 +172,17 @@ class Kind:
     by_model: Callable[[str, frozenset[str]], frozenset[str]] | None = None
     """What a model of that name has of these capabilities, or beyond them, where names tell models apart."""
 
+<<<<<<< HEAD
     replays: frozenset[str] = frozenset()
     """The fields of an answer that its provider wants back beside the results of the tools it calls."""
 
+=======
+    also: Mapping[Operation, Wire] = field(default_factory=dict)
+    """The wires of what it can do besides chat."""
+
+    wires: Mapping[Operation, Wire] = field(init=False)
+    """``wire``, which is chat's, and those of ``also``."""
+>>>>>>> 8e594de (A prompt says which operation it is; kinds have a wire for each, hosts an address; what all requests have in common is an Ask of its own)
     changes: Mapping[str, Change] = field(init=False)
     """What becomes of each parameter, the hints it does not know included."""
     abilities: frozenset[str] = field(init=False)
@@ -180,6 +191,7 @@ class Kind:
     def __post_init__(self) -> None:
         unknown = () if self.hints is None else sorted(HINTS - self.hints)
         object.__setattr__(self, "changes", dict.fromkeys(unknown, UNKNOWN_HINT) | dict(self.params))
+        object.__setattr__(self, "wires", {"chat": self.wire, **self.also})
         object.__setattr__(self, "abilities", self.with_emulated(self.capabilities))
 
     def native(self, model: str) -> frozenset[str]:

@@ -14,9 +14,14 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import aws
 from sealgate.providers.anthropic import ON_BEDROCK, AnthropicStreamReader
+<<<<<<< HEAD
 from sealgate.providers.anthropic_form import form, holds
 from sealgate.providers.anthropic_models import facts
 from sealgate.providers.base import Account, Json, Prompt, Reader, Written
+=======
+from sealgate.providers.anthropic_form import form
+from sealgate.providers.base import Account, Json, Operation, Prompt, Reader, Written
+>>>>>>> 8e594de (A prompt says which operation it is; kinds have a wire for each, hosts an address; what all requests have in common is an Ask of its own)
 from sealgate.providers.bedrock_answer import ConverseReader, ConverseStreamReader
 from sealgate.providers.bedrock_models import SCHEMAS
 from sealgate.providers.bedrock_request import converse
@@ -34,7 +39,7 @@ class BedrockHost(aws.AwsHost):
         self._whole = whole
         self._streamed = streamed
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str:
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
         if not model.strip("."):
             raise UpstreamError(Failure.MODEL_GONE, "A model's id is not only dots.")
         # An ARN has slashes; the id is one segment of the path.

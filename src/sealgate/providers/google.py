@@ -17,7 +17,7 @@ from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Request
 from sealgate.providers import gemini_errors
 from sealgate.providers.anthropic import AnthropicWire
-from sealgate.providers.base import Account
+from sealgate.providers.base import Account, Operation
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 SLACK = 300.0
@@ -33,7 +33,7 @@ EXPRESS = ("AIza", "AQ.")
 class StudioHost:
     """``{base_url}/models/{model}:generateContent`` with the header ``x-goog-api-key``: URLs end up in logs."""
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str:
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
         return f"{account.base_url}/{_path(model, 'models')}:{_method(stream=stream)}"
 
     def credential(self, secret: str) -> dict[str, str]:
@@ -58,7 +58,7 @@ class VertexHost:
 class GeminiOnVertex(VertexHost):
     """``…/publishers/google/models/{model}:generateContent``; tuned models by their ``endpoints/…``."""
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str:
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
         path = _path(model, "models", "endpoints")
         owned = path if path.startswith("endpoints/") else f"publishers/google/{path}"
         return f"{_place(account)}/{owned}:{_method(stream=stream)}"
@@ -67,7 +67,7 @@ class GeminiOnVertex(VertexHost):
 class ClaudeOnVertex(VertexHost):
     """``…/publishers/anthropic/models/{model}:rawPredict``, which takes Anthropic's own body."""
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str:
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
         method = "streamRawPredict" if stream else "rawPredict"
         return f"{_place(account)}/publishers/anthropic/{_path(model, 'models')}:{method}"
 
@@ -84,7 +84,7 @@ class ClaudeOnVertexWire(AnthropicWire):
 class OpenOnVertex(VertexHost):
     """``…/endpoints/openapi/chat/completions``: open models behind OpenAI's wire, by names like ``meta/llama-…``."""
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str:  # noqa: ARG002
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
         place = _place(account).replace("/v1/projects/", "/v1beta1/projects/")
         return f"{place}/endpoints/openapi/chat/completions"
 

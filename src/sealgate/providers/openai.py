@@ -15,7 +15,7 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.formats import sse
 from sealgate.formats.waits import retry_after
-from sealgate.providers.base import Account, Json, Prompt, Written
+from sealgate.providers.base import Account, Json, Operation, Prompt, Written
 from sealgate.providers.params import adjust
 from sealgate.providers.refused import USAGE, limited
 from sealgate.providers.statuses import by_status
@@ -186,11 +186,19 @@ class WholeReader(WholeBody):
         return (answer,)
 
 
-class BearerHost:
-    """``POST {base_url}/chat/completions`` with ``Authorization: Bearer``."""
+PATHS: Mapping[Operation, str] = {
+    "chat": "/chat/completions",
+    "embeddings": "/embeddings",
+    "transcriptions": "/audio/transcriptions",
+    "translations": "/audio/translations",
+}
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str:  # noqa: ARG002
-        return account.base_url + "/chat/completions"
+
+class BearerHost:
+    """``POST {base_url}/chat/completions`` and the like, with ``Authorization: Bearer``."""
+
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
+        return account.base_url + PATHS[operation]
 
     def credential(self, secret: str) -> dict[str, str]:
         return {"authorization": f"Bearer {secret}"}

@@ -18,7 +18,7 @@ import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import aws
-from sealgate.providers.base import Account, Adjustment, Json, Prompt, Reader, Written
+from sealgate.providers.base import Account, Adjustment, Json, Operation, Prompt, Reader, Written
 from sealgate.providers.openai import UNREADABLE, OpenAIWire, StreamReader, WholeReader
 from sealgate.providers.params import adjust
 
@@ -42,7 +42,7 @@ _SPEAKERS = {"assistant": "Assistant", "system": "System", "developer": "System"
 class SageMakerHost(aws.AwsHost):
     """``POST {base_url}/endpoints/{name}/invocations``; where the account names no endpoint, the model is one."""
 
-    def url(self, account: Account, model: str, *, stream: bool) -> str:
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
         name = account.endpoint or model
         if not name.strip("."):
             raise UpstreamError(Failure.MODEL_GONE, "An endpoint's name is not only dots.")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request, Response
 from sealgate.outward.inflate import inflated
-from sealgate.providers.base import Adjustment, Json, Kind, Prompt, Reader, Written
+from sealgate.providers.base import Adjustment, Json, Kind, Prompt, Reader, Wire, Written
 from sealgate.providers.refused import without
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
@@ -45,7 +45,7 @@ class Attempt:
     async def open(self, limits: Limits) -> None:
         """Send the request and judge the head of its answer. Raises `UpstreamError`."""
         account, prompt = self._target.route.account, self._prompt
-        wire = account.kind.wire
+        wire = account.kind.wires[prompt.operation]
         client, signer = self._upstreams.way(account)
         request, self.adjustments = compose(self._target, prompt)
         if signer is not None:
@@ -55,7 +55,7 @@ class Attempt:
             response = self._response = inflated(response, coding)
         if response.status != 200:
             raise wire.failure(response.status, response.headers, await _error_body(response))
-        if mismatch := _mismatch(response, _types(self._target.route.account.kind, stream=prompt.stream)):
+        if mismatch := _mismatch(response, _types(account.kind, wire, stream=prompt.stream)):
             # An error may come as a plain 200 document where a stream was asked for; its class matters.
             document = wire.reader(prompt.fields, stream=False)
             document.feed(await _error_body(response))
@@ -103,9 +103,9 @@ def compose(target: Target, prompt: Prompt) -> tuple[Request, Sequence[Adjustmen
     """What goes to the provider, and what in it is not as the caller sent it."""
     route, key = target
     account = route.account
-    body, adjustments = written(route, prompt)
-    url = account.kind.host.url(account, route.upstream_model, stream=prompt.stream)
-    return Request("POST", url, account.headers(prompt, key), body), adjustments
+    found = written(route, prompt)
+    url = account.kind.host.url(account, route.upstream_model, stream=prompt.stream, operation=prompt.operation)
+    return Request("POST", url, account.headers(prompt, key), found.body), found.adjustments
 
 
 def written(route: Route, prompt: Prompt) -> Written:
@@ -113,8 +113,9 @@ def written(route: Route, prompt: Prompt) -> Written:
     account, said = route.account, None
     if route.refuses or prompt.refused:
         prompt, said = without(prompt, route.refuses | prompt.refused)
-    found = account.kind.wire.write(account, prompt, route.upstream_model, route.max_output_tokens)
-    return Written(found.body, [*said, *found.adjustments]) if said else found
+    wire = account.kind.wires[prompt.operation]
+    found = wire.write(account, prompt, route.upstream_model, route.max_output_tokens)
+    return found._replace(adjustments=[*said, *found.adjustments]) if said else found
 
 
 async def _error_body(response: Response) -> bytes:
@@ -130,11 +131,11 @@ async def _error_body(response: Response) -> bytes:
     return b"".join(pieces)
 
 
-def _types(kind: Kind, *, stream: bool) -> Sequence[str]:
+def _types(kind: Kind, wire: Wire, *, stream: bool) -> Sequence[str]:
     """The content types that an answer may have."""
     if not stream:
         return (JSON,)
-    return (kind.wire.stream_type, JSON) if kind.array_streams else (kind.wire.stream_type,)
+    return (wire.stream_type, JSON) if kind.array_streams else (wire.stream_type,)
 
 
 def _mismatch(response: Response, wanted: Sequence[str]) -> str | None:

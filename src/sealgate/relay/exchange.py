@@ -14,11 +14,15 @@ from sealgate.providers.base import Adjustment
 from sealgate.relay import plan as plans
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
+from sealgate.relay.ask import Ask
 from sealgate.relay.catalog import Route
 from sealgate.relay.hall import Hall
 from sealgate.relay.plan import Plan
+<<<<<<< HEAD
 from sealgate.relay.recall import NO_LOOP, Loop
 from sealgate.relay.request import Ask
+=======
+>>>>>>> 8e594de (A prompt says which operation it is; kinds have a wire for each, hosts an address; what all requests have in common is an Ask of its own)
 from sealgate.relay.turns import Turn
 from sealgate.relay.walk import Walk
 
@@ -125,21 +129,24 @@ class AnswerMaker:
             tresor["adjustments"] = [adjustment._asdict() for adjustment in adjustments]
         label = Label(
             id=f"chatcmpl-{self._entry.id}",
-            model=ask.typed.model or ask.model,
+            model=ask.named.model or ask.model,
             created=self._entry.created_at // 1_000_000,
             episode_id=ask.episode_id,
             tresor=tresor,
             tariff=route.tariff,
         )
+<<<<<<< HEAD
         answer = self._blank(label)
         answer.thoughts = self._loop.watch()
         return answer
 
     def _blank(self, label: Label) -> Answer:
         ask, choices = self._ask, self._ask.typed.n or 1
+=======
+>>>>>>> 8e594de (A prompt says which operation it is; kinds have a wire for each, hosts an address; what all requests have in common is an Ask of its own)
         if not ask.prompt.stream:
-            return WholeAnswer(label, choices, ask.size)
+            return WholeAnswer(label, ask.choices, ask.size)
         return StreamedAnswer(
-            label, choices, ask.size,
+            label, ask.choices, ask.size,
             include_usage=ask.include_usage, usage_on_finish=self._usage_on_finish and ask.include_usage,
         )  # fmt: skip

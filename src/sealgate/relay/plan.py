@@ -15,6 +15,7 @@ from sealgate.auth.caller import Caller
 from sealgate.errors import Problem, UpstreamError
 from sealgate.providers.base import Adjustment
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
+from sealgate.relay.ask import Ask
 from sealgate.relay.attempt import written
 from sealgate.relay.catalog import Catalog, Route, Selection, Target, targets
 from sealgate.relay.checked import CHECKABLE, PRESCRIBED, can_check, is_held
@@ -22,7 +23,6 @@ from sealgate.relay.health import Health, Standing, targets_of
 from sealgate.relay.media import unfetched
 from sealgate.relay.pace import Paces
 from sealgate.relay.quirks import Quirks
-from sealgate.relay.request import Ask
 
 MAX_TARGETS = 8
 EXPLORE = 0.05
@@ -78,13 +78,13 @@ class Seen:
 
 def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
     """Raises `Problem` where no route is left."""
-    typed = ask.typed
-    primary = catalog.resolve(ask.model, typed.region, typed.provider)
+    named = ask.named
+    primary = catalog.resolve(ask.model, named.region, named.provider)
     _require_allowed(catalog, primary, caller)
-    _require_chat(catalog, primary)
+    _require_type(catalog, primary, ask)
     wanted = needed(ask.prompt.fields)
     if (
-        typed.failover is None
+        named.failover is None
         and primary.policy == "order"
         and ask.media_param is None
         and not ask.strict
@@ -92,6 +92,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
         and (wanted.isdisjoint(PRESCRIBED) or all(is_held(each, ask.prompt.fields, wanted) for each in primary.routes))
         and not seen.health.troubled
         and len(primary.targets) <= MAX_TARGETS
+        and ask.type == "chat"
     ):
         # Nothing to weigh: what nearly every request is.
         return Plan(primary.requested_route, primary.targets, (), primary.routes[0])
@@ -111,13 +112,13 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
 
 
 def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]:
-    typed = ask.typed
-    for name in typed.failover or ():
+    named = ask.named
+    for name in named.failover or ():
         try:
             # What the request pins for its model, it pins for every name that does not say otherwise.
-            selection = catalog.narrowed(name, typed.region, typed.provider)
+            selection = catalog.narrowed(name, named.region, named.provider)
             _require_allowed(catalog, selection, caller)
-            _require_chat(catalog, selection)
+            _require_type(catalog, selection, ask)
         except Problem as problem:
             raise Problem("invalid_failover", problem.message, param="failover") from None
         yield selection
@@ -137,10 +138,11 @@ def _require_allowed(catalog: Catalog, selection: Selection, caller: Caller) -> 
     raise Problem("model_not_allowed", f"This API key may not use the model {selection.key!r}.", param="model")
 
 
-def _require_chat(catalog: Catalog, selection: Selection) -> None:
+def _require_type(catalog: Catalog, selection: Selection, ask: Ask) -> None:
     model = catalog.models.get(selection.key)
-    if model is not None and model.type != "chat":
-        raise Problem("invalid_model", f"The model {selection.key!r} is for {model.type}, not for chat.", param="model")
+    if model is not None and model.type != ask.type:
+        said = f"The model {selection.key!r} is for {model.type}, not for {ask.type}."
+        raise Problem("invalid_model", said, param="model")
 
 
 def _ranked(selection: Selection, ask: Ask, wanted: frozenset[str], seen: Seen) -> Iterable[Route]:
@@ -182,8 +184,7 @@ def _lot(weight: float, chance: float) -> float:
 
 def _price(route: Route, ask: Ask) -> int:
     """What this request would cost there, as far as that can be told beforehand."""
-    typed = ask.typed
-    tokens = typed.max_completion_tokens or typed.max_tokens or ASSUMED_TOKENS
+    tokens = ask.max_tokens or ASSUMED_TOKENS
     return route.tariff.cost(ask.size // BYTES_PER_TOKEN, tokens) if route.tariff is not None else 0
 
 
@@ -217,6 +218,9 @@ def _eligible(
 
 def _obstacle(route: Route, ask: Ask, wanted: frozenset[str], quirks: Quirks) -> tuple[str, Problem] | None:
     """Why a route cannot honour a request: in the plan's words, and in the caller's."""
+    if ask.prompt.operation not in route.account.kind.wires:
+        said = f"The provider of {route.id!r} offers no {ask.prompt.operation} here."
+        return f"offers no {ask.prompt.operation}", Problem("invalid_model", said, param="model")
     lacks = sorted(missing(route.capabilities, wanted))
     if not lacks and not is_held(route, ask.prompt.fields, wanted):
         lacks = sorted(PRESCRIBED & wanted)

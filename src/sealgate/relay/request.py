@@ -1,4 +1,4 @@
-"""From the body's bytes to an `Ask`: the typed part that decides, and the carried dict that goes upstream.
+"""From a chat's bytes to an `Ask`: the typed part that decides, and the carried dict that goes upstream.
 
 One parse decides for everything: what is forwarded is the re-encoded object, never the raw bytes, so nothing
 downstream can read the body in another way.
@@ -18,6 +18,7 @@ from sealgate.errors import Problem
 from sealgate.formats import ids
 from sealgate.providers.base import Adjustment, Json, Prompt
 from sealgate.relay import form, pointer
+from sealgate.relay.ask import Ask
 from sealgate.relay.shapes import (
     CONSTRAINTS,
     GATEWAY_FIELDS,
@@ -54,23 +55,6 @@ _HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII)
 
 
-class Ask(msgspec.Struct):
-    """One chat request, understood."""
-
-    typed: ChatRequest
-    model: str
-    prompt: Prompt
-    episode_id: str
-    include_usage: bool
-    media_param: str | None
-    """Where the first medium given by https URL stands, if there is one."""
-    adjustments: list[Adjustment]
-    size: int
-    """Bytes of the body without its media, for estimates of prompt tokens."""
-    strict: bool = False
-    """Whether a route that would drop a parameter must not be asked."""
-
-
 def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str, str] | None = None) -> Ask:
     """Parse and check a chat request. Raises `Problem`; nothing here does I/O."""
     fields = decode_object(body)
@@ -89,14 +73,17 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
     _smaller_max_tokens(carried)
     options = typed.stream_options
     return Ask(
-        typed=typed,
+        named=typed,
         model=model,
+        type="chat",
         prompt=Prompt(carried, bool(typed.stream), _extra_body(typed, carried), _extra_headers(typed), trace or {}),
         episode_id=episode_id,
         include_usage=bool(options and options.include_usage),
         media_param=media_param,
         adjustments=adjustments,
         size=len(body) - media_size,
+        choices=typed.n or 1,
+        max_tokens=typed.max_completion_tokens or typed.max_tokens,
     )
 
 

@@ -1,0 +1,42 @@
+"""One request, understood: what every operation has in common for the plan, the walk and the settlement."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from sealgate.config_tables import ModelType
+from sealgate.providers.base import Adjustment, Prompt
+
+
+class Named(Protocol):
+    """How a request says which model it wants, and for whom: the same fields in every operation's body."""
+
+    model: str | None
+    region: str | None
+    provider: str | None
+    failover: list[str] | None
+    user: str | None
+
+
+class Ask(msgspec.Struct, kw_only=True):
+    """One request to a model."""
+
+    named: Named
+    model: str
+    type: ModelType
+    """What a model must be for."""
+    prompt: Prompt
+    episode_id: str
+    include_usage: bool = False
+    media_param: str | None = None
+    """Where the first medium given by https URL stands, if there is one."""
+    adjustments: list[Adjustment]
+    size: int
+    """Bytes of the body without its media, for estimates of prompt tokens."""
+    choices: int = 1
+    max_tokens: int | None = None
+    """Most tokens of the answer, where the request says so."""
+    strict: bool = False
+    """Whether a route that would drop a parameter must not be asked."""
