@@ -83,7 +83,7 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
         adjustments=adjustments,
         size=len(body) - media_size,
         choices=typed.n or 1,
-        max_tokens=typed.max_completion_tokens or typed.max_tokens,
+        max_tokens=carried.get("max_completion_tokens") or carried.get("max_tokens"),
     )
 
 

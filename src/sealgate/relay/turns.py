@@ -17,8 +17,8 @@ from sealgate.auth.caller import Caller
 from sealgate.config_tables import Limits, Settings
 from sealgate.errors import Problem
 from sealgate.limits.limiter import Kind, Limiter, Refused, Rule, Standing, Taken, rules
+from sealgate.relay.ask import Ask
 from sealgate.relay.catalog import Route
-from sealgate.relay.request import Ask
 from sealgate.relay.usage import BYTES_PER_TOKEN
 
 QUEUE_SECONDS = 2.0
@@ -222,9 +222,7 @@ def _digest(*parts: str) -> str:
 
 def _longest(ask: Ask) -> int:
     """The most tokens that the request lets its answer have; 0 where it does not say."""
-    typed = ask.typed
-    given = [limit for limit in (typed.max_tokens, typed.max_completion_tokens) if limit is not None]
-    return min(given) * (typed.n or 1) if given else 0
+    return (ask.max_tokens or 0) * ask.choices
 
 
 def _corrected(standing: Standing, more: int) -> Standing:
