@@ -172,17 +172,13 @@ class Kind:
     by_model: Callable[[str, frozenset[str]], frozenset[str]] | None = None
     """What a model of that name has of these capabilities, or beyond them, where names tell models apart."""
 
-<<<<<<< HEAD
     replays: frozenset[str] = frozenset()
     """The fields of an answer that its provider wants back beside the results of the tools it calls."""
-
-=======
     also: Mapping[Operation, Wire] = field(default_factory=dict)
     """The wires of what it can do besides chat."""
 
     wires: Mapping[Operation, Wire] = field(init=False)
     """``wire``, which is chat's, and those of ``also``."""
->>>>>>> 8e594de (A prompt says which operation it is; kinds have a wire for each, hosts an address; what all requests have in common is an Ask of its own)
     changes: Mapping[str, Change] = field(init=False)
     """What becomes of each parameter, the hints it does not know included."""
     abilities: frozenset[str] = field(init=False)

@@ -14,14 +14,9 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import aws
 from sealgate.providers.anthropic import ON_BEDROCK, AnthropicStreamReader
-<<<<<<< HEAD
 from sealgate.providers.anthropic_form import form, holds
 from sealgate.providers.anthropic_models import facts
-from sealgate.providers.base import Account, Json, Prompt, Reader, Written
-=======
-from sealgate.providers.anthropic_form import form
 from sealgate.providers.base import Account, Json, Operation, Prompt, Reader, Written
->>>>>>> 8e594de (A prompt says which operation it is; kinds have a wire for each, hosts an address; what all requests have in common is an Ask of its own)
 from sealgate.providers.bedrock_answer import ConverseReader, ConverseStreamReader
 from sealgate.providers.bedrock_models import SCHEMAS
 from sealgate.providers.bedrock_request import converse

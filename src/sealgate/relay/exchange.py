@@ -18,11 +18,7 @@ from sealgate.relay.ask import Ask
 from sealgate.relay.catalog import Route
 from sealgate.relay.hall import Hall
 from sealgate.relay.plan import Plan
-<<<<<<< HEAD
 from sealgate.relay.recall import NO_LOOP, Loop
-from sealgate.relay.request import Ask
-=======
->>>>>>> 8e594de (A prompt says which operation it is; kinds have a wire for each, hosts an address; what all requests have in common is an Ask of its own)
 from sealgate.relay.turns import Turn
 from sealgate.relay.walk import Walk
 
@@ -135,15 +131,12 @@ class AnswerMaker:
             tresor=tresor,
             tariff=route.tariff,
         )
-<<<<<<< HEAD
         answer = self._blank(label)
         answer.thoughts = self._loop.watch()
         return answer
 
     def _blank(self, label: Label) -> Answer:
-        ask, choices = self._ask, self._ask.typed.n or 1
-=======
->>>>>>> 8e594de (A prompt says which operation it is; kinds have a wire for each, hosts an address; what all requests have in common is an Ask of its own)
+        ask = self._ask
         if not ask.prompt.stream:
             return WholeAnswer(label, ask.choices, ask.size)
         return StreamedAnswer(
