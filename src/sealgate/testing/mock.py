@@ -204,6 +204,13 @@ class MockProvider:
         """Say these to the next requests, one each: replies, faults, scripts of one's own."""
         self._told.extend(told)
 
+    def forget(self) -> None:
+        """Forget what was told and asked, for the next test with the same mock."""
+        self._told.clear()
+        self.requests.clear()
+        self.complaints.clear()
+        self.upstream.requests.clear()
+
     # What it does
 
     def _handle(self, received: Received) -> Behaviour:
