@@ -4,6 +4,7 @@ from pathlib import Path
 
 ELSEWHERE = {
     "house": "rules about the repository itself",
+    "conformance": "every behaviour at every row of the provider table, through a whole gateway",
     "clients": "official SDKs against a whole gateway",
     "faults": "what the machine and the network do to a running gateway",
     "matrix": "rows of the fault matrix against a whole gateway",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
@@ -275,6 +276,8 @@ NO_MODEL = (
     "model identifier is invalid", "on-demand throughput isn", "end of its life", "doesn't support the converse",
     "not supported in this region",
 )  # fmt: skip
+_NO_ENDPOINT = re.compile(r"\bendpoint \S+ of account \d+ not found", re.IGNORECASE)
+"""How SageMaker says that there is no such endpoint."""
 """What is said under the one name ``ValidationException``: only its words tell these from a faulty request."""
 
 
@@ -311,7 +314,7 @@ def exception(name: str, text: str, status: int | None, document: Json) -> Upstr
 def _validation(text: str) -> Failure:
     if any(sign in text for sign in TOO_LONG):
         return Failure.CONTEXT_LENGTH
-    if any(sign in text for sign in NO_MODEL):
+    if any(sign in text for sign in NO_MODEL) or _NO_ENDPOINT.search(text):
         return Failure.MODEL_GONE
     return Failure.INVALID_REQUEST
 

@@ -62,10 +62,13 @@ BY_CODE = {
 """What a code or type says, whatever the status: some providers answer 200, 400 or 500 for all of these."""
 
 _TOO_LONG = re.compile(
-    r"maximum (?:context|prompt) length|model's context length|available context size|the context (?:length|window)",
+    r"maximum (?:context|prompt) length|model's context length|available context size|the context (?:length|window)"
+    r"|`?max_new_tokens`? must be <=|`inputs` must have less",
     re.IGNORECASE,
 )
 """How engines say that a prompt is too long, which have no code for it: a route with more room may take it."""
+_WRONG_KEY = re.compile(r"incorrect api key|api key (?:is )?(?:not valid|invalid)|invalid api key", re.IGNORECASE)
+"""How a key that is wrong is refused with a 400 (xAI): that is no fault of the request."""
 _FLAGGED = re.compile(r"usage guidelines|content policy|input was flagged|requires moderation", re.IGNORECASE)
 """How providers say with a 403 that they object to what was asked (xAI, OpenRouter), not to who asks."""
 _OF_THE_REQUEST = {Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE}
@@ -267,6 +270,8 @@ def _class_of(status: int, said: Said, own: Mapping[int, Failure]) -> Failure:
         return Failure.QUOTA if Failure.QUOTA in known else known[0]
     if status == 403 and _FLAGGED.search(said.text):
         return Failure.INVALID_REQUEST
+    if status == 400 and _WRONG_KEY.search(said.text):
+        return Failure.CREDENTIAL
     failure = own[status] if said.text and status in own else by_status(status)
     return Failure.CONTEXT_LENGTH if failure in _OF_THE_REQUEST and _TOO_LONG.search(said.text) else failure
 

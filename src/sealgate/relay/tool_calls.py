@@ -53,6 +53,9 @@ class ToolCalls:
         """
         if key is not None:
             known = self._numbers.get(key)
+            if known is None and not given and not (delta.get("function") or {}).get("name"):
+                # Only some of its deltas have a number (SGLang): it goes on with the call that began without one.
+                known = self._numbers.get(None)
         elif given and given in self._given:
             return self._given.index(given)
         else:
