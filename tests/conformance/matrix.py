@@ -1,8 +1,8 @@
 """Every row of the provider table behind one gateway, each with a mock of its provider: what the tests here share.
 
-A `Row` is one kind, or one of its variants, with one model; models that are known to differ have rows of their own. What
-it can do is asked of the gateway's catalog, and that is what the tests expect of it: what it has works by itself, what is
-emulated works and is told, what it lacks is refused before anybody is asked.
+A `Row` is one kind, or one of its variants, with one model; models that are known to differ have rows of their own.
+What it can do is asked of the gateway's catalog, and that is what the tests expect of it: what it has works by itself,
+what is emulated works and is told, what it lacks is refused before anybody is asked.
 """
 
 from __future__ import annotations
