@@ -337,6 +337,22 @@ async def test_row_b15_who_has_a_budget_cannot_make_keys(begun: Any, monkeypatch
         assert (reply.status, reply.code, reply.error["param"]) == (403, "scope_exceeds_caller", "budget")
 
 
+async def test_row_b15_a_user_does_not_widen_its_own_bounds_by_choosing_a_default_key(
+    begun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with begun() as running:
+        desk = Desk(running)
+        wide, narrow = await desk.made(name="wide"), await desk.made(name="narrow", limits={"concurrency": 2})
+        user = user_of(desk, monkeypatch, limits=Limits(concurrency=3))
+        reply = await user.ask("PUT", f"{API}/{wide['id']}/default")
+        assert (reply.status, reply.code, reply.error["param"]) == (403, "scope_exceeds_caller", "limits.concurrency")
+        assert (await user.ask("PUT", f"{API}/{narrow['id']}/default")).status == 200
+        spender = user_of(desk, monkeypatch, budget=Budget(Decimal(5)), default_key_id=narrow["id"])
+        assert (await spender.ask("PUT", f"{API}/{wide['id']}/default")).code == "scope_exceeds_caller"
+        assert (await spender.ask("PUT", f"{API}/{narrow['id']}/default")).status == 200
+        assert (await desk.ask("PUT", f"{API}/{wide['id']}/default")).status == 200
+
+
 @pytest.mark.parametrize("field", ["is_admin", "admin", "role", "scope", "customer", "customer_id", "key", "settings"])
 async def test_row_b15_rights_are_not_taken_from_the_body(begun: Any, field: str) -> None:
     async with begun() as running:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from typing import Any
 
 import structlog
 from msgspec import structs
@@ -311,7 +310,9 @@ class KeyStore:
 
         Raises `Problem` ``not_found``, alike for unknown ids and those of others, and ``admin_key_required``.
         """
-        info = await self._storage.write(partial(records.revoke_own, key_id=key_id, actor=actor, **self._of(caller)))
+        info = await self._storage.write(
+            partial(records.revoke_own, key_id=key_id, caller=caller, now=self._now(), actor=actor)
+        )
         self._forget()
         return info
 
@@ -323,13 +324,12 @@ class KeyStore:
         return found
 
     async def set_default(self, key_id: str, caller: Caller, actor: Actor = SYSTEM) -> KeyInfo:
-        """Choose the default key of the caller's customer. Raises `Problem` as `revoke_own`, and ``key_not_active``."""
-        info = await self._storage.write(partial(records.set_default, key_id=key_id, actor=actor, **self._of(caller)))
+        """Choose the default key of the caller's customer. Raises `Problem` as `records.set_default`."""
+        info = await self._storage.write(
+            partial(records.set_default, key_id=key_id, caller=caller, now=self._now(), actor=actor)
+        )
         self._forget()
         return info
-
-    def _of(self, caller: Caller) -> dict[str, Any]:
-        return {"customer_id": caller.customer_id, "now": self._now(), "admins": caller.is_admin}
 
     async def _take_over(self, row: NewRow, digests: Sequence[bytes], actor: Actor, salt: str | None = None) -> KeyInfo:
         return await self._storage.write(

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, func, insert, literal, or_, select, text, update
 
-from sealgate.auth.caller import KeySettings
+from sealgate.auth import scope
+from sealgate.auth.caller import Caller, KeySettings
 from sealgate.auth.keyform import candidates
 from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem, StorageError
@@ -166,12 +167,17 @@ def default(connection: Connection, customer_id: str, now: int) -> KeyInfo | Non
     return next((each for each in listed(connection, customer_id, now) if each.is_default), None)
 
 
-def set_default(
-    connection: Connection, key_id: str, customer_id: str, now: int, *, admins: bool, actor: Actor = SYSTEM
-) -> KeyInfo:
-    """Choose a customer's default key. Raises `Problem` as `revoke_own`, and ``key_not_active``."""
-    _lock_customer(connection, customer_id)
-    return _choose(connection, _own(connection, key_id, customer_id, admins=admins), now, actor)
+def set_default(connection: Connection, key_id: str, caller: Caller, now: int, actor: Actor = SYSTEM) -> KeyInfo:
+    """Choose the default key of the caller's customer.
+
+    Raises `Problem` as `revoke_own`, ``key_not_active``, and ``scope_exceeds_caller`` where a user would widen what its
+    own tokens may do.
+    """
+    _lock_customer(connection, caller.customer_id)
+    row = _own(connection, key_id, caller)
+    if row.id != caller.default_key_id:
+        scope.require_choosable(caller, stored_limits(row))
+    return _choose(connection, row, now, actor)
 
 
 def choose_default(
@@ -197,15 +203,13 @@ def _choose(connection: Connection, row: KeyRow, now: int, actor: Actor) -> KeyI
     return info(row, now, is_default=True)
 
 
-def revoke_own(
-    connection: Connection, key_id: str, customer_id: str, now: int, *, admins: bool, actor: Actor = SYSTEM
-) -> KeyInfo:
-    """End a customer's key by its id; one that has ended already stays as it was.
+def revoke_own(connection: Connection, key_id: str, caller: Caller, now: int, actor: Actor = SYSTEM) -> KeyInfo:
+    """End a key of the caller's customer by its id; one that has ended already stays as it was.
 
     Raises `Problem` ``not_found``, alike for an unknown id and another customer's, and ``admin_key_required`` for an
-    administrator's key unless ``admins``.
+    administrator's key where the caller is none.
     """
-    return _end(connection, _own(connection, key_id, customer_id, admins=admins), now, actor)
+    return _end(connection, _own(connection, key_id, caller), now, actor)
 
 
 def revoke(connection: Connection, which: str, customer_id: str | None, now: int, actor: Actor = SYSTEM) -> KeyInfo:
@@ -239,13 +243,13 @@ def _told(row: KeyRow | NewRow) -> dict[str, Any]:
     return {"name": row.name, "key_prefix": row.key_prefix}
 
 
-def _own(connection: Connection, key_id: str, customer_id: str, *, admins: bool) -> KeyRow:
+def _own(connection: Connection, key_id: str, caller: Caller) -> KeyRow:
     """A customer's key. Raises `Problem` ``not_found`` and ``admin_key_required``."""
-    one = (keys.c.id == key_id) & (keys.c.customer_id == customer_id)
+    one = (keys.c.id == key_id) & (keys.c.customer_id == caller.customer_id)
     row = connection.execute(select(keys).where(one)).first() if key_id.isprintable() else None
     if row is None:
         raise Problem("not_found")
-    if row.is_admin and not admins:
+    if row.is_admin and not caller.is_admin:
         raise Problem("admin_key_required", "An administrator's key can be changed by an administrator's key only.")
     return row
 

@@ -30,6 +30,21 @@ def granted(caller: Caller, asked: Scope) -> Scope:
     return Scope(_models(caller, asked), _limits(caller, asked), asked.budget, _expiry(caller, asked))
 
 
+def require_choosable(caller: Caller, limits: Limits | None) -> None:
+    """Raise where a user would widen its own bounds by choosing a default key with these limits.
+
+    A user's tokens go by the default key: with a budget none can be chosen, for another key has another purse.
+    """
+    if caller.is_admin:
+        return
+    if caller.budget is not None:
+        _refuse("budget", "Callers with a budget of their own cannot choose the default key")
+    for name in _LIMITS:
+        own, given = getattr(caller.limits, name, None), getattr(limits, name, None)
+        if own is not None and (given is None or given > own):
+            _refuse(f"limits.{name}", "The key's are wider than the caller's own")
+
+
 def _models(caller: Caller, asked: Scope) -> Sequence[str] | None:
     if caller.models is None:
         return asked.models
