@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import base64
 import hmac
-import os
 import secrets
-import stat
 from functools import partial
 from pathlib import Path
 
 from sealgate.auth import records
 from sealgate.config import Secret
 from sealgate.errors import ConfigError
-from sealgate.storage import Storage
+from sealgate.storage import Storage, secretfile
 
 FILE = "pepper"
 FINGERPRINT = "pepper_fingerprint"
@@ -64,14 +62,7 @@ def fingerprint(pepper: bytes) -> str:
 
 
 def _read(file: Path) -> bytes:
-    try:
-        mode = stat.S_IMODE(file.stat().st_mode)
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the pepper file {file} cannot be read: {error}") from None
-    if mode & 0o077:
-        raise ConfigError(f"the pepper file {file} can be read by others (mode {mode:04o}): run chmod 600 {file}")
-    return _checked(text, str(file))
+    return _checked(secretfile.read(file, "pepper file"), str(file))
 
 
 def _checked(text: str, where: str) -> bytes:
@@ -82,36 +73,6 @@ def _checked(text: str, where: str) -> bytes:
 
 
 def _make(file: Path) -> bytes:
-    """Write a new pepper of 32 random bytes, whole or not at all, and never over another one."""
+    """Write a new pepper of 32 random bytes; another process's counts where it was faster."""
     pepper = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=")
-    draft = file.with_name(f".{FILE}-{secrets.token_hex(8)}")
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(draft, pepper + b"\n")
-        try:
-            os.link(draft, file)  # Fails where the file exists: another process was faster, and its pepper counts.
-        finally:
-            draft.unlink()
-        _sync_folder(file.parent)
-    except FileExistsError:
-        return _read(file)
-    except OSError as error:
-        raise ConfigError(f"the pepper file {file} cannot be made: {error}") from None
-    return pepper
-
-
-def _write(file: Path, content: bytes) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return pepper if secretfile.make(file, pepper + b"\n", "pepper file") else _read(file)

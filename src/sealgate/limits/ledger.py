@@ -83,6 +83,12 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     cost: int | None = None
     """In 10**-9 of the currency; None where nothing was served, or the route that served has no price."""
     currency: str | None = None
+    receipt_id: str | None = None
+    """``id`` in the form of a UUID, where a receipt was issued."""
+    receipt: str | None = None
+    """The signed receipt; it is filled in when the row is written."""
+    log_index: int | None = None
+    """The receipt's place in the transparency log: None while it waits, -1 where none was promised."""
 
 
 def row(entry: Entry) -> dict[str, Any]:

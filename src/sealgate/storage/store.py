@@ -22,6 +22,8 @@ from sealgate.storage.writer import Job, Writer, touch
 
 T = TypeVar("T")
 NewRow: TypeAlias = tuple[Table, Mapping[str, Any]]
+Appended: TypeAlias = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""A row to insert, or what makes it."""
 
 SWEEP_SECONDS = 0.25
 FRESH_SECONDS = 1.0
@@ -97,7 +99,7 @@ class Storage:
     async def append(
         self,
         table: Table,
-        row: Mapping[str, Any],
+        row: Appended,
         until: float | None = None,
         *,
         beside: Sequence[NewRow] = (),
@@ -106,13 +108,14 @@ class Storage:
 
         Columns not named are NULL; defaults do not apply; a column there is not is a `ValueError`. A row whose waiter
         was cancelled, or waited until ``until`` (by the event loop's clock, give or take `SWEEP_SECONDS`), is written
-        all the same. The rows ``beside`` it are in the same transaction, never in a later one; where the database
-        refuses one of those, it is lost as with `append_nowait`, and the row itself is not.
+        all the same. A row that is costly to work out may be a function: the writer calls it before it begins. The
+        rows ``beside`` it are in the same transaction, never in a later one; where the database refuses one of those,
+        it is lost as with `append_nowait`, and the row itself is not.
         """
         insert = self._inserts.get(table) or self._insert(table)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        job = Job(insert, insert.values(row), future)
+        job = Job(insert, row if callable(row) else insert.values(row), future)
         self._writer.put((*(self._job(*each) for each in beside), job) if beside else job)
         if until is not None:
             if loop not in self._waiting:
@@ -132,7 +135,7 @@ class Storage:
             self._waiting[loop] = waiting
             loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
-    def append_nowait(self, table: Table, row: Mapping[str, Any]) -> None:
+    def append_nowait(self, table: Table, row: Appended) -> None:
         """Insert one row later, for a caller that cannot wait. A failure is logged and counted in `lost_appends`."""
         job = self._job(table, row)
         try:
@@ -166,10 +169,10 @@ class Storage:
         self._backend.reader.dispose()
         self._backend.writer.dispose()
 
-    def _job(self, table: Table, row: Mapping[str, Any]) -> Job:
+    def _job(self, table: Table, row: Appended) -> Job:
         """A row that nobody waits for."""
         insert = self._inserts.get(table) or self._insert(table)
-        return Job(insert, insert.values(row), None)
+        return Job(insert, row if callable(row) else insert.values(row), None)
 
     def _insert(self, table: Table) -> Insert:
         insert = self._inserts[table] = Insert(table, self._backend.writer.dialect)

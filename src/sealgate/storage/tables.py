@@ -136,12 +136,27 @@ ledger = Table(
     Column("cache_write_tokens", BigInteger),
     Column("cost", BigInteger),
     Column("currency", Text),
+    Column("receipt_id", Text),
+    Column("receipt", Text),
+    Column("log_index", BigInteger),
     Index(None, "customer_id", "created_at"),
 )
-"""One row per request. No foreign keys: a row outlives the key and the customer it speaks of."""
+"""One row per request. No foreign keys: a row outlives the key and the customer it speaks of.
 
-# Both are partial, so that the usual row (no episode, a request id of our own making) adds no entry to them:
-# an index entry costs about as much as the row itself.
+``receipt_id`` is ``id`` in its dashed form, so it needs no index of its own."""
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", Text, primary_key=True),
+    Column("public", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("active_from", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+# All are partial, so that the usual row (no episode, a request id of our own making, a receipt that was logged or
+# need not be) adds no entry to them: an index entry costs about as much as the row itself.
 # The migration makes these partial on PostgreSQL too; to say so here would load that dialect at each start.
 Index(
     "ix_ledger_episode_id",
@@ -152,6 +167,11 @@ Index(
     "ix_ledger_request_id",
     ledger.c.request_id,
     sqlite_where=ledger.c.request_id != ledger.c.id,
+)
+Index(
+    "ix_ledger_unlogged",
+    ledger.c.id,
+    sqlite_where=ledger.c.receipt.is_not(None) & ledger.c.log_index.is_(None),
 )
 
 intents = Table(

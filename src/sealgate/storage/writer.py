@@ -44,7 +44,7 @@ _log = structlog.get_logger("sealgate.storage")
 class Job:
     """One thing to write and, where somebody waits, the future to tell.
 
-    ``work`` is the values of a row for ``insert``, or without one a function of the connection.
+    ``work`` is the values of a row for ``insert``, or what makes the row; without one a function of the connection.
     """
 
     __slots__ = ("error", "future", "insert", "result", "work")
@@ -172,6 +172,7 @@ class Writer:
         return batch
 
     def _execute(self, batch: Sequence[Job]) -> None:
+        batch = [job for job in batch if job.insert is None or _is_worked_out(job, job.insert)]
         link = self._link = self._usable_link()
         link.begin()
         groups = [(insert, list(jobs)) for insert, jobs in itertools.groupby(batch, _INSERT)]
@@ -286,6 +287,17 @@ class Writer:
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             _log.error(event, error=f"{error} (rows: {rows})")
+
+
+def _is_worked_out(job: Job, insert: Insert) -> bool:
+    """Make the row that is still to be made, while no lock is held for it; what fails is its own job's alone."""
+    if callable(job.work):
+        try:
+            job.work = insert.values(job.work())
+        except Exception as error:  # whatever it is, it must not end this thread
+            job.error = _failed(error)
+            return False
+    return True
 
 
 def touch(connection: Connection) -> None:

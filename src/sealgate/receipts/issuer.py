@@ -1,0 +1,192 @@
+"""From a request at the door to its signed receipt: one draft each, filled while the request runs, signed once.
+
+The draft's id is fixed before the answer's head goes out. What is costly (digests of the request, the signature) is
+done in the thread that writes the ledger, next to the commit: the receipt is a column of the request's row.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+from sealgate.formats import ids, jws
+from sealgate.receipts import receipt
+from sealgate.receipts.keys import SigningKeys
+from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms, Software, Told
+from sealgate.receipts.store import NOT_LOGGED
+
+Row: TypeAlias = dict[str, Any]
+
+_POOL = 256
+_salts: deque[bytes] = deque()
+"""Salts that wait for their receipts: fetching noise for one costs more than all the rest."""
+
+
+def _salt() -> bytes:
+    try:
+        return _salts.pop()
+    except IndexError:
+        noise = os.urandom(SALT_BYTES * _POOL)
+        _salts.extend(noise[start : start + SALT_BYTES] for start in range(0, len(noise), SALT_BYTES))
+        return _salts.pop()
+
+
+class Draft(Protocol):
+    """The receipt of one request while it runs."""
+
+    @property
+    def id(self) -> str | None:
+        """The receipt's id, or None where there will be no receipt."""
+
+    @property
+    def jws(self) -> str | None:
+        """The signed receipt, once it is committed."""
+
+    def forwarded(self, body: bytes) -> None:
+        """This body was sent to the provider that answers now."""
+
+    def written(self, data: bytes) -> None:
+        """These bytes of the answer's body were handed to the transport."""
+
+    def sealed(self, row: Row, told: Callable[[], Told]) -> Row | Callable[[], Row]:
+        """The request's row with its receipt: for the thread that writes it. What is written later is not in it."""
+
+
+class NoDraft:
+    """For requests without a receipt."""
+
+    id = None
+    jws = None
+
+    def forwarded(self, body: bytes) -> None:
+        """Nobody asks."""
+
+    def written(self, data: bytes) -> None:
+        """Nobody asks."""
+
+    def sealed(self, row: Row, told: Callable[[], Told]) -> Row:  # noqa: ARG002
+        return row
+
+
+NO_DRAFT = NoDraft()
+
+
+class SignedDraft:
+    """For all others."""
+
+    __slots__ = ("_about", "_body", "_fields", "_forwarded", "_keys", "_rewritten", "_size", "_wire", "jws")
+
+    def __init__(self, about: About, keys: SigningKeys, body: bytes, fields: Any) -> None:
+        self.jws: str | None = None
+        self._about = about
+        self._keys = keys
+        self._body = body
+        self._fields = fields
+        self._forwarded: str | None = None
+        self._rewritten = False
+        self._size = 0
+        self._wire = receipt.begun(about.salt, "response.wire")
+
+    @property
+    def id(self) -> str:
+        return self._about.id
+
+    def forwarded(self, body: bytes) -> None:
+        self._forwarded = receipt.digest(self._about.salt, "forwarded.wire", body)
+        self._rewritten = body != self._body
+
+    def written(self, data: bytes) -> None:
+        self._size += len(data)
+        self._wire.update(data)
+
+    def sealed(self, row: Row, told: Callable[[], Told]) -> Callable[[], Row]:
+        seen, wire, size = told(), self._wire.digest(), self._size
+        if size:
+            seen = seen._replace(status=200)
+
+        def signed() -> Row:
+            digests = self._digests(seen, jws.b64(wire), size)
+            payload = receipt.payload(self._about, seen, digests, int(time.time()))
+            self.jws = row["receipt"] = self._keys.signer().sign(payload)
+            row["receipt_id"] = self._about.id
+            row["log_index"] = None if self._about.log else NOT_LOGGED
+            return row
+
+        return signed
+
+    def _digests(self, told: Told, wire: str, size: int) -> Digests:
+        salt = self._about.salt
+        document = receipt.canonical_or_none(self._fields)
+        content = None if told.choices is None else receipt.canonical_or_none(told.choices)
+        answered = told.routed_model is not None
+        return Digests(
+            request_wire=receipt.digest(salt, "request.wire", self._body),
+            request_jcs=None if document is None else receipt.digest(salt, "request.jcs", document),
+            forwarded=self._forwarded if answered else None,
+            rewritten=self._rewritten,
+            response_wire=wire,
+            response_bytes=size,
+            response_content=None if content is None else receipt.digest(salt, "response.content", content),
+        )
+
+
+class Receipts(Protocol):
+    """Makes drafts; on or off."""
+
+    def draft(
+        self,
+        request_id: str,
+        *,
+        kind: Kind,
+        endpoint: str,
+        model: str,
+        body: bytes,
+        fields: Any,
+        nonce: str | None = None,
+        wanted: bool | None = None,
+    ) -> Draft:
+        """A receipt for a request whose body and whose parsed fields these are; none where ``wanted`` is False.
+
+        ``request_id`` is the id of the ledger's row. ``fields`` must not be changed any more.
+        """
+
+
+class NoReceipts:
+    """Receipts are switched off."""
+
+    def draft(self, request_id: str, **_: Any) -> Draft:  # noqa: ARG002
+        return NO_DRAFT
+
+
+class Issuer:
+    """Receipts are issued: in the name of ``issuer``, the gateway's address, about ``software``."""
+
+    def __init__(self, keys: SigningKeys, issuer: str, software: Software, log: LogTerms | None = None) -> None:
+        self.issuer = issuer
+        self.software = software
+        """Replaced by a reload; a receipt says what its request began with."""
+        self.log = log
+        self._keys = keys
+
+    def draft(
+        self,
+        request_id: str,
+        *,
+        kind: Kind,
+        endpoint: str,
+        model: str,
+        body: bytes,
+        fields: Any,
+        nonce: str | None = None,
+        wanted: bool | None = None,
+    ) -> Draft:
+        if wanted is False:
+            return NO_DRAFT
+        about = About(
+            ids.dashed(request_id), kind, self.issuer, nonce, _salt(), endpoint, model, self.software, self.log
+        )
+        return SignedDraft(about, self._keys, body, fields)
+

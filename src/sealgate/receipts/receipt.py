@@ -1,0 +1,220 @@
+"""What a receipt says: its payload's members, its salted digests, its signature. Pure.
+
+A receipt is a compact JWS (ES256) whose payload is JSON in canonical form (RFC 8785). It holds no content, only
+digests: ``base64url(SHA-256(salt ‖ label ‖ 0x00 ‖ bytes))``. The salt is the receipt's own; without it the digest of a
+short text could be found by trying texts.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from sealgate.formats import canonical, jws
+
+SCHEMA = "1.0.0"
+TYP = "receipt+jwt"
+SALT_BYTES = 32
+
+Kind = Literal["message", "transcription", "embedding"]
+Json = dict[str, Any]
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Outcome(enum.StrEnum):
+    """How a request ended, in the words of receipts. Closed: whoever checks receipts may count on it."""
+
+    COMPLETE = "complete"
+    """The whole answer was had from a provider; a model that declines to answer has answered."""
+    REFUSED = "refused"
+    """The plan or a provider refused the request."""
+    ERROR = "error"
+    """No route gave any content, or the gateway itself failed."""
+    TRUNCATED_UPSTREAM = "truncated_upstream"
+    """The answer broke off after its first content."""
+    TIMEOUT = "timeout"
+    CLIENT_DISCONNECTED = "client_disconnected"
+    CLIENT_STALLED = "client_stalled"
+    SHUTDOWN = "shutdown"
+    UNKNOWN = "unknown"
+    """A crash came between the provider's answer and its record."""
+
+
+class LogTerms(NamedTuple):
+    """What a receipt promises of the transparency log: the entry will be in a published checkpoint in ``mmd`` s."""
+
+    origin: str
+    mmd: int
+
+
+class Software(NamedTuple):
+    """What ran: its version, a digest of its installed files, one of its routing policy without secrets."""
+
+    version: str
+    build: str | None
+    config: str | None
+
+
+class Told(NamedTuple):
+    """What the house knows of a request that has ended; nothing in it is content but ``choices``."""
+
+    outcome: Outcome
+    status: int | None
+    """The HTTP status that was sent; None where nothing was."""
+    requested_route: str
+    attempts: Sequence[Mapping[str, Any]]
+    """``route``, ``outcome`` and ``status`` of each, in order."""
+    adjustments: Sequence[Mapping[str, Any]] = ()
+    routed_model: str | None = None
+    failover: bool = False
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    usage_source: Literal["upstream", "estimated"] | None = None
+    choices: Sequence[Json] | None = None
+    """The answer in the form of `sealgate.formats.choices`; None where there was none."""
+
+
+class Digests(NamedTuple):
+    """The salted digests of one request, base64url, and the size of what went out in bytes."""
+
+    request_wire: str
+    request_jcs: str | None
+    forwarded: str | None
+    rewritten: bool
+    response_wire: str
+    response_bytes: int
+    response_content: str | None
+
+
+class About(NamedTuple):
+    """What is fixed before the answer's head goes out."""
+
+    id: str
+    """A UUID in its dashed form."""
+    kind: Kind
+    issuer: str
+    nonce: str | None
+    salt: bytes
+    endpoint: str
+    model: str
+    software: Software
+    log: LogTerms | None
+
+
+def begun(salt: bytes, label: str) -> Any:
+    """A SHA-256 that has taken in what comes before the bytes; ``update`` it with them."""
+    return hashlib.sha256(b"%b%b\0" % (salt, label.encode("ascii")))
+
+
+def digest(salt: bytes, label: str, data: bytes) -> str:
+    """One salted digest."""
+    hashed = begun(salt, label)
+    hashed.update(data)
+    return jws.b64(hashed.digest())
+
+
+def canonical_or_none(value: Any) -> bytes | None:
+    """The canonical bytes of a parsed document, or None where it has none: an integer beyond 2^53."""
+    if _is_plain(value):
+        return _encode(value)
+    try:
+        return canonical.encode(value)
+    except canonical.CanonicalError:
+        return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the fast encoder writes this canonically: ASCII names, and numbers that everybody writes alike."""
+    waiting = [value]
+    for each in waiting:
+        kind = type(each)
+        if kind is str or each is None or kind is bool:
+            continue
+        if kind is dict:
+            for name in each:
+                if not name.isascii():
+                    return False
+            waiting += each.values()
+        elif kind is list:
+            waiting += each
+        elif not (_is_plain_integer(each) if kind is int else _is_plain_fraction(each)):
+            return False
+    return True
+
+
+def _is_plain_integer(value: int) -> bool:
+    return -canonical.LARGEST <= value <= canonical.LARGEST
+
+
+def _is_plain_fraction(value: Any) -> bool:
+    return type(value) is float and 1e-4 < abs(value) < 1e15 and not value.is_integer()
+
+
+def payload(about: About, told: Told, digests: Digests, now: int) -> bytes:
+    """The canonical bytes of a receipt's payload; ``now`` is unix seconds."""
+    log = about.log
+    return _encode(
+        {
+            "schema_version": SCHEMA,
+            "receipt_type": about.kind,
+            "iss": about.issuer,
+            "jti": about.id,
+            "iat": now,
+            "nonce": about.nonce,
+            "salt": jws.b64(about.salt),
+            "requested_route": told.requested_route,
+            "routed_model": told.routed_model,
+            "failover": told.failover,
+            "prompt_tokens": told.prompt_tokens,
+            "completion_tokens": told.completion_tokens,
+            "usage_source": told.usage_source,
+            "request": {
+                "endpoint": about.endpoint,
+                "model": about.model,
+                "wire": digests.request_wire,
+                "jcs": digests.request_jcs,
+            },
+            "forwarded": digests.forwarded
+            and {
+                "wire": digests.forwarded,
+                "rewritten": digests.rewritten,
+            },
+            "response": {
+                "status": told.status,
+                "outcome": told.outcome.value,
+                "bytes": digests.response_bytes,
+                "wire": digests.response_wire,
+                "content": digests.response_content,
+            },
+            "attempts": told.attempts,
+            "adjustments": told.adjustments,
+            "router_attestation": None,
+            "inference_attestation": None,
+            "software": about.software._asdict(),
+            "log": log and log._asdict(),
+        }
+    )
+
+
+class Signer(NamedTuple):
+    """A signing key, ready: ``head`` is the encoded header with the dot behind it."""
+
+    kid: str
+    key: Any
+    head: bytes
+
+    def sign(self, content: bytes) -> str:
+        """The compact JWS over a payload."""
+        signing_input = self.head + jws.b64(content).encode("ascii")
+        return f"{signing_input.decode('ascii')}.{jws.b64(jws.sign(self.key, signing_input))}"
+
+
+def signer(kid: str, key: Any) -> Signer:
+    """``key`` is the private key of P-256 whose thumbprint ``kid`` is."""
+    return Signer(kid, key, jws.b64(jws.header(TYP, kid)).encode("ascii") + b".")
+

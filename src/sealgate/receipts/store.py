@@ -1,0 +1,102 @@
+"""The rows behind receipts and signing keys: the only SQL of this room. Each function runs in a transaction.
+
+A receipt lives in its request's row of the ledger: one row, one commit. Times are unix microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+
+from sealgate.formats import leaves
+from sealgate.storage import bump, revision
+from sealgate.storage.tables import ledger, signing_keys
+
+REVISION = "signing_keys"
+NOT_LOGGED = -1
+"""``log_index`` of a receipt that was signed while there was no log. NULL: it waits for its place in the log."""
+
+
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A signing key as the database knows it."""
+
+    kid: str
+    public: Mapping[str, str]
+    """The members of its JWK that make the key."""
+    created_at: int
+    active_from: int
+    """From then on it signs, until another one does."""
+    revoked_at: int | None = None
+
+
+class Stored(NamedTuple):
+    """A receipt as it is kept."""
+
+    jws: str
+    log_index: int | None
+
+
+class Pending(NamedTuple):
+    """A receipt that waits for its place in the log: its row in the ledger, and its entry's bytes."""
+
+    ledger_id: str
+    leaf: bytes
+
+
+def receipt(connection: Connection, customer_id: str, ledger_id: str) -> Stored | None:
+    """The customer's receipt of that request; None for a foreign one as for one there is not."""
+    mine = (ledger.c.id == ledger_id, ledger.c.customer_id == customer_id, ledger.c.receipt.is_not(None))
+    row = connection.execute(select(ledger.c.receipt, ledger.c.log_index).where(*mine)).first()
+    return None if row is None else Stored(row.receipt, row.log_index)
+
+
+def pending(connection: Connection, limit: int) -> list[Pending]:
+    """Receipts that wait for their place in the log, in the order in which they get it."""
+    waiting = (ledger.c.receipt.is_not(None), ledger.c.log_index.is_(None))
+    rows = connection.execute(select(ledger.c.id, ledger.c.receipt).where(*waiting).order_by(ledger.c.id).limit(limit))
+    return [Pending(row.id, leaves.of_jws(row.receipt)) for row in rows]
+
+
+def place(connection: Connection, ledger_ids: Sequence[str], first: int) -> None:
+    """Give these receipts their places in the log, from ``first`` on, in this order."""
+    for index, ledger_id in enumerate(ledger_ids, first):
+        connection.execute(update(ledger).where(ledger.c.id == ledger_id).values(log_index=index))
+
+
+def all_keys(connection: Connection) -> tuple[int, list[KeyRow]]:
+    """The topic's revision and every key, oldest first."""
+    known = revision(connection, REVISION)
+    rows = connection.execute(select(signing_keys).order_by(signing_keys.c.created_at, signing_keys.c.kid)).mappings()
+    return known, [_key(dict(row)) for row in rows]
+
+
+def add(connection: Connection, row: KeyRow) -> None:
+    """Record a key."""
+    values = msgspec.structs.asdict(row) | {"public": msgspec.json.encode(row.public).decode()}
+    connection.execute(insert(signing_keys).values(**values))
+    bump(connection, REVISION)
+
+
+def add_first(connection: Connection, row: KeyRow) -> None:
+    """Record a key where there is none yet: of several processes that start at once, the first one's counts."""
+    if connection.execute(select(signing_keys.c.kid).limit(1)).first() is None:
+        add(connection, row)
+
+
+def revoke(connection: Connection, kid: str, now: int, successor: KeyRow | None) -> None:
+    """End a key, and let another one, new or known, sign in its place."""
+    ended = update(signing_keys).where(signing_keys.c.kid == kid, signing_keys.c.revoked_at.is_(None))
+    connection.execute(ended.values(revoked_at=now))
+    bump(connection, REVISION)
+    if successor is None:
+        return
+    known = update(signing_keys).where(signing_keys.c.kid == successor.kid)
+    if not connection.execute(known.values(active_from=successor.active_from)).rowcount:
+        add(connection, successor)
+
+
+def _key(values: dict[str, Any]) -> KeyRow:
+    return KeyRow(**values | {"public": msgspec.json.decode(values["public"])})
