@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sealgate import config
-from sealgate.api import accounts, chat, health, models, reference
+from sealgate.api import accounts, chat, health, models, receipts, reference
 from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
@@ -27,6 +27,9 @@ from sealgate.limits.shelter import Shelter
 from sealgate.outward.documents import Documents
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
+from sealgate.receipts import software
+from sealgate.receipts.issuer import Issuer, NoReceipts, Receipts
+from sealgate.receipts.keys import SigningKeys
 from sealgate.relay import catalog
 from sealgate.relay.budget import RetryBudget
 from sealgate.relay.hall import Hall
@@ -52,6 +55,7 @@ class Gateway:
     hall: Hall
     keys: KeyStore
     tokens: Bearers
+    signing_keys: SigningKeys
     first_key: CreatedKey | None
     flush: Callable[[], None]
     """Writes what waits in the log."""
@@ -69,8 +73,10 @@ class Gateway:
         async with self.reloading:
             try:
                 settings = await with_discovered(load())
+                if settings.receipts.enabled:
+                    await self.signing_keys.prepare()
                 fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
-            except ConfigError as error:
+            except (ConfigError, StorageError) as error:
                 hall.log.error("reload_refused", error=str(error))
                 await self._record("configuration.refused", error=str(error))
                 return
@@ -78,6 +84,7 @@ class Gateway:
             # What was learned of the old routes and keys is forgotten with them.
             hall.settings, hall.catalog = settings, fresh
             hall.means = means(settings, upstreams, hall.metrics, hall.means.budget, hall.log)
+            hall.receipts = issuer(settings, self.signing_keys)
             hall.load.resize(settings.server.max_in_flight)
             hall.turns.configure(settings)
             hall.recall.keep_seconds = settings.reasoning.keep_seconds
@@ -99,6 +106,7 @@ class Gateway:
         await self.hall.turns.aclose()
         await self.tokens.aclose()
         await self.hall.recall.aclose()
+        await self.signing_keys.aclose()
         await self.keys.aclose()
         await self.hall.storage.aclose()
         self.flush()
@@ -128,6 +136,10 @@ async def open_gateway(settings: Settings) -> Gateway:
         keys = KeyStore(storage, pepper, max_active_keys=settings.auth.max_active_keys)
         first_key = await ensure_first_key(keys) if settings.auth.required else None
         await keys.start()
+        signing_keys = SigningKeys(storage, settings.data_dir)
+        if settings.receipts.enabled:
+            await signing_keys.prepare()
+        await signing_keys.start()
     except BaseException:
         await storage.aclose()
         raise
@@ -139,6 +151,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     turns = Turns(shared or MemoryLimiter(), settings, metrics.limited)
     recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
     hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns)
+    hall.receipts = issuer(settings, signing_keys)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     if shared is not None:
         await shared.start()
@@ -147,7 +160,8 @@ async def open_gateway(settings: Settings) -> Gateway:
     tokens.start()
     recall.start()
     metrics.watch_issuers(lambda: tokens.fetches)
-    return Gateway(Front(hall, routes(hall, keys, tokens)), hall, keys, tokens, first_key, flush)
+    front = Front(hall, routes(hall, keys, tokens, signing_keys))
+    return Gateway(front, hall, keys, tokens, signing_keys, first_key, flush)
 
 
 def bearers(settings: Settings, storage: Storage, keys: KeyStore) -> Bearers:
@@ -170,6 +184,13 @@ def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: Re
     return Means(upstreams, settings.timeouts, seen, budget, set())
 
 
+def issuer(settings: Settings, keys: SigningKeys) -> Receipts:
+    """Who issues receipts under this configuration."""
+    if not settings.receipts.enabled:
+        return NoReceipts()
+    return Issuer(keys, settings.issuer, software.of(settings))
+
+
 def _routes_up(hall: Hall) -> dict[str, bool]:
     found = (route for model in hall.catalog.models.values() for route in model.routes)
     return {route.id: hall.means.seen.health.of_route(route).state == "up" for route in found}
@@ -183,10 +204,11 @@ def _active(hall: Hall) -> dict[str, int]:
     return found
 
 
-def routes(hall: Hall, keys: KeyStore, tokens: Bearers) -> Routes:
+def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKeys) -> Routes:
     """Every endpoint there is."""
     guard = Guard(keys, tokens, hall.load, hall.turns, required=hall.settings.auth.required)
     table = [*chat.routes(hall, guard), *models.routes(hall, guard, int(time.time())), *health.routes(hall, guard)]
+    table += receipts.routes(hall, guard, signing_keys)
     table += accounts.routes(keys, guard)
     return Routes([*table, *reference.routes(table)])
 

@@ -47,9 +47,10 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 3000
-    public_url: Annotated[str | None, Meta(description="The address callers use, where it is not host and port.")] = (
-        None
-    )
+    public_url: Annotated[
+        str | None,
+        Meta(description="The address callers use, where it is not host and port; receipts are issued in its name."),
+    ] = None
     default_model: Annotated[str | None, Meta(description="Model for requests that name none.")] = None
     hosts: Annotated[
         tuple[str, ...], Meta(description="Host names this server answers for; empty means any (row A9).")
@@ -256,6 +257,12 @@ class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 3600
 
 
+class Receipts(Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed receipts of what the gateway did."""
+
+    enabled: Annotated[bool, Meta(description="Issue a receipt for every answer, unless its caller declines.")] = True
+
+
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
     """What the operator sees."""
 
@@ -397,6 +404,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     timeouts: Timeouts = Timeouts()
     billing: Billing = Billing()
     reasoning: Reasoning = Reasoning()
+    receipts: Receipts = Receipts()
     telemetry: Telemetry = Telemetry()
     providers: dict[Name, Provider] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
@@ -409,6 +417,15 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def database_url(self) -> str:
         """The database's URL with the default filled in."""
         return self.storage.url or f"sqlite:///{self.storage.data_dir}/sealgate.db"
+
+    @property
+    def issuer(self) -> str:
+        """The gateway's address, in whose name receipts are issued."""
+        server = self.server
+        if server.public_url:
+            return server.public_url.rstrip("/")
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        return f"{'https' if server.tls_cert else 'http'}://{host}" + (f":{server.port}" if server.port else "")
 
     @property
     def discovers(self) -> bool:

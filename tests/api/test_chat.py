@@ -68,7 +68,8 @@ async def test_the_answer_has_the_promised_form(running: Running, upstream: Thre
     ]  # fmt: skip
     assert body["usage"] == {"prompt_tokens": 2, "completion_tokens": 7, "total_tokens": 9}
     assert body["tresor"] == {
-        "requested_route": "auto/auto/m", "routed_model": "global/acme/m", "failover": False, "cost": None,
+        "receipt_id": reply.headers["x-tresor-receipt-id"], "requested_route": "auto/auto/m",
+        "routed_model": "global/acme/m", "failover": False, "cost": None,
     }  # fmt: skip
     assert body["system_fingerprint"] == "fp_testing"
     assert reply.headers["content-type"] == "application/json"
@@ -587,9 +588,10 @@ async def test_failover_is_invisible_but_for_what_the_answer_says(serve: Serve) 
         serve({"acme": first, "backup": second}) as running,
     ):
         for stream in (False, True):
-            tresor = (await running.chat(stream=stream)).tresor
-            assert tresor.pop("cost", None) is None
-            assert tresor == {
+            reply = await running.chat(stream=stream)
+            assert reply.tresor | {"cost": None} == {
+                "cost": None,
+                "receipt_id": reply.headers["x-tresor-receipt-id"],
                 "requested_route": "auto/auto/m", "routed_model": "global/backup/m", "failover": True,
             }  # fmt: skip
 

@@ -78,7 +78,10 @@ async def test_a_stream_has_role_content_finish_and_done_in_this_order(running: 
         "Hello! ", "How ", "can ", "I ", "help ", "you ", "today?",
     ]  # fmt: skip
     assert finish["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
-    assert finish["tresor"] == {"requested_route": "auto/auto/m", "routed_model": "global/acme/m", "failover": False}
+    assert finish["tresor"] == {
+        "receipt_id": reply.headers["x-tresor-receipt-id"], "requested_route": "auto/auto/m",
+        "routed_model": "global/acme/m", "failover": False,
+    }  # fmt: skip
     assert reply.done
     assert reply.complete
     for each in reply.chunks:
@@ -409,7 +412,8 @@ async def test_p1_a_broken_stream_ends_with_an_error_event_and_without_done(
         reply = await running.chat(**WITH_USAGE)
         assert (reply.status, reply.done, reply.complete) == (200, False, True)
         *chunks, last = reply.documents
-        assert set(last) == {"error", "request_id"}
+        assert set(last) == {"error", "request_id", "receipt_id"}
+        assert last["receipt_id"] == reply.headers["x-tresor-receipt-id"]
         assert last["error"]["code"] == code
         assert last["error"]["message"]
         assert last["request_id"] == reply.headers["x-request-id"]

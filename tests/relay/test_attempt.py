@@ -130,7 +130,11 @@ async def test_rows_f1_to_f7_a_stream_that_breaks_ends_with_an_error_and_without
 
     assert (reply.status, reply.complete, reply.done) == (200, True, False)
     assert reply.text == "Hello! How ", "what came before the fault is passed on"
-    assert reply.events[-1].json == {"error": reply.error, "request_id": reply.headers["x-request-id"]}
+    assert reply.events[-1].json == {
+        "error": reply.error,
+        "request_id": reply.headers["x-request-id"],
+        "receipt_id": reply.headers["x-tresor-receipt-id"],
+    }
     assert (reply.code, reply.error["status"]) == (code, CODES[code].status)
     assert reply.attempts == [("global/acme/m", outcome, 200 if name != "F5 vllm" else 500)]
     assert not [each for each in reply.chunks if each["choices"][0]["finish_reason"]]

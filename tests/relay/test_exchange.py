@@ -223,7 +223,8 @@ async def test_an_answer_carries_the_callers_model_name_and_the_gateways_own_lab
     assert documents[-1]["episode_id"] == episode
     assert documents[-1]["system_fingerprint"] == "fp_testing"
     assert reply.tresor | {"cost": None} == {
-        "requested_route": "auto/auto/m", "routed_model": "global/acme/m", "failover": False, "cost": None,
+        "receipt_id": reply.headers["x-tresor-receipt-id"], "requested_route": "auto/auto/m",
+        "routed_model": "global/acme/m", "failover": False, "cost": None,
     }  # fmt: skip
     assert (row.model, row.upstream_model) == ("tensorzero::function_name::assistant", "the/upstream's own")
     assert (row.requested_route, row.episode_id) == ("auto/auto/m", episode)

@@ -187,6 +187,7 @@ async def test_a_route_that_fails_before_its_first_content_is_left_and_nobody_se
     )
     assert served.text.endswith(GREETING)
     assert served.tresor | {"cost": None} == {
+        "receipt_id": served.headers["x-tresor-receipt-id"],
         "cost": None,
         "requested_route": "auto/auto/m", "routed_model": "global/backup/m", "failover": True,
     }  # fmt: skip

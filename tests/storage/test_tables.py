@@ -35,7 +35,11 @@ DEFINITIONS = {
 
 def test_the_partial_indexes_are_partial_on_both_engines(outside: Outside) -> None:
     """Alembic does not compare their conditions."""
-    conditions = {"ix_ledger_episode_id": "episode_id IS NOT NULL", "ix_ledger_request_id": "request_id"}
+    conditions = {
+        "ix_ledger_episode_id": "episode_id IS NOT NULL",
+        "ix_ledger_request_id": "request_id",
+        "ix_ledger_unlogged": "log_index IS NULL",
+    }
     with outside.engine.connect() as connection:
         for name, condition in conditions.items():
             text = connection.exec_driver_sql(DEFINITIONS[connection.dialect.name], (name,)).scalar_one()

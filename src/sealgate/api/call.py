@@ -39,12 +39,13 @@ class Call:
     """A request being answered.
 
     ``fields`` collects what the access log says of it besides the obvious, ``extra`` are headers of every answer to it,
-    ``admitted`` is whether its caller holds a place for it, ``turn`` what its caller's limits are asked through.
+    ``admitted`` is whether its caller holds a place for it, ``turn`` what its caller's limits are asked through,
+    ``receipt_id`` names the receipt that there will be.
     """
 
     __slots__ = (
-        "_first", "admitted", "caller", "extra", "fields", "headers", "id", "path_value", "receive", "request_id",
-        "route", "scope", "send", "started", "started_us", "status", "turn",
+        "_first", "admitted", "caller", "extra", "fields", "headers", "id", "path_value", "receipt_id", "receive",
+        "request_id", "route", "scope", "send", "started", "started_us", "status", "turn",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,6 +65,7 @@ class Call:
         self.admitted = False
         self.turn: Turn = FREE
         self.extra: Iterable[tuple[bytes, bytes]] = ()
+        self.receipt_id: str | None = None
         self.fields: dict[str, Any] = {}
 
     def _given_id(self) -> str | None:
@@ -139,6 +141,8 @@ class Call:
         self.status = status
         headers.append((b"x-request-id", self.request_id.encode("ascii")))
         headers.append((b"x-process-time", b"%.6f" % self.seconds))
+        if self.receipt_id is not None:
+            headers.append((b"x-tresor-receipt-id", self.receipt_id.encode("ascii")))
         headers += self.extra
         if self.turn is not FREE:
             headers += rates.headers(await self.turn.standings(), time.time())

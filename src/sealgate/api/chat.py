@@ -22,6 +22,7 @@ from sealgate.formats import sse
 from sealgate.limits.ledger import Entry
 from sealgate.limits.prices import shown
 from sealgate.providers.base import Json
+from sealgate.receipts.issuer import Draft
 from sealgate.relay import explain
 from sealgate.relay import plan as plans
 from sealgate.relay.ask import Ask
@@ -30,14 +31,17 @@ from sealgate.relay.hall import Hall
 from sealgate.relay.request import read_chat
 from sealgate.relay.shapes import ChatRequest
 
+MAX_RECEIPT_HEADER = 8 * 1024
+"""Bytes of a receipt that still goes into a header; proxies refuse longer ones."""
+
 _encode = msgspec.json.Encoder().encode
 
 
 HEADERS = (
     ("X-Request-ID", "An id of the caller's own, echoed; otherwise one is made."),
     ("X-Tresor-Timeout-Seconds", "Whole answers: seconds the request may take, 1 to 600."),
-    ("X-Tresor-Nonce", "1 to 128 printable ASCII characters; its form is checked, it has no effect yet."),
-    ("X-Tresor-Receipt", "`true` or `false`; its form is checked, no receipts are issued yet."),
+    ("X-Tresor-Nonce", "1 to 128 printable ASCII characters: the receipt's claim `nonce`."),
+    ("X-Tresor-Receipt", "`false`: no receipt; `true`: a whole answer carries it in the header X-Tresor-Receipt too."),
     ("Idempotency-Key", "1 to 255 characters; its form is checked, repeated requests run again."),
     ("X-Sealgate-Strict", "`true`: refuse the request instead of dropping a parameter."),
 )
@@ -101,12 +105,33 @@ class Chat:
             episode_id=ask.episode_id,
             end_user=ask.named.user,
         )
+        draft = hall.receipts.draft(
+            call.id,
+            kind="message",
+            endpoint=call.route,
+            model=ask.model,
+            body=body,
+            fields=ask.fields,
+            nonce=controls.nonce,
+            wanted=controls.receipt,
+        )
         seconds = min(controls.timeout or settings.timeouts.total, controls.client_seconds or math.inf)
         answering = Exchange(
-            hall, caller, ask, entry, started=call.started, seconds=seconds, ending=call.ending, turn=call.turn
+            hall,
+            caller,
+            ask,
+            entry,
+            started=call.started,
+            seconds=seconds,
+            ending=call.ending,
+            turn=call.turn,
+            draft=draft,
         )
         try:
-            await (self._stream if ask.prompt.stream else self._whole)(call, answering)
+            if ask.prompt.stream:
+                await self._stream(call, answering, draft)
+            else:
+                await self._whole(call, answering, draft, shown=bool(controls.receipt))
         finally:
             _describe(call, entry)
 
@@ -122,17 +147,30 @@ class Chat:
             "requests": explain.dry_run(plan, ask.prompt, seen),
         }
 
-    async def _whole(self, call: Call, answering: Exchange) -> None:
-        async with answering as payloads:
-            body = b"".join([payload async for payload in payloads])
+    async def _whole(self, call: Call, answering: Exchange, draft: Draft, *, shown: bool) -> None:
+        try:
+            async with answering as payloads:
+                body = b"".join([payload async for payload in payloads])
+                draft.written(body)
+        finally:
+            call.receipt_id = answering.receipt_id
+            if shown and draft.jws is not None and len(draft.jws) <= MAX_RECEIPT_HEADER:
+                call.extra = (*call.extra, (b"x-tresor-receipt", draft.jws.encode("ascii")))
         await call.respond(200, body, JSON, cost_header(answering.entry))
 
-    async def _stream(self, call: Call, answering: Exchange) -> None:
-        with EventStream(call, self._hall.settings.timeouts.keep_alive) as events:
+    async def _stream(self, call: Call, answering: Exchange, draft: Draft) -> None:
+        with EventStream(call, self._hall.settings.timeouts.keep_alive, draft.written) as events:
             try:
-                async with answering as payloads:
-                    async for payload in payloads:
-                        await events.payload(payload)
+                try:
+                    async with answering as payloads:
+                        call.receipt_id = answering.receipt_id
+                        try:
+                            async for payload in payloads:
+                                await events.payload(payload)
+                        finally:
+                            events.hush()
+                finally:
+                    call.receipt_id = answering.receipt_id
             except asyncio.CancelledError:
                 if not call.connection_ends:
                     raise
@@ -147,7 +185,7 @@ class Chat:
         if not events.started:
             raise problem
         call.fields["code"] = problem.code.name
-        await events.end(error_event(problem, call.request_id))
+        await events.end(error_event(problem, call.request_id, call.receipt_id))
 
 
 def cost_header(entry: Entry) -> Headers:
@@ -155,9 +193,12 @@ def cost_header(entry: Entry) -> Headers:
     return [] if entry.cost is None else [(b"x-tresor-cost", shown(entry.cost).encode())]
 
 
-def error_event(problem: Problem, request_id: str) -> bytes:
+def error_event(problem: Problem, request_id: str, receipt_id: str | None = None) -> bytes:
     """What ends a stream that could not be finished; the official SDKs raise on it, and no ``[DONE]`` follows."""
-    return sse.event(_encode({"error": problem.body(), "request_id": request_id}))
+    event: Json = {"error": problem.body(), "request_id": request_id}
+    if receipt_id is not None:
+        event["receipt_id"] = receipt_id
+    return sse.event(_encode(event))
 
 
 def _read(body: bytes, default_model: str | None, controls: Controls, *, in_api: bool) -> Ask:

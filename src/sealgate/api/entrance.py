@@ -29,7 +29,9 @@ REQUEST_HEADERS = re.compile(
 _RATES = [
     f"X-RateLimit-{what}{per}" for per in ("", "-Requests", "-Tokens") for what in ("Limit", "Remaining", "Reset")
 ]
-EXPOSED = ", ".join(["X-Request-ID", "X-Process-Time", "X-Tresor-Receipt-Id", "Retry-After", *_RATES]).encode()
+EXPOSED = ", ".join(
+    ["X-Request-ID", "X-Process-Time", "X-Tresor-Receipt-Id", "X-Tresor-Receipt", "Retry-After", *_RATES]
+).encode()
 """Response headers a page may read, besides the few that the Fetch standard always shows."""
 
 

@@ -7,6 +7,7 @@ written for a while, a comment line is; if that comes first, it takes the head a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from sealgate.api.call import Call, Headers
 from sealgate.formats import sse
@@ -24,8 +25,10 @@ def head() -> Headers:
 class EventStream:
     """Writes events to one caller. Use as a context manager: leaving stops the keep-alive timer."""
 
-    def __init__(self, call: Call, keep_alive: float) -> None:
+    def __init__(self, call: Call, keep_alive: float, written: Callable[[bytes], None] = lambda _: None) -> None:
+        """``written`` is told what was handed to the transport, in that order."""
         self.started = False
+        self._written = written
         self._call = call
         self._send = call.send
         self._interval = keep_alive
@@ -40,6 +43,10 @@ class EventStream:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.hush()
+
+    def hush(self) -> None:
+        """No more comments: what was said so far is about to be signed."""
         self._timer.cancel()
         if self._comment is not None:
             self._comment.cancel()
@@ -51,7 +58,9 @@ class EventStream:
             return
         # The same once more, without a coroutine of its own: this comes by the hundred.
         self._busy = True
-        await self._send({"type": "http.response.body", "body": sse.event(data), "more_body": True})
+        event = sse.event(data)
+        await self._send({"type": "http.response.body", "body": event, "more_body": True})
+        self._written(event)
         self._last = self._time()
         self._busy = False
 
@@ -65,6 +74,7 @@ class EventStream:
             self.started = True
             await self._call.start(200, head())
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._written(data)
         self._last = self._time()
         self._busy = False
 

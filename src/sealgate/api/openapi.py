@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -71,7 +72,7 @@ def _operation(route: Route, path: str, of_type: dict[Any, Any]) -> dict[str, An
 
 def _operation_id(route: Route, path: str) -> str:
     words = [word.strip("{}") for word in path.split("/") if word]
-    return "_".join([route.method.lower(), *words]).replace(".", "_")
+    return re.sub(r"[^a-zA-Z0-9]+", "_", "_".join([route.method.lower(), *words]))
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

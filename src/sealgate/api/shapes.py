@@ -81,6 +81,7 @@ class Tresor(Struct):
     requested_route: Annotated[str, Meta(description="The normalised route that was asked for.")]
     routed_model: Annotated[str, Meta(description="The route that served.")]
     failover: Annotated[bool, Meta(description="Whether a preferred route had to be left.")]
+    receipt_id: Annotated[str | UnsetType, Meta(description="Of the signed receipt: `GET /v1/receipts/{id}`.")] = UNSET
     adjustments: list[AdjustmentNote] | UnsetType = UNSET
     cost: Annotated[
         str | UnsetType | None,
@@ -258,3 +259,40 @@ class Health(Struct):
     status: Literal["ok", "unavailable"]
     reasons: list[str] | UnsetType = UNSET
     version: str | UnsetType = UNSET
+
+
+class LogPlace(Struct):
+    """Where a receipt stands in the transparency log."""
+
+    state: Annotated[
+        Literal["off", "pending", "logged"],
+        Meta(description="off: none was promised; pending: it will be in the next checkpoint; logged: it is in one."),
+    ]
+    index: int | UnsetType = UNSET
+
+
+class StoredReceipt(Struct):
+    """A signed receipt. `sealgate verify receipt` takes this document as it is."""
+
+    id: str
+    receipt: Annotated[str, Meta(description="A compact JWS, ES256.")]
+    log: LogPlace
+
+
+class SigningKey(Struct):
+    """A public key that receipts are signed with (RFC 7517)."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: str
+    y: str
+    kid: Annotated[str, Meta(description="Its thumbprint (RFC 7638).")]
+    use: Literal["sig"]
+    alg: Literal["ES256"]
+    sealgate_status: Literal["next", "active", "retired", "revoked"]
+
+
+class KeySet(Struct):
+    """A JWK set."""
+
+    keys: list[SigningKey]

@@ -1,11 +1,11 @@
-"""The command line: ``sealgate serve | init | models | explain | doctor | keys | audit``."""
+"""The command line: ``sealgate serve | init | models | explain | doctor | keys | signing-keys | audit | verify``."""
 
 from __future__ import annotations
 
 import typer
 
 from sealgate import __version__
-from sealgate.cli import audit, doctor, explain, init, keys, models, serve
+from sealgate.cli import audit, doctor, explain, init, keys, models, serve, signing_keys, verify
 
 app = typer.Typer(
     help="A self-hosted gateway for language models.",
@@ -20,6 +20,8 @@ app.command("explain")(explain.command)
 app.command("doctor")(doctor.command)
 app.command("audit")(audit.command)
 app.add_typer(keys.app)
+app.add_typer(signing_keys.app)
+app.add_typer(verify.app)
 
 
 def _version(asked: bool) -> None:

@@ -33,7 +33,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes, *, floats: bool = True) -> Any:
-    """Strictly one JSON document: no name twice, no NaN. Raises `CanonicalError`; also for any fraction unless ``floats``."""
+    """Strictly one JSON document: no name twice, no NaN, no fraction unless ``floats``. Raises `CanonicalError`."""
     try:
         return json.loads(
             data.decode("utf-8"),

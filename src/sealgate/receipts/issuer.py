@@ -119,8 +119,8 @@ class SignedDraft:
 
     def _digests(self, told: Told, wire: str, size: int) -> Digests:
         salt = self._about.salt
-        document = receipt.canonical_or_none(self._fields)
-        content = None if told.choices is None else receipt.canonical_or_none(told.choices)
+        document = None if self._fields is None else receipt.canonical_or_none(self._fields)
+        content = None if told.choices is None else receipt.canonical_or_none(told.choices())
         answered = told.routed_model is not None
         return Digests(
             request_wire=receipt.digest(salt, "request.wire", self._body),
@@ -150,7 +150,7 @@ class Receipts(Protocol):
     ) -> Draft:
         """A receipt for a request whose body and whose parsed fields these are; none where ``wanted`` is False.
 
-        ``request_id`` is the id of the ledger's row. ``fields`` must not be changed any more.
+        ``request_id`` is the id of the ledger's row. ``fields`` must not be changed any more; None: not JSON.
         """
 
 
@@ -189,4 +189,3 @@ class Issuer:
             ids.dashed(request_id), kind, self.issuer, nonce, _salt(), endpoint, model, self.software, self.log
         )
         return SignedDraft(about, self._keys, body, fields)
-

@@ -68,19 +68,23 @@ class SigningKeys:
         self._clock = clock
         self._rows: Sequence[KeyRow] = ()
         self._revision = -1
-        self._signers: tuple[tuple[int, Signer], ...] = ()
+        self._signers: Sequence[tuple[int, Signer]] = ()
         self._poller: asyncio.Task[None] | None = None
 
-    async def start(self, *, signs: bool) -> None:
-        """Find the keys, or make the first one where none was ever recorded, and begin to watch for changes.
+    async def prepare(self) -> None:
+        """Have a key to sign with: find those that are recorded, or make the first one where none ever was.
 
-        Raises `ConfigError` where ``signs`` and a key that is in use or comes next is not at hand: a new one in its
-        place would look like somebody else's.
+        Raises `ConfigError` where a key that is in use or comes next is not at hand: a new one in its place would look
+        like somebody else's.
         """
-        await self._refresh(strict=signs)
-        if signs and not self._rows:
+        await self._refresh(strict=True)
+        if not self._rows:
             await self._storage.write(partial(store.add_first, row=make(self._folder, self._now())))
             await self._refresh(strict=True)
+
+    async def start(self) -> None:
+        """Begin to watch for changes that others make."""
+        await self._refresh()
         self._poller = asyncio.create_task(self._watch(), name="signing-keys-poll")
 
     async def aclose(self) -> None:
@@ -94,7 +98,7 @@ class SigningKeys:
     def signer(self) -> Signer:
         """The key that signs now. Raises `StorageError` where there is none at hand."""
         now = self._now()
-        for active_from, found in reversed(self._signers):
+        for active_from, found in self._signers:
             if active_from <= now:
                 return found
         raise StorageError("no signing key is at hand")
@@ -105,16 +109,16 @@ class SigningKeys:
 
     async def _refresh(self, *, strict: bool = False) -> None:
         revision, rows = await self._storage.read(store.all_keys)
-        if revision == self._revision:
+        if revision == self._revision and not strict:
             return
-        self._signers = tuple(self._at_hand(rows, strict=strict))
+        self._signers = self._at_hand(rows, strict=strict)
         self._rows, self._revision = rows, revision
 
     def _at_hand(self, rows: Sequence[KeyRow], *, strict: bool) -> list[tuple[int, Signer]]:
-        """Those that can sign, in the order of their moments."""
+        """Those that can sign, the latest moment first."""
         found: list[tuple[int, Signer]] = []
         states = statuses(rows, self._now())
-        for row in sorted(rows, key=lambda row: (row.active_from, row.kid)):
+        for row in sorted(rows, key=lambda row: (row.active_from, row.kid), reverse=True):
             if states[row.kid] == "revoked":
                 continue
             try:
@@ -162,9 +166,7 @@ def make(folder: Path, active_from: int) -> KeyRow:
     key = ec.generate_private_key(ec.SECP256R1())
     public = jws.jwk(key.public_key())
     kid = jws.thumbprint(public)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     secretfile.make(folder / f"{kid}.pem", pem, f"{_WHAT} file")
     return KeyRow(kid=kid, public=public, created_at=int(time.time() * 1_000_000), active_from=active_from)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -75,8 +75,8 @@ class Told(NamedTuple):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     usage_source: Literal["upstream", "estimated"] | None = None
-    choices: Sequence[Json] | None = None
-    """The answer in the form of `sealgate.formats.choices`; None where there was none."""
+    choices: Callable[[], Sequence[Json]] | None = None
+    """Gives the answer in the form of `sealgate.formats.choices`; None where there was none."""
 
 
 class Digests(NamedTuple):
@@ -217,4 +217,3 @@ class Signer(NamedTuple):
 def signer(kid: str, key: Any) -> Signer:
     """``key`` is the private key of P-256 whose thumbprint ``kid`` is."""
     return Signer(kid, key, jws.b64(jws.header(TYP, kid)).encode("ascii") + b".")
-

@@ -12,11 +12,13 @@ from typing import Self
 
 from sealgate.errors import CODES, Failure, Problem, StorageError
 from sealgate.limits.ledger import Entry, Outcome, row
+from sealgate.receipts.issuer import NO_DRAFT, Draft
 from sealgate.relay.hall import Hall
+from sealgate.relay.told import told
 from sealgate.relay.turns import FREE, Turn
 from sealgate.relay.walk import Outcome as Attempted
 from sealgate.relay.walk import Walk
-from sealgate.storage import NewRow
+from sealgate.storage import Appended, NewRow
 from sealgate.storage.tables import ledger
 
 OPERATIONS = {"chat.completions": "chat"}
@@ -45,9 +47,13 @@ class Admission:
         ending: Callable[[], str | None],
         until: float = math.inf,
         turn: Turn = FREE,
+        draft: Draft = NO_DRAFT,
     ) -> None:
         self.entry = entry
+        self.draft = draft
         self.walk: Walk | None = None
+        self.lost = False
+        """Whether the row, and the receipt with it, may not have been recorded."""
         self._hall = hall
         self._started = started
         self._ending = ending
@@ -68,6 +74,7 @@ class Admission:
             rows = self.walk.rows() if self.walk is not None else ()
             await self._append(self._close(Outcome.OK, 200, None), rows)
         except StorageError as error:
+            self.lost = True
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(error))
             self.entry.outcome, self.entry.status = Outcome.ERROR, CODES["storage_unavailable"].status
             raise Problem("storage_unavailable") from error
@@ -98,6 +105,7 @@ class Admission:
         try:
             await self._append(values)
         except StorageError as lost:
+            self.lost = True
             # The caller is told of the first error; the operator of both.
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(lost))
 
@@ -108,7 +116,7 @@ class Admission:
             for table, values in walk.rows():
                 self._hall.storage.append_nowait(table, values)
 
-    async def _append(self, values: dict[str, object], beside: Sequence[NewRow] = ()) -> None:
+    async def _append(self, values: Appended, beside: Sequence[NewRow] = ()) -> None:
         """Raises `StorageError`. A row that took too long is not waited for; it may still come (as in row H2)."""
         limit = None
         if self._until != math.inf:
@@ -130,15 +138,16 @@ class Admission:
             return Outcome.TRUNCATED
         return Outcome.UPSTREAM_FAILED if self.walk.outcomes else Outcome.DENIED
 
-    def _close(self, outcome: Outcome, status: int, code: str | None) -> dict[str, object]:
-        """Fill in the end of the row."""
+    def _close(self, outcome: Outcome, status: int, code: str | None) -> Appended:
+        """Fill in the end of the row. There is no receipt before there is a plan."""
         entry, seconds = self.entry, time.monotonic() - self._started
         entry.outcome, entry.status, entry.code = outcome, status, code
         entry.duration_us = int(seconds * 1e6)
-        if self.walk is not None:
-            _describe(entry, self.walk, self._started)
+        walk = self.walk
+        if walk is not None:
+            _describe(entry, walk, self._started)
         self._turn.settle(self._tokens())
-        return row(entry)
+        return row(entry) if walk is None else self.draft.sealed(row(entry), lambda: told(entry, walk))
 
     def _tokens(self) -> int | None:
         """What the request used, for its turn; None where its prompt was sent and nothing was heard of it."""

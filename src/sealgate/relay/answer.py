@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
+from sealgate.formats import choices as forms
 from sealgate.limits.prices import Tariff, shown
 from sealgate.providers.base import Json
 from sealgate.relay import content as contents
 from sealgate.relay import finish, tool_calls
 from sealgate.relay import usage as usages
 from sealgate.relay.reasoning import Thoughts
+from sealgate.relay.transcript import Transcript
 from sealgate.relay.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -75,6 +77,10 @@ class Answer:
         cost = self.cost
         return {**self.label.tresor, "cost": None if cost is None else shown(cost)}
 
+    def said(self) -> list[Json]:
+        """What the caller was given so far, in the form that receipts digest: see `sealgate.formats.choices`."""
+        raise NotImplementedError
+
     def take(self, upstream: Json) -> list[bytes]:
         """Payloads made ready by one upstream object. Raises `UpstreamError` when it says that the answer failed."""
         raise NotImplementedError
@@ -101,6 +107,7 @@ class WholeAnswer(Answer):
     """One ``chat.completion`` object."""
 
     _body: bytes = b""
+    _choices: list[Json]
 
     @property
     def finished(self) -> bool:
@@ -115,6 +122,7 @@ class WholeAnswer(Answer):
         if not choices:
             raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no choices")
         self._require_substance()
+        self._choices = choices
         label = self.label
         self._body = _encode(
             {
@@ -135,6 +143,9 @@ class WholeAnswer(Answer):
         if not self._body:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is empty")
         return [self._body]
+
+    def said(self) -> list[Json]:
+        return forms.of_completion(self._choices)
 
     def _choice(self, position: int, choice: Json) -> Json:
         message = choice.get("message")
@@ -180,6 +191,7 @@ class StreamedAnswer(Answer):
         self._blank: set[int] = set()
         """Choices that have said an empty text for their reason to end."""
         self._calls: dict[int, tool_calls.ToolCalls] = {}
+        self._transcript = Transcript()
         self._prepare()
 
     def _prepare(self) -> None:
@@ -208,12 +220,20 @@ class StreamedAnswer(Answer):
         ready: list[bytes] = []
         choices = upstream.get("choices")
         if choices:
+            before = self._transcript.mark()
             try:
                 for choice in choices:
                     self._choice(choice, ready)
             except (AttributeError, KeyError, TypeError) as error:
+                self._transcript.forget(before)
                 raise UpstreamError(Failure.BAD_STREAM, "a chunk has an unknown shape") from error
+            except UpstreamError:
+                self._transcript.forget(before)
+                raise
         return ready
+
+    def said(self) -> list[Json]:
+        return self._transcript.choices()
 
     def end(self) -> list[bytes]:
         ready: list[bytes] = []
@@ -239,6 +259,7 @@ class StreamedAnswer(Answer):
         if text and type(text) is str and choice.get("logprobs") is None and index == 0 and 0 in self._begun:
             # A piece of text and nothing else: what nearly every chunk is.
             self.characters += len(text)
+            self._transcript.pieces.append(text)
             ready.append(self._before_text + _encode(text) + self._after_text)
         else:
             self._piece(index, choice, ready)
@@ -263,6 +284,7 @@ class StreamedAnswer(Answer):
             if self.thoughts is not None:
                 self.thoughts.take(index, kept)
             self._begin(index, ready)
+            self._transcript.pieces.append((index, kept))
             ready.append(self._chunk(index, _encode(kept), logprobs))
         elif logprobs and index in self._begun:
             ready.append(self._chunk(index, b"{}", logprobs))
@@ -276,6 +298,7 @@ class StreamedAnswer(Answer):
         calls = self._calls.get(index)
         reason = finish.reason(said, called=calls is not None)
         if calls is not None and reason != "length" and (rest := calls.unsaid()):
+            self._transcript.pieces.append((index, {"tool_calls": rest}))
             ready.append(self._chunk(index, _encode({"tool_calls": rest}), None))
         self._closed.add(index)
         self._held.append((index, reason, filtered))
@@ -285,6 +308,7 @@ class StreamedAnswer(Answer):
         while len(self._held) > keep:
             index, reason, filtered = self._held.pop(0)
             self._begin(index, ready)
+            self._transcript.pieces.append((index, reason))
             ready.append(self._finish_chunk(index, reason, filtered, last=not keep and not self._held))
 
     def _delta(self, index: int, delta: Json) -> Json:

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from sealgate.config_tables import ModelType
-from sealgate.providers.base import Adjustment, Prompt
+from sealgate.providers.base import Adjustment, Json, Prompt
 
 
 class Named(Protocol):
@@ -35,6 +35,8 @@ class Ask(msgspec.Struct, kw_only=True):
     adjustments: list[Adjustment]
     size: int
     """Bytes of the body without its media, for estimates of prompt tokens."""
+    fields: Json | None = None
+    """The body as it was parsed, the gateway's own fields included, where it is JSON. Never changed."""
     choices: int = 1
     max_tokens: int | None = None
     """Most tokens of the answer, where the request says so."""

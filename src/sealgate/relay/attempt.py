@@ -36,6 +36,8 @@ class Attempt:
         self._over = False
         self.adjustments: Sequence[Adjustment] = ()
         """What in the request that was sent is not as the caller sent it; known once it is open."""
+        self.sent = b""
+        """The body that was sent; known once it is open."""
 
     @property
     def status(self) -> int | None:
@@ -50,6 +52,7 @@ class Attempt:
         request, self.adjustments = compose(self._target, prompt)
         if signer is not None:
             request = await signer.sign(request, self._target.key)
+        self.sent = request.body
         response = self._response = await client.send(request, limits)
         if (coding := response.headers.get("content-encoding")) is not None:
             response = self._response = inflated(response, coding)

@@ -125,6 +125,8 @@ class CheckedAttempt:
     ) -> None:
         self.status: int | None = None
         self.adjustments: Sequence[Adjustment] = ()
+        self.sent = b""
+        """The body of the call that was answered with what goes out."""
         self._upstreams = upstreams
         self._target = target
         self._prompt = prompt
@@ -170,7 +172,7 @@ class CheckedAttempt:
         attempt = Attempt(self._upstreams, self._target, prompt, self._background)
         try:
             await attempt.open(limits)
-            self.adjustments = attempt.adjustments
+            self.adjustments, self.sent = attempt.adjustments, attempt.sent
             found: Json | None = None
             while (events := await attempt.read()) is not None:
                 for event in events:

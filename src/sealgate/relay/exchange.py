@@ -10,7 +10,8 @@ from types import TracebackType
 
 from sealgate.auth.caller import Caller
 from sealgate.limits.ledger import Entry
-from sealgate.providers.base import Adjustment
+from sealgate.providers.base import Adjustment, Json
+from sealgate.receipts.issuer import NO_DRAFT, Draft
 from sealgate.relay import plan as plans
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
@@ -28,7 +29,8 @@ class Exchange:
 
     When the block is left without an error, after the last payload, the request's row is committed: the terminal bytes
     may go out. ``seconds`` is the whole time a whole answer may take. ``ending`` says why a cancelled request ends; see
-    `Admission`. ``turn`` is the request's, where somebody wants to know how it stands; else one is taken here. The
+    `Admission`. ``turn`` is the request's, where somebody wants to know how it stands; else one is taken here.
+    ``draft`` is its receipt; whoever writes the answer tells it of each piece that went out. The
     block and the payloads raise `Problem`.
     """
 
@@ -43,6 +45,7 @@ class Exchange:
         seconds: float,
         ending: Callable[[], str | None] = lambda: None,
         turn: Turn | None = None,
+        draft: Draft = NO_DRAFT,
     ) -> None:
         until = math.inf
         if not ask.prompt.stream:
@@ -55,9 +58,15 @@ class Exchange:
         self._hurried = seconds < hall.means.timeouts.total
         self._until = until
         self._turn = turn or hall.turns.turn(caller)
-        self._admission = Admission(hall, entry, started, ending, until, self._turn)
+        self._admission = Admission(hall, entry, started, ending, until, self._turn, draft)
         self._payloads: AsyncGenerator[bytes] | None = None
         entry.user_id = caller.user_id
+
+    @property
+    def receipt_id(self) -> str | None:
+        """Of the receipt that there is or will be; None where there is none, or where it could not be recorded."""
+        admission = self._admission
+        return None if admission.walk is None or admission.lost else admission.draft.id
 
     async def __aenter__(self) -> AsyncGenerator[bytes]:
         await self._admission.__aenter__()
@@ -87,7 +96,8 @@ class Exchange:
         plan = plans.make(hall.catalog, ask, self._caller, means.seen)
         entry.requested_route = plan.requested_route
         loop = hall.recall.loop(self._caller.customer_id, ask.prompt)
-        answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, self._caller), loop)
+        draft = self._admission.draft
+        answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, self._caller), loop, draft)
         walk = Walk(means, plan, ask.prompt, answers, self._until, hurried=self._hurried, loop=loop)
         self._admission.walk = walk
         return walk
@@ -101,16 +111,28 @@ def _usage_on_finish(hall: Hall, caller: Caller) -> bool:
 class AnswerMaker:
     """Makes the answer of one attempt, labelled with the route that will serve it."""
 
-    def __init__(self, plan: Plan, ask: Ask, entry: Entry, usage_on_finish: bool, loop: Loop = NO_LOOP) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ask: Ask,
+        entry: Entry,
+        usage_on_finish: bool,
+        loop: Loop = NO_LOOP,
+        draft: Draft = NO_DRAFT,
+    ) -> None:
         self._loop = loop
         self._plan = plan
         self._ask = ask
         self._entry = entry
         self._usage_on_finish = usage_on_finish
+        self._draft = draft
 
-    def __call__(self, route: Route, failover: bool, changed: Sequence[Adjustment] = ()) -> Answer:
-        ask = self._ask
-        tresor = {
+    def __call__(self, route: Route, failover: bool, changed: Sequence[Adjustment], sent: bytes) -> Answer:
+        """``sent`` is the body that was sent to this route."""
+        ask, draft = self._ask, self._draft
+        draft.forwarded(sent)
+        tresor: Json = {} if draft.id is None else {"receipt_id": draft.id}
+        tresor |= {
             "requested_route": self._plan.requested_route,
             "routed_model": route.id,
             "failover": failover,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sealgate.config import Settings
+from sealgate.receipts.issuer import NoReceipts, Receipts
 from sealgate.relay.catalog import Catalog
 from sealgate.relay.load import Load
 from sealgate.relay.recall import Recall
@@ -32,4 +33,5 @@ class Hall:
     """Writes a request's line into the log."""
     load: Load
     turns: Turns
+    receipts: Receipts = field(default_factory=NoReceipts)
     draining: bool = False

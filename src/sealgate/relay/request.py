@@ -84,6 +84,7 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
         size=len(body) - media_size,
         choices=typed.n or 1,
         max_tokens=carried.get("max_completion_tokens") or carried.get("max_tokens"),
+        fields=fields,
     )
 
 
@@ -262,8 +263,11 @@ def _check_file(file: Json, at: str) -> None:
 
 def _tidy_messages(carried: Json) -> None:
     """Drop what means absent inside messages: nulls but for ``content``, and empty lists of tool calls."""
-    for index, message in enumerate(carried["messages"]):
+    given = carried["messages"]
+    for index, message in enumerate(given):
         if None in message.values() or message.get("tool_calls") == []:
+            if carried["messages"] is given:
+                carried["messages"] = given.copy()
             carried["messages"][index] = {
                 name: value
                 for name, value in message.items()

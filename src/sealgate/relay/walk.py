@@ -119,7 +119,7 @@ class Walk:
         means: Means,
         plan: Plan,
         prompt: Prompt,
-        make_answer: Callable[[Route, bool, Sequence[Adjustment]], Answer],
+        make_answer: Callable[[Route, bool, Sequence[Adjustment], bytes], Answer],
         until: float = math.inf,
         *,
         hurried: bool = False,
@@ -174,6 +174,11 @@ class Walk:
         """What is to be kept of the answer, in the commit of the request's own row."""
         return () if self.answer is None else self._tool_loop.rows(self.answer.thoughts)
 
+    @property
+    def refused(self) -> bool:
+        """Whether a provider refused the request itself, so that no other was asked."""
+        return bool(self.outcomes) and (failure := self.outcomes[-1].failure) is not None and failure.final
+
     async def payloads(self) -> AsyncGenerator[bytes]:
         """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
         for target in self._targets():
@@ -191,7 +196,7 @@ class Walk:
                 await attempt.open(self._limits(target))
                 if self._omitted:
                     self._means.seen.quirks.learn(target.route, self._omitted)
-                answer = self._make_answer(target.route, target.route is not self.plan.preferred, attempt.adjustments)
+                answer = self._answer(target, attempt)
                 while True:
                     try:
                         events = await attempt.read()
@@ -281,6 +286,10 @@ class Walk:
         """The request with what this target needs besides. Raises `UpstreamError`."""
         prompt = await self._media_as_data() if target.route in self.plan.fetching else self._prompt
         return await self._tool_loop.complete(prompt) if lacks else prompt
+
+    def _answer(self, target: Target, attempt: Attempt | CheckedAttempt) -> Answer:
+        sent, attempt.sent = attempt.sent, b""  # a long request need not be kept for as long as its answer
+        return self._make_answer(target.route, target.route is not self.plan.preferred, attempt.adjustments, sent)
 
     async def _media_as_data(self) -> Prompt:
         """The request for a route that takes bytes. Raises `UpstreamError`."""

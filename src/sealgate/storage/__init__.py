@@ -5,6 +5,6 @@ Rooms above bring their own queries as functions of a SQLAlchemy `Connection`; t
 """
 
 from sealgate.storage.revisions import bump, revision
-from sealgate.storage.store import NewRow, Storage, open_storage
+from sealgate.storage.store import Appended, NewRow, Storage, open_storage
 
-__all__ = ["NewRow", "Storage", "bump", "open_storage", "revision"]
+__all__ = ["Appended", "NewRow", "Storage", "bump", "open_storage", "revision"]
