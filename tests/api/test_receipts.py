@@ -12,8 +12,8 @@ from tests.gateway import Reply, Running, Serve
 from sealgate.config import Receipts, Timeouts
 from sealgate.errors import StorageError
 from sealgate.formats import jws
-from sealgate.receipts.verify import Documents, Verdict, verify
-from sealgate.testing import answer, cut_after, error, silent
+from sealgate.receipts.verify import Documents, Verdict, digest, verify
+from sealgate.testing import answer, cut_after, error, silent, stall_after
 
 Json = dict[str, Any]
 
@@ -142,8 +142,6 @@ async def test_after_a_failover_the_receipt_names_both_and_digests_what_the_seco
     assert [(each["route"], each["outcome"]) for each in claims["attempts"]] == [
         ("global/acme/m", "overloaded"), ("global/backup/m", "ok"),
     ]  # fmt: skip
-    from sealgate.receipts.verify import digest
-
     assert claims["forwarded"] == {"wire": digest(claims, "forwarded.wire", sent), "rewritten": True}
 
 
@@ -199,10 +197,10 @@ async def test_a_request_without_a_plan_has_no_receipt(serve: Serve) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_caller_who_leaves_is_in_the_receipt(serve: Serve, stream: bool) -> None:
-    async with serve({"acme": answer(gap=0.05) if stream else silent()}) as gateway:
+    async with serve({"acme": stall_after(2) if stream else silent()}) as gateway:
         async with gateway.client() as client:
             await gateway.begin(client, stream=stream)
-            await gateway.upstreams["acme"].next_request()
+            await gateway.upstreams["acme"].wait_for_requests()
             if stream:
                 response = await client.response()
                 receipt_id = response.headers["x-tresor-receipt-id"]
@@ -238,7 +236,7 @@ async def test_row_f18_a_receipt_that_could_not_be_signed_is_not_promised(
 
 @pytest.mark.anyio
 async def test_comments_that_keep_a_stream_alive_are_in_the_digest(serve: Serve) -> None:
-    async with serve({"acme": answer(["a", "b"], gap=0.08)}, timeouts=Timeouts(keep_alive=0.02)) as gateway:
+    async with serve({"acme": answer(["a", "b"], delay=0.05)}, timeouts=Timeouts(keep_alive=0.01)) as gateway:
         reply = await gateway.chat(stream=True)
         verdict = await checked(gateway, reply.tresor["receipt_id"], reply=reply)
     assert reply.comments
@@ -249,7 +247,7 @@ async def test_comments_that_keep_a_stream_alive_are_in_the_digest(serve: Serve)
 @pytest.mark.anyio
 async def test_no_comment_comes_between_the_signature_and_the_end(serve: Serve) -> None:
     """However long the commit takes: bytes that are not signed may only be the terminal event."""
-    async with serve({"acme": answer()}, timeouts=Timeouts(keep_alive=0.02)) as gateway:
+    async with serve({"acme": answer()}, timeouts=Timeouts(keep_alive=0.01)) as gateway:
         held = asyncio.Event()
         append = gateway.hall.storage.append
 
