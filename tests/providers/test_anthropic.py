@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from sealgate.providers.base import Account, Prompt
 from sealgate.providers.table import KINDS
 from sealgate.testing import Behaviour, Received, ScriptedUpstream, answer, error
 from sealgate.testing.anthropic_wire import Message, message, message_error, stream_error, thinking, tool_use
+from sealgate.testing.script import Step
 
 Json = dict[str, Any]
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"x": {}}}}}
@@ -239,3 +241,21 @@ async def test_a_file_that_has_no_form_there_is_the_callers_mistake(serve: Serve
         reply = await _post(gateway, turns)
         assert (reply.status, reply.code, upstream.requests) == (400, "invalid_media", [])
         assert "application/msword" in reply.error["message"]
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_breaks_is_counted_with_the_prompt_of_its_start(serve: Serve) -> None:
+    counted = {"input_tokens": 700, "cache_read_input_tokens": 300, "output_tokens": 900}
+    said = Message("word " * 40, usage=counted)
+
+    def broken(received: Received) -> Iterator[Step]:
+        events = [each for each in said.events(received) if each["type"] not in ("message_delta", "message_stop")]
+        return said.stream(received, events)
+
+    upstream = ScriptedUpstream(handler=lambda _: broken)
+    async with upstream, serve({"acme": provider(upstream, "anthropic")}) as gateway:
+        reply = await gateway.chat(stream=True)
+        row = await gateway.row()
+    assert reply.code == "upstream_stream_truncated"
+    assert (row.prompt_tokens, row.cached_tokens, row.usage_source) == (1000, 300, "estimated")
+    assert row.completion_tokens == 50

@@ -288,3 +288,19 @@ def test_the_newer_version_takes_no_sampling_from_any_model() -> None:
 def test_the_extra_body_has_the_last_word() -> None:
     body, _ = write(reasoning_effort="low", extra={"thinking": {"type": "disabled"}, "container": "c"})
     assert (body["thinking"], body["container"]) == ({"type": "disabled"}, "c")
+
+
+def test_a_file_may_be_asked_to_be_cited_and_then_a_tool_prescribes_the_form() -> None:
+    file = {"file_data": "data:text/plain;base64,SGk=", "filename": "a.txt"}
+    part = {"type": "file", "file": file, "citations": {"enabled": True}, "context": "C"}
+    turns = [{"role": "user", "content": [part, {"type": "text", "text": "?", "citations": {"enabled": True}}]}]
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": CITY}}
+    given = {"messages": turns, "response_format": form}
+    body = json.loads(MESSAGES.write(ACCOUNT, Prompt(given, False, {}, {}, {}), FORMS, None).body)
+    document, text = body["messages"][0]["content"]
+    assert (document["citations"], document["context"]) == ({"enabled": True}, "C")
+    assert text == {"type": "text", "text": "?"}
+    assert "output_config" not in body
+    assert body["tool_choice"]["type"] == "tool"
+    assert not MESSAGES.holds(given, FORMS)
+    assert MESSAGES.holds({"messages": [], "response_format": form}, FORMS)

@@ -14,9 +14,10 @@ from tests.replay import recorded
 
 from sealgate.config import Model, Provider, Route, Secret
 from sealgate.errors import ConfigError, Failure, UpstreamError
-from sealgate.providers.anthropic_form import ANSWER_TOOL
+from sealgate.providers.anthropic_form import ANSWER_TOOL, IN_WORDS
 from sealgate.providers.base import Prompt
 from sealgate.providers.bedrock import CONVERSE
+from sealgate.providers.table import KINDS
 from sealgate.relay.answer import Label, StreamedAnswer
 from sealgate.relay.catalog import make_account
 from sealgate.testing import ScriptedUpstream
@@ -379,8 +380,11 @@ THOUGHT = {"reasoningContent": {"reasoningText": {"text": "Hm", "signature": "s"
     ([{"citationsContent": {"content": [{"text": "A"}], "citations": [
         {"title": "T", "location": {"web": {"url": "https://e.example", "domain": "e.example"}}},
         {"title": "doc", "location": {"documentPage": {"documentIndex": 0}}}]}}],
-     {"content": "A", "annotations": [{"type": "url_citation", "url_citation": {
-         "start_index": 0, "end_index": 0, "title": "T", "url": "https://e.example"}}]}),
+     {"content": "A", "annotations": [
+         {"type": "url_citation", "url_citation": {
+             "start_index": 0, "end_index": 1, "title": "T", "url": "https://e.example"}},
+         {"type": "url_citation", "url_citation": {
+             "start_index": 0, "end_index": 1, "title": "doc", "url": "document:0"}}]}),
 ])  # fmt: skip
 def test_blocks_become_a_message(content: list[Json], message: Json) -> None:
     assert whole(content)["choices"][0]["message"] == {"role": "assistant", **message}
@@ -702,3 +706,53 @@ async def test_recorded_answers_reach_callers_unchanged(serve: Serve) -> None:
             found = {case["case"]: recorded.judge().judge(case, *await recorded.ask(gateway, case))[0] for case in plan}
     assert plan
     assert {case: bad for case, bad in found.items() if bad} == {}
+
+
+# Citations
+
+PLACES = [
+    ({"documentPage": {"documentIndex": 1, "start": 3, "end": 4}}, "document:1#page=3"),
+    ({"documentChar": {"documentIndex": 0, "start": 2, "end": 9}}, "document:0#char=2,9"),
+    ({"documentChunk": {"documentIndex": 2, "start": 0, "end": 1}}, "document:2"),
+    ({"web": {"url": "https://e.example/a", "domain": "e.example"}}, "https://e.example/a"),
+    ({"searchResultLocation": {"searchResultIndex": 0, "start": 0, "end": 1}}, "https://s.example"),
+]
+
+
+@pytest.mark.parametrize(("location", "url"), PLACES)
+def test_citations_are_annotations_of_their_piece_of_text_whole_and_streamed(location: Json, url: str) -> None:
+    citation = {"title": "T", "source": "https://s.example", "location": location}
+    blocks = [{"text": "One. "}, {"citationsContent": {"content": [{"text": "Two."}], "citations": [citation]}},
+              {"text": " Three."}]  # fmt: skip
+    [cited] = whole(blocks)["choices"][0]["message"]["annotations"]
+    assert cited == {"type": "url_citation", "url_citation": {
+        "start_index": 5, "end_index": 9, "title": "T", "url": url}}  # fmt: skip
+    pieces = [
+        delta(0, text="One. "), event("contentBlockStop", {"contentBlockIndex": 0}), delta(1, citation=citation),
+        delta(1, text="Tw"), delta(1, text="o."), event("contentBlockStop", {"contentBlockIndex": 1}),
+        delta(2, text=" Three."), finish("end_turn"), METADATA,
+    ]  # fmt: skip
+    deltas = [choice["delta"] for each in streamed(pieces)[0] for choice in each["choices"]]
+    assert [each["annotations"] for each in deltas if "annotations" in each] == [[cited]]
+
+
+def test_a_file_may_be_asked_to_be_cited_in_the_providers_own_terms() -> None:
+    file = {"file_data": "data:text/plain;base64,SGk=", "filename": "a.txt"}
+    part = {"type": "file", "file": file, "citations": {"enabled": True}, "context": "C"}
+    turns = [{"role": "user", "content": [{"type": "text", "text": "?"}, part]}]
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {"a": {}}}}}
+    body, _ = write({"messages": turns, "response_format": form})
+    [document] = [each["document"] for each in body["messages"][0]["content"] if "document" in each]
+    assert (document["citations"], document["context"]) == ({"enabled": True}, "C")
+    assert "outputConfig" not in body, "a form of the provider's own and citations do not go together"
+    assert not CONVERSE.holds({"messages": turns, "response_format": form}, SONNET)
+
+
+def test_a_newest_model_that_cannot_be_made_to_call_a_tool_is_asked_in_words() -> None:
+    newest = "anthropic.claude-opus-5-5"
+    body, said = write({"response_format": {"type": "json_object"}}, newest)
+    assert "toolConfig" not in body
+    assert body["system"] == [{"text": IN_WORDS}]
+    assert [(each.param, each.action) for each in said] == [("response_format", "emulated")]
+    assert not CONVERSE.holds({"messages": [], "response_format": {"type": "json_object"}}, newest)
+    assert "tool_required" not in KINDS["bedrock"].native(newest)

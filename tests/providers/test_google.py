@@ -326,3 +326,39 @@ async def test_each_wire_of_vertex_answers_with_the_machines_own_token(
     version = "v1beta1" if api_model == "openai" else "v1"
     assert received.path == f"/{version}/projects/acme/locations/eu/{expected}"
     assert received.headers["authorization"] == "Bearer token-1"
+
+
+# What the installation and the account decide
+
+
+def missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where nothing but the base is installed."""
+
+    def refuse(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("sealgate.relay.catalog.importlib.import_module", refuse)
+
+
+@pytest.mark.parametrize("publisher", [None, "anthropic", "openai"])
+@pytest.mark.parametrize("key", ["ya29.token", "AIzaKey"])
+def test_with_a_key_or_a_token_nothing_needs_to_be_installed(
+    monkeypatch: pytest.MonkeyPatch, publisher: str | None, key: str
+) -> None:
+    missing(monkeypatch)
+    found = account("vertex", key, project="acme", location="eu", api_model=publisher)
+    assert found.secrets == (key,)
+
+
+def test_the_machines_own_account_needs_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing(monkeypatch)
+    with pytest.raises(ConfigError, match=r"pip install 'sealgate\[gcp\]'"):
+        account("vertex", project="acme", location="eu")
+
+
+def test_claude_on_vertex_takes_pictures_as_data_only() -> None:
+    own = {"project": "acme", "location": "eu"}
+    assert not account("vertex", "t", api_model="anthropic", **own).media_by_url
+    assert account("vertex", "t", api_model="anthropic", media="pass", **own).media_by_url
+    assert account("vertex", "t", **own).media_by_url
+    assert not account("vertex", "t", media="data", **own).media_by_url

@@ -7,16 +7,18 @@ import asyncio
 import pytest
 from tests.gateway import model, provider
 
-from sealgate.config import Provider, Secret, Settings
+from sealgate.config import Model, Provider, Secret, Settings
 from sealgate.relay import doctor
 from sealgate.relay.catalog import build
 from sealgate.relay.doctor import Doctor, Finding
 from sealgate.relay.upstreams import Upstreams
-from sealgate.testing import ScriptedUpstream, error, silent
+from sealgate.testing import Behaviour, Received, ScriptedUpstream, error, silent
 
 
-async def examine(providers: dict[str, Provider], *, seconds: float = 5.0) -> list[Finding]:
-    built = build(Settings(providers=providers, models={"m": model(*providers)}))
+async def examine(
+    providers: dict[str, Provider], *, seconds: float = 5.0, models: dict[str, Model] | None = None
+) -> list[Finding]:
+    built = build(Settings(providers=providers, models=models or {"m": model(*providers)}))
     upstreams = Upstreams(providers)
     try:
         found = Doctor(built, upstreams, lambda: 1.8e9, lambda _: True, seconds)
@@ -75,3 +77,52 @@ async def test_no_connection_is_left_open() -> None:
         async with asyncio.timeout(2):
             while upstream.open_connections:  # noqa: ASYNC110 - nobody tells when a connection has gone
                 await asyncio.sleep(0.005)
+
+
+@pytest.mark.anyio
+async def test_a_parameter_that_a_model_refuses_is_said_with_the_line_to_write() -> None:
+    def handle(received: Received) -> Behaviour | None:
+        if received.method == "POST" and "max_tokens" in received.json:
+            return error(400, "unsupported_parameter", "Unsupported parameter: 'max_tokens'.", param="max_tokens")
+        return None
+
+    async with ScriptedUpstream(handler=handle) as upstream:
+        [found] = [each for each in await examine({"acme": provider(upstream, "compatible")}) if "/m" in each.check]
+        sent = [each.json for each in upstream.requests if each.method == "POST"]
+    assert found.state == "note"
+    assert found.says.startswith("test-model answered in ")
+    assert "refuses max_tokens" in found.says
+    assert found.says.endswith('{ provider = "acme", model = "test-model", refuses = ["max_tokens"] }')
+    assert ["max_tokens" in each for each in sent] == [True, False]
+
+
+@pytest.mark.anyio
+async def test_a_refusal_of_what_counts_stays_wrong() -> None:
+    async with ScriptedUpstream(handler=lambda each: error(400) if each.method == "POST" else None) as upstream:
+        [found] = [each for each in await examine({"acme": provider(upstream)}) if "/m" in each.check]
+        assert found.state == "wrong"
+        assert sum(each.method == "POST" for each in upstream.requests) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["embedding", "transcription"])
+async def test_models_that_do_not_chat_are_looked_up_in_the_list_and_said_to_be_unchecked(kind: str) -> None:
+    async with ScriptedUpstream(models=["listed"]) as upstream:
+        models = {name: model("acme", upstream_model=name, type=kind) for name in ("listed", "absent")}
+        found = {each.check: each for each in await examine({"acme": provider(upstream)}, models=models)}
+        assert all(each.method == "GET" for each in upstream.requests)
+    listed, absent = found["global/acme/listed"], found["global/acme/absent"]
+    assert (listed.state, absent.state) == ("ok", "note")
+    assert listed.says == f"listed is listed; otherwise not checked: nothing is asked of models for {kind}"
+    assert absent.says.startswith("its list has no model 'absent'")
+    assert "not checked" in absent.says
+
+
+@pytest.mark.anyio
+async def test_without_a_list_a_model_that_does_not_chat_is_plainly_unchecked() -> None:
+    async with ScriptedUpstream(handler=lambda _: error(404)) as upstream:
+        models = {"e": model("acme", type="embedding")}
+        found = await examine({"acme": provider(upstream, "azure")}, models=models)
+    assert [each.says for each in found if each.check == "global/acme/e"] == [
+        "not checked: nothing is asked of models for embedding, and there is no list of models"
+    ]

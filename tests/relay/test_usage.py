@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealgate.relay.usage import LARGEST, Usage, estimate, read
+from sealgate.relay.usage import LARGEST, Usage, estimate, read, with_begun
 
 PLAIN = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
@@ -142,3 +142,12 @@ def test_row_f12_an_estimate_is_marked_and_never_says_nothing_for_something(requ
 def test_whatever_stands_where_usage_should_nothing_crashes(reported: Any) -> None:
     found = read(reported)
     assert found is None or (0 <= found.cached <= found.prompt <= LARGEST and 0 <= found.reasoning <= found.completion)
+
+
+def test_an_answer_that_broke_has_the_prompt_that_its_start_counted_and_stays_an_estimate() -> None:
+    begun = Usage(700, 1, cached=600, cache_write=50)
+    found = with_begun(estimate(40, 80), begun)
+    assert (found.prompt, found.completion, found.cached, found.cache_write) == (700, 20, 600, 50)
+    assert found.source == "estimated"
+    assert with_begun(estimate(40, 0), begun).completion == 1
+    assert with_begun(estimate(40, 80), None) == estimate(40, 80)

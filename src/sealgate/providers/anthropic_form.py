@@ -99,6 +99,13 @@ def must_call(fields: Json) -> bool:
     return bool(choice == "required")
 
 
+def cites(fields: Json) -> bool:
+    """Whether citations are asked for, with which no form of the provider's own goes together."""
+    contents = (message.get("content") for message in fields["messages"])
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    return any(isinstance(asked := part.get("citations"), dict) and asked.get("enabled") for part in parts)
+
+
 def in_words(wanted: Form) -> str:
     """An order to the model, where nothing else prescribes the form."""
     order = IN_WORDS
@@ -123,7 +130,7 @@ def holds(fields: Json, *, formats: bool, forces: bool) -> bool:
         return False
     if wanted.schema == ANY_OBJECT:
         return forces
-    closed = native(wanted.schema) if formats else None
+    closed = native(wanted.schema) if formats and not cites(fields) else None
     return closed is not None and not closed[1]
 
 

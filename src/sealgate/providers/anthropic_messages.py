@@ -21,6 +21,8 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 FORMAT = "anthropic-claude-v1"
 """What ``reasoning_details`` of this provider are marked with (the form of OpenRouter's API)."""
 
+_OWN = ("cache_control", "citations", "context")
+"""What a part may say in the provider's own terms."""
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _IMAGE_TYPES = {"image/jpg": "image/jpeg"}
 _THINKING = ("thinking", "redacted_thinking")
@@ -119,8 +121,9 @@ class Conversation:
             content = [{"type": "text", "text": content}] if content else ()
         for part in content:
             if (block := self._block(part)) is not None:
-                if "cache_control" in part:
-                    block["cache_control"] = part["cache_control"]
+                for name in _OWN:
+                    if name in part and (name == "cache_control" or block["type"] == "document"):
+                        block[name] = part[name]
                 yield block
 
     def _block(self, part: Json) -> Json | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, in_words, native
+from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, cites, in_words, native
 from sealgate.providers.anthropic_messages import Conversation
 from sealgate.providers.anthropic_models import Model
 from sealgate.providers.anthropic_stops import stops
@@ -38,6 +38,7 @@ class Draft:
         self.said: list[Adjustment] = []
         self._sampling = sampling
         self._formats = formats
+        self._cites = cites(fields)
         self._conversation = Conversation()
         self._forced = False
         self._thinks = False
@@ -129,7 +130,7 @@ class Draft:
     def _form(self, wanted: Form | None) -> None:
         if wanted is None:
             return
-        closed = native(wanted.schema) if self._formats else None
+        closed = native(wanted.schema) if self._formats and not self._cites else None
         if closed is not None:
             self.body["output_config"] = {"format": {"type": "json_schema", "schema": closed[0]}}
             if closed[1]:

@@ -108,7 +108,9 @@ class AnthropicStreamReader:
     def _message_start(self, document: Json) -> Chunks:
         message = document["message"]
         self._usage.note(message.get("usage"))
-        return ({"model": message.get("model"), "choices": [], **tier_in(message.get("usage"))},)
+        begun = self._usage.render()
+        counted = {"usage": {**begun, "so_far": True}} if begun else {}
+        return ({"model": message.get("model"), "choices": [], **counted, **tier_in(message.get("usage"))},)
 
     def _block_start(self, document: Json) -> Chunks:
         given = document["content_block"]

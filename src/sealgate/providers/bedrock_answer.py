@@ -61,14 +61,36 @@ def _portable(data: str) -> Json:
         return {"data": data, "format": OWN_FORMAT}
 
 
-def _sources(citation: Json) -> list[Json]:
-    """The page that a citation names; citations of the caller's own documents have no form in OpenAI's shape."""
-    web = (citation.get("location") or {}).get("web")
-    if not web:
-        return []
-    title = citation.get("title") or web.get("domain") or ""
-    about = {"start_index": 0, "end_index": 0, "title": title, "url": web.get("url", "")}
-    return [{"type": "url_citation", "url_citation": about}]
+def cited(citations: Iterable[Json], start: int, end: int) -> list[Json]:
+    """Citations of a piece of text, from its first character to behind its last, as OpenAI's ``url_citation``."""
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": start,
+                "end_index": end,
+                "title": citation.get("title") or citation["location"].get("web", {}).get("domain") or "",
+                "url": _place(citation["location"]) or citation.get("source") or "",
+            },
+        }
+        for citation in citations
+        if citation.get("location")
+    ]
+
+
+def _place(location: Json) -> str:
+    """A page of the web, or a place in a document of the request as `anthropic_answer` writes it."""
+    kind, where = next(iter(location.items()))
+    if kind == "web":
+        return str(where.get("url") or "")
+    if "documentIndex" not in where:
+        return ""
+    document, first = f"document:{where['documentIndex']}", where.get("start")
+    if kind == "documentPage" and first is not None:
+        return f"{document}#page={first}"
+    if kind == "documentChar" and first is not None:
+        return f"{document}#char={first},{where.get('end', first)}"
+    return document
 
 
 # Whole
@@ -100,13 +122,17 @@ class ConverseReader(WholeBody):
         texts: list[str] = []
         thoughts: list[str] = []
         formatted: list[str] = []
+        length = 0
         lists: dict[str, list[Json]] = {"tool_calls": [], "reasoning_details": [], "annotations": []}
         for block in blocks:
             if (text := block.get("text")) is not None:
                 texts.append(text)
-            elif cited := block.get("citationsContent"):
-                texts += (part.get("text", "") for part in cited.get("content") or ())
-                lists["annotations"] += (each for given in cited.get("citations") or () for each in _sources(given))
+                length += len(text)
+            elif given := block.get("citationsContent"):
+                said = "".join(part.get("text", "") for part in given.get("content") or ())
+                texts.append(said)
+                lists["annotations"] += cited(given.get("citations") or (), length, length + len(said))
+                length += len(said)
             elif thought := block.get("reasoningContent"):
                 thoughts.append((thought.get("reasoningText") or {}).get("text") or "")
                 if detail := detail_of(thought, len(lists["reasoning_details"])):
@@ -146,6 +172,10 @@ class ConverseStreamReader:
         self._answers: set[int] = set()
         """Blocks of the tool that stands for a schema."""
         self._thoughts: dict[int, dict[str, str]] = {}
+        self._citations: dict[int, list[Json]] = {}
+        self._starts: dict[int, int] = {}
+        """Where the text of a block begins in the answer."""
+        self._length = 0
         self._details = 0
         self._held = ""
         self._stopped = False
@@ -197,13 +227,15 @@ class ConverseStreamReader:
     def _delta(self, event: Json) -> Json | None:
         number, delta = event["contentBlockIndex"], event["delta"]
         if (text := delta.get("text")) is not None:
+            self._starts.setdefault(number, self._length)
+            self._length += len(text)
             return self._text(text) if self._waits else _chunk({"content": text})
         if (use := delta.get("toolUse")) is not None:
             return self._arguments(number, use["input"])
         if (thought := delta.get("reasoningContent")) is not None:
             return self._thought(number, thought)
-        if (citation := delta.get("citation")) is not None and (found := _sources(citation)):
-            return _chunk({"annotations": found})
+        if (citation := delta.get("citation")) is not None:
+            self._citations.setdefault(number, []).append(citation)
         return None
 
     def _text(self, text: str) -> Json | None:
@@ -243,6 +275,9 @@ class ConverseStreamReader:
             detail = detail_of({"reasoningText": held, "redactedContent": held["redactedContent"]}, self._details)
             self._details += detail is not None
             return _chunk({"reasoning_details": [detail]}) if detail else None
+        if citations := self._citations.pop(number, None):
+            found = cited(citations, self._starts.get(number, self._length), self._length)
+            return _chunk({"annotations": found}) if found else None
         if number in self._bare:
             self._bare.discard(number)
             return _chunk({"tool_calls": [{"index": self._calls[number], "function": {"arguments": "{}"}}]})

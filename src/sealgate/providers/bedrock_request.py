@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
-from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, in_words, must_call, native
+from sealgate.providers.anthropic_form import ANSWER_TOOL, Form, cites, in_words, must_call, native
 from sealgate.providers.anthropic_models import facts
 from sealgate.providers.base import Adjustment, Json
 from sealgate.providers.bedrock_models import CLAUDE, EFFORT, GPT, NOVA, REASONING_NOVA, SCHEMAS, TOP_K
@@ -155,7 +155,11 @@ class Conversation:
             audio = part["input_audio"]
             return [{"audio": {"format": audio["format"], "source": {"bytes": audio["data"]}}}]
         if kind == "file":
-            return [self._file(part["file"])]
+            block = self._file(part["file"])
+            for name in ("context", "citations"):
+                if name in part and "document" in block:
+                    block["document"][name] = part[name]
+            return [block]
         raise UpstreamError(Failure.MEDIA, f"Converse takes no {kind}", param="messages")
 
     def _file(self, file: Json) -> Json:
@@ -242,7 +246,7 @@ def _tools(fields: Json, wanted: Form | None, called: Iterable[str], model: str,
         said.append(Adjustment("tools", "emulated", "the tools called before are declared"))
     found: Json = {}
     if wanted is not None:
-        closed = native(wanted.schema) if strict else None
+        closed = native(wanted.schema) if strict and not cites(fields) else None
         if closed is not None:
             found["outputConfig"] = {"textFormat": _text_format(fields, *closed, said)}
         elif offered and must_call(fields):

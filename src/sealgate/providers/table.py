@@ -86,7 +86,12 @@ OPEN_MODELS = clone(
     params=MAX_TOKENS | OLDER_ROLES | ALLOWED | GUIDED_JSON,
 )
 CLAUDE_MODELS = claude(
-    name="vertex", title="Claude on Vertex AI, behind Anthropic's wire", wire=CLAUDE_OF_VERTEX, host=CLAUDE_ON_VERTEX
+    name="vertex",
+    title="Claude on Vertex AI, behind Anthropic's wire",
+    wire=CLAUDE_OF_VERTEX,
+    host=CLAUDE_ON_VERTEX,
+    # Pictures as base64 only, as on Bedrock (platform.claude.com/docs/en/build-with-claude/vision).
+    media_by_url=False,
 )
 IN_PROJECT = "/v1/projects/{project}/locations/{location}"
 

@@ -48,6 +48,8 @@ class Answer:
         self.expected = choices
         self.has_content = False
         self.reported: Usage | None = None
+        self.begun: Usage | None = None
+        """What was counted at an answer's start: the prompt."""
         self.reported_model: str | None = None
         self.characters = 0
         self.thoughts: Thoughts | None = None
@@ -61,7 +63,7 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        return self.reported or usages.estimate(self._request_bytes, self.characters)
+        return self.reported or usages.with_begun(usages.estimate(self._request_bytes, self.characters), self.begun)
 
     @property
     def cost(self) -> int | None:
@@ -91,7 +93,11 @@ class Answer:
 
     def _note(self, upstream: Json) -> None:
         if (usage := upstream.get("usage")) is not None:
-            self.reported = usages.read(usage) or self.reported
+            found = usages.read(usage)
+            if found is not None and usage.get("so_far"):
+                self.begun = found
+            else:
+                self.reported = found or self.reported
         if self.reported_model is None and isinstance(model := upstream.get("model"), str):
             self.reported_model = model
         for name in PASSED_ON:

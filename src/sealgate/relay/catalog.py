@@ -305,7 +305,6 @@ def make_account(table: str, row: config.Provider) -> Account:
         hint = f"; did you mean '{close[0]}'?" if close else f"; it is one of {', '.join(sorted(KINDS))}"
         raise ConfigError(f"[providers.{table}]: this version has no provider kind '{row.kind}'{hint}")
     _refuse_meaningless(table, row, kind)
-    _require_extra(table, kind)
     base_url = (row.base_url or _own_address(table, row, kind)).rstrip("/")
     if not base_url:
         raise ConfigError(f"[providers.{table}]: kind '{kind.name}' needs a base_url")
@@ -316,12 +315,16 @@ def make_account(table: str, row: config.Provider) -> Account:
         kind=kind,
         base_url=base_url,
         secrets=tuple(secret.reveal() for secret in row.api_key),
-        media_by_url=kind.media_by_url if row.media is None else row.media == "pass",
+        media_by_url=row.media == "pass",
         media_fetch=row.media_fetch,
         retries=row.retries,
         **{name: getattr(row, name) for name in ACCOUNT_SETTINGS},
         allowed_headers=frozenset(name.lower() for name in row.extra_headers),
     )
+    if row.media is None:
+        account = replace(account, media_by_url=account.kind.media_by_url)
+    if account.kind.host.signer(account) is not None:
+        _require_extra(table, kind)
     _refuse_unsendable(account)
     return account
 
@@ -375,7 +378,7 @@ def _refuse_meaningless(table: str, row: config.Provider, kind: Kind) -> None:
 
 
 def _require_extra(table: str, kind: Kind) -> None:
-    """What a provider needs beyond the base installation is missed at the start, not by a caller."""
+    """What signs a provider's requests is missed at the start, not by a caller; a key needs nothing."""
     if kind.extra is None:
         return
     name, module = kind.extra

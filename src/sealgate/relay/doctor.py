@@ -19,11 +19,13 @@ from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Client, Limits, Request, Response
 from sealgate.providers import listing
 from sealgate.providers.base import Account
+from sealgate.providers.refused import NOTHING, refused_by
 from sealgate.relay.answer import Label, WholeAnswer
 from sealgate.relay.attempt import Attempt
-from sealgate.relay.catalog import Catalog, Route, Target
+from sealgate.relay.catalog import Catalog, Model, Route, Target
 from sealgate.relay.diagnosis import UNCONNECTED, sentence
-from sealgate.relay.request import read_chat
+from sealgate.relay.quirks import setting
+from sealgate.relay.request import Ask, read_chat
 from sealgate.relay.upstreams import Upstreams
 
 T = TypeVar("T")
@@ -43,6 +45,7 @@ TOKENS = 16
 MAX_LIST = 16 * 1024 * 1024
 SKEW = 60.0
 """Seconds by which two clocks may differ before it is said."""
+LEARNED = "requests learn that by themselves, and need not if the configuration says it:"
 _LABEL = Label("", "", 0, "", {})
 
 
@@ -68,6 +71,8 @@ class Trial(NamedTuple):
     target: Target
     error: UpstreamError | None
     seconds: float
+    refused: frozenset[str] = NOTHING
+    """Parameters without which it was answered, after they were refused."""
 
 
 @dataclass
@@ -133,10 +138,12 @@ class Doctor:
             seen.trials += await _gather(ROUTES_AT_ONCE, [self._try(target) for target in targets])
         if any(each.names is not None and not seen.works(key) for key, each in enumerate(seen.lists)):
             seen.public = bool(account.secrets) and (await self._list(account, None)).names is not None
-        return [*reached, *_of_keys(seen), *_of_models(seen), *(_of_route(route, seen) for route in routes)]
+        others = [_of_other(model, route, seen) for model in self._catalog.models.values() if model.type != "chat"
+                  for route in model.routes if route.account is account]  # fmt: skip
+        return [*reached, *_of_keys(seen), *_of_models(seen), *(_of_route(route, seen) for route in routes), *others]
 
     def _routes(self, account: Account) -> list[Route]:
-        """Its routes, one for each name that the provider knows."""
+        """Its routes that chat, one for each name that the provider knows."""
         found: dict[str, Route] = {}
         for model in self._catalog.models.values():
             for route in model.routes:
@@ -206,22 +213,25 @@ class Doctor:
 
     async def _try(self, target: Target) -> Trial:
         """Ask one route by one key for a few tokens, as a caller's request would be asked."""
-        started, error = monotonic(), None
+        started, error, refused = monotonic(), None, NOTHING
+        ask = _hello(target.route)
         try:
             async with asyncio.timeout(self._seconds):  # a signer may wait for credentials, too
-                await self._complete(target)
+                try:
+                    await self._complete(target, ask)
+                except UpstreamError as found:
+                    refused = refused_by(found, ask.prompt)
+                    if not refused:
+                        raise
+                    await self._complete(target, ask, refused)
         except TimeoutError:
             error = UpstreamError(Failure.TIMEOUT)
         except UpstreamError as found:
             error = found
-        return Trial(target, error, monotonic() - started)
+        return Trial(target, error, monotonic() - started, refused)
 
-    async def _complete(self, target: Target) -> None:
-        body: dict[str, Any] = {"model": target.route.id, "messages": [{"role": "user", "content": "Hi"}]}
-        if "max_tokens" in target.route.capabilities:
-            body["max_tokens"] = TOKENS
-        ask = read_chat(msgspec.json.encode(body))
-        attempt = Attempt(self._upstreams, target, ask.prompt, self._background)
+    async def _complete(self, target: Target, ask: Ask, refused: frozenset[str] = NOTHING) -> None:
+        attempt = Attempt(self._upstreams, target, ask.prompt._replace(refused=refused), self._background)
         answer = WholeAnswer(_LABEL, 1, ask.size)
         try:
             await attempt.open(self._limits(self._seconds))
@@ -238,6 +248,14 @@ class Doctor:
     def _limits(self, silence: float) -> Limits:
         until = asyncio.get_running_loop().time() + self._seconds
         return Limits(connect=self._seconds, silence=silence, until=until)
+
+
+def _hello(route: Route) -> Ask:
+    """A request for a few tokens."""
+    body: dict[str, Any] = {"model": route.id, "messages": [{"role": "user", "content": "Hi"}]}
+    if "max_tokens" in route.capabilities:
+        body["max_tokens"] = TOKENS
+    return read_chat(msgspec.json.encode(body))
 
 
 def _keys(account: Account) -> range:
@@ -318,7 +336,10 @@ def _of_route(route: Route, seen: Examined) -> Finding:
         return _by_name(route, seen)
     if trial.error is None:
         says = f"{route.upstream_model} answered in {trial.seconds:.2f} s{'' if known else ', though it is not listed'}"
-        return Finding(seen.account.table, route.id, "ok", says)
+        if not trial.refused:
+            return Finding(seen.account.table, route.id, "ok", says)
+        says += f", but it refuses {', '.join(sorted(trial.refused))}; {LEARNED} {setting(route, trial.refused)}"
+        return Finding(seen.account.table, route.id, "note", says)
     says = sentence(trial.error, seen.account, route.upstream_model)
     if trial.error.failure in _OF_THE_KEY:
         says = f"not answered: {says.partition(';')[0]}"  # its key's own line says the rest
@@ -336,6 +357,17 @@ def _by_name(route: Route, seen: Examined) -> Finding:
         return Finding(account.table, route.id, "ok", f"{route.upstream_model} is listed")
     says = f"its list has no model {route.upstream_model!r}{_suggestion(route, seen)}"
     return Finding(account.table, route.id, "wrong", says)
+
+
+def _of_other(model: Model, route: Route, seen: Examined) -> Finding:
+    """A route that does not chat: only whether the provider names its model is looked at."""
+    says = f"not checked: nothing is asked of models for {model.type}"
+    if seen.names is None:
+        return Finding(seen.account.table, route.id, "note", f"{says}, and there is no list of models")
+    if route.upstream_model in seen.names:
+        return Finding(seen.account.table, route.id, "ok", f"{route.upstream_model} is listed; otherwise {says}")
+    says = f"its list has no model {route.upstream_model!r}{_suggestion(route, seen)}; otherwise {says}"
+    return Finding(seen.account.table, route.id, "note", says)
 
 
 def _suggestion(route: Route, seen: Examined) -> str:

@@ -97,6 +97,13 @@ def estimate(request_bytes: int, answer_characters: int) -> Usage:
     )
 
 
+def with_begun(guess: Usage, begun: Usage | None) -> Usage:
+    """An estimate for an answer that broke, with the prompt as its start has counted it. It stays an estimate."""
+    if begun is None:
+        return guess
+    return msgspec.structs.replace(begun, completion=max(begun.completion, guess.completion), source=guess.source)
+
+
 def _said(**counts: int) -> Json:
     return {name: count for name, count in counts.items() if count}
 
