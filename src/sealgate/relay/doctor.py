@@ -21,11 +21,12 @@ from sealgate.providers import listing
 from sealgate.providers.base import Account
 from sealgate.providers.refused import NOTHING, refused_by
 from sealgate.relay.answer import Label, WholeAnswer
+from sealgate.relay.ask import Ask
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.catalog import Catalog, Model, Route, Target
 from sealgate.relay.diagnosis import UNCONNECTED, sentence
 from sealgate.relay.quirks import setting
-from sealgate.relay.request import Ask, read_chat
+from sealgate.relay.request import read_chat
 from sealgate.relay.upstreams import Upstreams
 
 T = TypeVar("T")
