@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,7 +16,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from tests.gateway import Serve
+from tests.gateway import CHAT, Running, Serve, provider
 from tests.replay import recorded
 from tests.replay.recorded import Json, Verdict
 
@@ -22,7 +24,8 @@ from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.table import KINDS
 from sealgate.relay import tool_calls
 from sealgate.relay.answer import Label, StreamedAnswer
-from sealgate.testing import splits
+from sealgate.testing import ScriptedUpstream, splits
+from sealgate.testing.script import LAST_CHUNK, Chunk, head
 
 WHY_NOT = recorded.missing()
 pytestmark = [pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or ""), pytest.mark.timeout(300)]
@@ -159,3 +162,83 @@ def outcome(case: Json, content: Iterable[bytes]) -> tuple[bytes, Failure | None
     except UpstreamError as error:
         return b"\n".join(payloads), error.failure
     return b"\n".join(payloads), None
+
+
+# Tool loops
+
+
+@pytest.mark.anyio
+async def test_what_led_to_recorded_calls_goes_back_when_a_client_drops_it(serve: Serve) -> None:
+    """Every signature as it came, and DeepSeek's reasoning; with a history that holds OpenAI's fields alone."""
+    loops = 0
+    async with ScriptedUpstream() as upstream:
+        plan = [case for case in recorded.cases(upstream.origin) if _may_reason(case)]
+        rows, models = recorded.configured(plan)
+        rows |= {case["case"]: provider(case["base_url"], "openrouter") for case in plan if _of_openrouter(case)}
+        async with serve(rows, models, telemetry=recorded.QUIET) as gateway:
+            for case in plan:
+                upstream.requests.clear()
+                said = await _asked(gateway, upstream, case, [])
+                calls = said.get("tool_calls") or []
+                if not calls or not (wanted := _reasons(case, said)):
+                    continue
+                loops += 1
+                plain = {name: said.get(name) for name in ("role", "content")} | {"tool_calls": _plain(calls)}
+                results = [{"role": "tool", "tool_call_id": call["id"], "content": "ok"} for call in calls]
+                await _asked(gateway, upstream, case, [plain, *results])
+                sent = upstream.requests[1].json
+                assert [each for each in wanted if each not in set(_texts(sent))] == [], case["case"]
+    assert loops >= 12
+
+
+def _may_reason(case: Json) -> bool:
+    response = recorded.recording(case)["response"]
+    able = _of_openrouter(case) or KINDS[recorded.kind_of(case)].replays
+    return bool(able) and response["status"] == 200 and isinstance(response.get("body"), str)
+
+
+def _of_openrouter(case: Json) -> bool:
+    return "openrouter" in case["case"]
+
+
+async def _asked(gateway: Running, upstream: ScriptedUpstream, case: Json, more: list[Json]) -> Json:
+    """The assistant's message, put together from whatever form it came in."""
+    response = recorded.recording(case)["response"]
+    kind = {"content-type": response["headers"]["content-type"]}
+    upstream.enqueue([head(200, kind), Chunk(response["body"].encode()), LAST_CHUNK])
+    request = case["request"]
+    reply = await gateway.post(CHAT, {**request, "model": case["alias"], "messages": [*request["messages"], *more]})
+    if reply.error is not None:
+        return {}  # some recordings are of failures
+    if not reply.events:
+        found: Json = reply.json["choices"][0]["message"]
+        return found
+    said: Json = {"role": "assistant", "content": reply.text, "tool_calls": [], "reasoning_content": ""}
+    for delta in (choice["delta"] for chunk in reply.chunks for choice in chunk["choices"]):
+        said["reasoning_content"] += delta.get("reasoning_content") or ""
+        for piece in delta.get("tool_calls") or ():
+            if piece["index"] == len(said["tool_calls"]):
+                said["tool_calls"].append(piece)
+            else:
+                said["tool_calls"][piece["index"]]["function"]["arguments"] += piece["function"]["arguments"]
+    return said
+
+
+def _plain(calls: list[Json]) -> list[Json]:
+    return [{"id": call["id"], "type": "function", "function": call["function"]} for call in calls]
+
+
+def _reasons(case: Json, said: Json) -> set[str]:
+    """What must come back: the signatures in the recording, or the reasoning where it is not signed."""
+    body = recorded.recording(case)["response"]["body"]
+    signatures = {json.loads(f'"{each}"') for each in re.findall(r'"(?:thoughtS|s)ignature":\s*"([^"]+)"', body)}
+    return signatures or {text for text in (said.get("reasoning_content"),) if text}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a document."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
