@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealgate.relay.reasoning import Thoughts, lacking, open_loop
+from sealgate.relay.reasoning import Thoughts, digest, lacking, open_loop
 
 Json = dict[str, Any]
 
@@ -41,7 +41,7 @@ def test_the_loop_reaches_back_to_the_users_last_word(messages: list[Json], call
 
 
 def opening(content: Any) -> str:
-    return open_loop([{"role": "user", "content": content}]).opening
+    return digest(open_loop([{"role": "user", "content": content}]).opener)
 
 
 def test_an_opening_is_known_by_its_text_alone() -> None:

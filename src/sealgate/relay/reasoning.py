@@ -85,8 +85,8 @@ def _close(found: list[Any], texts: list[str]) -> None:
 class OpenLoop(NamedTuple):
     """Where a conversation stands that goes on with the results of tools, or begins anew."""
 
-    opening: str
-    """Which conversation it is, as far as its opening tells: a digest of the text that the tools are called for."""
+    opener: Json
+    """The user's message that the tools are called for; empty where there is none."""
     calls: tuple[int, ...]
     """Messages with calls since then, the latest first."""
 
@@ -103,12 +103,16 @@ def open_loop(messages: Sequence[Json]) -> OpenLoop:
         if role == "assistant" and message.get("tool_calls"):
             calls.append(index)
         elif role == "user" and (index == 0 or messages[index - 1]["role"] != "tool"):
-            return OpenLoop(_digest(message.get("content")), tuple(calls))
-    return OpenLoop("", tuple(calls))
+            return OpenLoop(message, tuple(calls))
+    return OpenLoop({}, tuple(calls))
 
 
-def _digest(content: Any) -> str:
-    """Only of the text: marks for caches wander from message to message, and a text becomes a list of parts for one."""
+def digest(opener: Json) -> str:
+    """Which conversation it is, as far as its opening tells.
+
+    Only of the text: marks for caches wander from message to message, and a text becomes a list of parts for one.
+    """
+    content = opener.get("content")
     texts = [part.get("text") for part in content] if isinstance(content, list) else [content]
     return hashlib.sha256("".join(text for text in texts if isinstance(text, str)).encode()).hexdigest()
 

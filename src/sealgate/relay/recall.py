@@ -21,7 +21,7 @@ from sealgate.errors import Failure, StorageError, UpstreamError
 from sealgate.providers.base import Adjustment, Json, Prompt
 from sealgate.relay import reasoning_records
 from sealgate.relay.catalog import Route
-from sealgate.relay.reasoning import OpenLoop, Thoughts, lacking, open_loop
+from sealgate.relay.reasoning import OpenLoop, Thoughts, digest, lacking, open_loop
 from sealgate.storage import NewRow, Storage
 from sealgate.storage.tables import reasoning_state
 from sealgate.telemetry.logs import Logger
@@ -181,6 +181,7 @@ class KeptLoop(Loop):
         self._customer = customer_id
         self._fields = prompt.fields
         self._loop: OpenLoop | None = None
+        self._opening: str | None = None
         self._route: Route | None = None
         self._begun_at: int | None = None
         self._put_back: list[bytes] = []
@@ -280,7 +281,9 @@ class KeptLoop(Loop):
         """All that must be the same when the reasoning behind this call is put back."""
         assert self._route is not None
         account = self._route.account
+        if self._opening is None:
+            self._opening = digest(self._opened().opener)
         return context(
             self._customer, account.kind.name, account.api_model or "", account.table, account.base_url,
-            self._route.upstream_model, self._opened().opening, call,
+            self._route.upstream_model, self._opening, call,
         )  # fmt: skip
