@@ -502,28 +502,6 @@ async def test_a_shorter_time_holds_for_what_is_kept_already(serve: Serve, tmp_p
         assert await kept(gateway) == 1
 
 
-@anyio
-async def test_what_is_too_old_is_deleted_a_few_rows_at_a_time_and_nothing_else(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recalls, "SWEEP_ROWS", 2)
-    async with (
-        CLAUDE.upstream() as upstream,
-        serving(serve, CLAUDE, upstream) as gateway,
-    ):
-        clock = Clock(gateway)
-        for number in range(5):
-            await ask(gateway, [{"role": "user", "content": f"Question {number}"}], stream=False)
-        clock.seconds = 3000
-        await ask(gateway, [QUESTION], stream=False)
-        clock.seconds = 3601
-        before = gateway.hall.storage.commits
-        assert await gateway.hall.recall.sweep() == 5
-        assert (await kept(gateway), gateway.hall.storage.commits - before) == (1, 3)
-        assert await gateway.hall.recall.sweep() == 0
-        assert gateway.hall.storage.commits - before == 3
-
-
 # The database
 
 
@@ -606,6 +584,48 @@ async def test_what_stands_under_another_name_does_not_open(serve: Serve) -> Non
         await gateway.hall.storage.write(swap)
         await ask(gateway, [QUESTION, said, result(said)], stream=False)
     assert [block["type"] for block in blocks(sent(upstream)[2])] == ["tool_use"]
+
+
+@anyio
+async def test_what_is_too_old_is_deleted_a_few_rows_at_a_time_and_nothing_else(
+    serve: Serve, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recalls, "SWEEP_ROWS", 2)
+    [key] = await customers_keys(database, "acme")
+    async with CLAUDE.upstream() as upstream, replica(serve, CLAUDE, upstream, database, tmp_path) as gateway:
+        clock = Clock(gateway)
+        for number in range(5):
+            await ask(gateway, [{"role": "user", "content": f"Question {number}"}], stream=False, key=key)
+        clock.seconds = 3000
+        await ask(gateway, [QUESTION], stream=False, key=key)
+        clock.seconds = 3601
+        before = gateway.hall.storage.commits
+        assert await gateway.hall.recall.sweep() == 5
+        assert (await kept(gateway), gateway.hall.storage.commits - before) == (1, 3)
+        assert await gateway.hall.recall.sweep() == 0
+        assert gateway.hall.storage.commits - before == 3
+
+
+@anyio
+async def test_the_sweeper_goes_on_after_the_database_failed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recalls, "SWEEP_SECONDS", 0.01)
+    async with CLAUDE.upstream() as upstream, serving(serve, CLAUDE, upstream) as gateway:
+        clock = Clock(gateway)
+        await ask(gateway, [QUESTION], stream=False)
+        await gateway.hall.recall.aclose()
+        read, failures = gateway.hall.storage.read, [StorageError("gone"), StorageError("gone")]
+
+        async def failing(fn: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await read(fn)
+
+        gateway.hall.storage.read = failing  # type: ignore[method-assign]
+        clock.seconds = 3601
+        gateway.hall.recall.start()
+        async with asyncio.timeout(5):
+            while failures or await kept(gateway):  # noqa: ASYNC110 - nobody tells of a row
+                await asyncio.sleep(0.005)
 
 
 @anyio
