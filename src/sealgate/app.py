@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sealgate import config
-from sealgate.api import accounts, chat, health, models, receipts, reference
+from sealgate.api import accounts, chat, health, me, models, receipts, reference
 from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
@@ -207,10 +207,11 @@ def _active(hall: Hall) -> dict[str, int]:
 def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKeys) -> Routes:
     """Every endpoint there is."""
     guard = Guard(keys, tokens, hall.load, hall.turns, required=hall.settings.auth.required)
-    table = [*chat.routes(hall, guard), *models.routes(hall, guard, int(time.time())), *health.routes(hall, guard)]
+    since = int(time.time())
+    table = [*chat.routes(hall, guard), *models.routes(hall, guard, since), *health.routes(hall, guard)]
+    table += [*accounts.routes(keys, guard), *me.routes(hall, guard, since)]
     table += receipts.routes(hall, guard, signing_keys)
-    table += accounts.routes(keys, guard)
-    return Routes([*table, *reference.routes(table)])
+    return Routes([*table, *reference.routes(table, lambda: tokens.logins)])
 
 
 async def with_discovered(settings: Settings) -> Settings:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from tests.gateway import CHAT, Reply, Running, Serve, Threaded, model, provider
+from tests.gateway import CHAT, PEPPER, Reply, Running, Serve, Threaded, model, provider
 
+from sealgate.config import Auth, Secret
+from sealgate.config_tables import Issuer as Rules
 from sealgate.errors import CODES
 from sealgate.relay.shapes import ChatRequest
-from sealgate.testing import ScriptedUpstream, answer, error, tool
+from sealgate.testing import Issuer, ScriptedUpstream, answer, error, tool
 from sealgate.testing.thread import ThreadedUpstream
 
 Json = dict[str, Any]
@@ -106,6 +108,41 @@ async def test_every_endpoint_is_in_it_and_nothing_else(document: Json, running:
         assert {} not in document["paths"][path]["post"]["security"]
     assert {} in document["paths"]["/v1/models"]["get"]["security"]
     assert "security" not in document["paths"]["/health"]["get"]
+
+
+@pytest.mark.anyio
+async def test_keys_tokens_and_logins_are_the_ways_to_say_who_one_is(document: Json) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert {name: scheme["type"] for name, scheme in schemes.items()} == {
+        "ApiKey": "http", "XApiKey": "apiKey", "JWT": "http", "OAuth2": "oauth2",
+    }  # fmt: skip
+    assert (schemes["JWT"]["scheme"], schemes["JWT"]["bearerFormat"]) == ("bearer", "JWT")
+    ways = [{"ApiKey": []}, {"XApiKey": []}, {"JWT": []}, {"OAuth2": ["openid", "email", "profile"]}]
+    for path in (CHAT, "/api" + CHAT, "/api/v1/auth/me"):
+        [operation] = document["paths"][path].values()
+        assert operation["security"] == ways
+
+
+@pytest.mark.anyio
+async def test_it_says_where_the_issuers_tokens_come_from(serve: Serve) -> None:
+    async with Issuer() as one, Issuer() as two:
+        one.broken = error(503)
+        rules = {"audience": ("sealgate",), "algorithms": ("ES256",)}
+        issuers = {"the first": Rules(issuer=one.url, **rules), "two": Rules(issuer=two.url, **rules)}
+        async with serve({}, auth=Auth(pepper=Secret(PEPPER), issuers=issuers)) as running:
+            await running.get("/v1/models", {"authorization": two.token()})
+            schemes = (await running.get("/openapi.json", {})).json["components"]["securitySchemes"]
+            assert schemes["OpenID-the_first"]["openIdConnectUrl"] == f"{one.url}/.well-known/openid-configuration"
+            assert schemes["OpenID-two"]["type"] == "openIdConnect"
+            [flow] = schemes["OAuth2"]["flows"].items()
+            assert flow == (
+                "authorizationCode",
+                {
+                    "authorizationUrl": f"{two.url}/authorize",
+                    "tokenUrl": f"{two.url}/token",
+                    "scopes": {"openid": "Who it is.", "email": "The e-mail address.", "profile": "The name."},
+                },
+            )
 
 
 @pytest.mark.anyio

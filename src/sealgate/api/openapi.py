@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,9 +11,10 @@ import msgspec
 from sealgate import __version__
 from sealgate.api.routes import Route
 from sealgate.api.shapes import ErrorEnvelope
+from sealgate.auth.bearer import Login
 from sealgate.errors import CODES
 
-SECURITY = {
+SECURITY: dict[str, dict[str, Any]] = {
     "ApiKey": {
         "type": "http",
         "scheme": "bearer",
@@ -25,12 +26,26 @@ SECURITY = {
         "name": "x-api-key",
         "description": "The same key, as some SDKs send it.",
     },
+    "JWT": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "An access token of an OpenID Connect issuer that this gateway trusts.",
+    },
+    "OAuth2": {
+        "type": "oauth2",
+        "description": "The same, got by a login at the issuer. Empty where no issuer has said where that is.",
+        "flows": {},
+    },
 }
+SCOPES = {"openid": "Who it is.", "email": "The e-mail address.", "profile": "The name."}
+_WITH_SCOPES = ("oauth2", "openIdConnect")
 _REF = "#/components/schemas/{name}"
 
 
-def document(table: Iterable[Route]) -> dict[str, Any]:
+def document(table: Iterable[Route], logins: Sequence[Login] = ()) -> dict[str, Any]:
     """The whole document as plain objects."""
+    security = schemes(logins)
     routes = tuple(table)
     types = [kind for route in routes for kind in (route.body, route.answer, route.events) if kind] + [ErrorEnvelope]
     schemas, components = msgspec.json.schema_components(list(dict.fromkeys(types)), ref_template=_REF)
@@ -38,7 +53,7 @@ def document(table: Iterable[Route]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for path in route.paths:
-            operation = _operation(route, path, of_type)
+            operation = _operation(route, path, of_type, security)
             paths.setdefault(path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -49,11 +64,33 @@ def document(table: Iterable[Route]) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": components, "securitySchemes": SECURITY},
+        "components": {"schemas": components, "securitySchemes": security},
     }
 
 
-def _operation(route: Route, path: str, of_type: dict[Any, Any]) -> dict[str, Any]:
+def schemes(logins: Sequence[Login]) -> dict[str, dict[str, Any]]:
+    """Every way to say who one is: API keys, tokens, and for each issuer where its tokens come from."""
+    found = dict(SECURITY)
+    if told := [login for login in logins if login.authorization_url and login.token_url]:
+        urls = {"authorizationUrl": told[0].authorization_url, "tokenUrl": told[0].token_url}
+        found["OAuth2"] = {**SECURITY["OAuth2"], "flows": {"authorizationCode": {**urls, "scopes": SCOPES}}}
+    for login in logins:
+        # Names of components are more restricted than those of tables (OpenAPI 3.1, section 4.8.7.1).
+        name = "OpenID-" + re.sub(r"[^A-Za-z0-9._-]", "_", login.name)
+        found[name] = {"type": "openIdConnect", "openIdConnectUrl": login.discovery_url}
+    return found
+
+
+def _needs(route: Route, security: dict[str, dict[str, Any]]) -> list[dict[str, list[str]]]:
+    """The alternatives of one endpoint. No token is an administrator's, and with an empty one, none is needed."""
+    needs = []
+    for name, scheme in security.items():
+        if route.access != "admin" or name in ("ApiKey", "XApiKey"):
+            needs.append({name: list(SCOPES) if scheme["type"] in _WITH_SCOPES else []})
+    return [*needs, {}] if route.access == "optional" else needs
+
+
+def _operation(route: Route, path: str, of_type: dict[Any, Any], security: dict[str, dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": _operation_id(route, path),
         "summary": route.summary,
@@ -65,8 +102,7 @@ def _operation(route: Route, path: str, of_type: dict[Any, Any]) -> dict[str, An
     if route.body is not None:
         found["requestBody"] = {"required": True, "content": {"application/json": {"schema": of_type[route.body]}}}
     if route.access != "public":
-        # An empty alternative says that the credential may be missing.
-        found["security"] = [{name: []} for name in SECURITY] + ([{}] if route.access == "optional" else [])
+        found["security"] = _needs(route, security)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from html import escape
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 from sealgate.api.call import Call
 from sealgate.api.openapi import document
 from sealgate.api.routes import Route
+from sealgate.auth.bearer import Login
 
 HTML = b"text/html; charset=utf-8"
 HEADERS = [
@@ -29,9 +31,9 @@ padding:.25rem .6rem .25rem 0;border-top:1px solid var(--line)}td:nth-child(3){o
 """
 
 
-def routes(table: list[Route]) -> list[Route]:
-    """The reference to a table of endpoints."""
-    reference = Reference(table)
+def routes(table: list[Route], logins: Callable[[], Sequence[Login]] = tuple) -> list[Route]:
+    """The reference to a table of endpoints; ``logins`` says where tokens come from."""
+    reference = Reference(table, logins)
     return [
         Route("GET", "/openapi.json", "public", reference.openapi, "This document.", mounted=False),
         Route("GET", "/docs", "public", reference.docs, "This document as a page.", mounted=False),
@@ -41,12 +43,18 @@ def routes(table: list[Route]) -> list[Route]:
 class Reference:
     """Both endpoints; made when they are first asked for, because the schemas take their time."""
 
-    def __init__(self, table: list[Route]) -> None:
+    def __init__(self, table: list[Route], logins: Callable[[], Sequence[Login]]) -> None:
         self._table = table
+        self._logins = logins
+        self._shown: list[Login] | None = None
 
-    @cached_property
+    @property
     def _document(self) -> dict[str, Any]:
-        return document(self._table)
+        """Made again where an issuer has said something new of itself."""
+        logins = list(self._logins())
+        if self._shown != logins:
+            self._shown, self._made = logins, document(self._table, logins)
+        return self._made
 
     @cached_property
     def _page(self) -> bytes:

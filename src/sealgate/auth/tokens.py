@@ -81,7 +81,7 @@ class Tokens:
 
     @property
     def logins(self) -> Sequence[Login]:
-        return [_login(ring) for ring in self.rings.values()]
+        return [_login(ring) for ring in self.rings.values() if ring.rules.issuer.startswith("http")]
 
     @property
     def fetches(self) -> Mapping[tuple[str, ...], int]:
