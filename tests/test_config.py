@@ -1,10 +1,12 @@
 """Configuration: what is accepted, what is refused and how it says so, and that secrets stay secret."""
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+import sealgate
 from sealgate.config import Secret, load
 from sealgate.config_template import render
 from sealgate.errors import ConfigError
@@ -143,3 +145,67 @@ def test_a_secret_is_never_shown(write) -> None:
 
 def test_the_written_template_loads_and_changes_nothing(write) -> None:
     assert load(write(render()), {}) == load(None, {})
+
+
+ISSUER = '[auth.issuers.corp]\nissuer = "https://id.corp.example/"\naudience = ["sealgate"]\n'
+
+
+def test_an_issuer_has_careful_defaults_and_tables_of_its_own(write) -> None:
+    text = ISSUER + 'algorithms = ["ES256", "ES384"]\n[auth.issuers.corp.limits]\nrequests_per_minute = 40\n'
+    corp = load(write(text), {}).auth.issuers["corp"]
+    assert (corp.algorithms, corp.create_users, corp.leeway) == (("ES256", "ES384"), False, 60)
+    assert corp.limits is not None
+    assert corp.limits.requests_per_minute == 40
+    assert load(write(ISSUER), {}).auth.issuers["corp"].algorithms == ("RS256",)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('algorithms = ["HS256"]', "algorithms.*HS256"),
+        ('algorithms = ["none"]', "algorithms.*none"),
+        ('algorithms = ["RS256", "ES256"]', "one family.*ECDSA and RSA"),
+        ("algorithms = []", "algorithms"),
+        ("leeway = 61", "leeway"),
+        ('jwks_url = "http://id.corp.example/keys"', "jwks_url.*https"),
+        ('jwks_url = "file:///keys.json"', "jwks_url"),
+        ('audience_claim = "scope"', "audience_claim"),
+        ('customer = ""', "customer"),
+        ("audiense = 1", "audiense.*did you mean 'audience'"),
+        ("limits = { requests = 1 }", "unknown key 'requests'"),
+    ],
+)
+def test_an_issuer_that_cannot_be_trusted_is_refused(write, line: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(write(ISSUER + line), {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[auth.issuers.corp]\nissuer = "https://id.corp.example/"\n',
+        '[auth.issuers.corp]\nissuer = "https://id.corp.example/"\naudience = []\n',
+        '[auth.issuers.corp]\nissuer = "http://id.corp.example/"\naudience = ["x"]\n',
+        '[auth.issuers.corp]\nissuer = "corp"\naudience = ["x"]\n',
+        ISSUER + ISSUER.replace("corp]", "twin]"),
+    ],
+)
+def test_an_issuer_without_an_audience_or_without_https_is_refused(write, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"auth\.issuers"):
+        load(write(text), {})
+
+
+def test_an_issuer_whose_name_is_no_address_says_where_its_keys_are(write) -> None:
+    text = '[auth.issuers.old]\nissuer = "accounts.corp"\naudience = ["x"]\njwks_url = "http://127.0.0.1:9/keys"\n'
+    assert load(write(text), {}).auth.issuers["old"].issuer == "accounts.corp"
+
+
+def test_the_guide_on_tokens_shows_configurations_that_load(write) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "guides" / "tokens.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```$", page, re.M | re.S)
+    assert [next(iter(load(write(block), {}).auth.issuers)) for block in blocks] == ["corp", "google"]
+    source = Path(sealgate.__file__).parent / "auth"
+    text = "".join((source / name).read_text() for name in ("claims.py", "jwt.py", "tokens.py", "bearer.py"))
+    reasons = set(re.findall(r'(?:Refused|TokenProblem)\("(\w+)"\)', text)) | {"nbf", "iat"}
+    table = page.partition("| `reason` |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", re.sub(r"`iss`|`create_users`", "", table))) == reasons

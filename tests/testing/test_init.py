@@ -441,7 +441,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_examples_of_the_page_pass_as_a_test_module(pytester_run: Callable[[str], int]):
     source = "\n\n".join(blocks("python"))
-    assert pytester_run(source) == source.count("def test_") == 10
+    assert pytester_run(source) == source.count("def test_") == 11
 
 
 @pytest.fixture

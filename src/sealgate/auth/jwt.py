@@ -135,16 +135,17 @@ def _read_key(said: Any, algorithms: Sequence[str]) -> Key | None:
     if not isinstance(said, dict) or "d" in said or not isinstance(said.get("kid"), str | None):
         return None
     kind = _KINDS.get(str(said.get("kty")))
-    if kind is None or said.get("use", "sig") != "sig" or "verify" not in (said.get("key_ops") or ["verify"]):
+    if kind is None or said.get("use", "sig") != "sig":
         return None
     # Only what makes the key: certificates and the like are not used, so they need not be sound either.
     names = ("kty", "kid", "alg", "n", "e", "crv", "x", "y")
     try:
+        if "verify" not in (said.get("key_ops") or ["verify"]):
+            return None
         key: Key = kind.import_key({name: said[name] for name in names if name in said})
-        fits = any(_fits(key, algorithm) for algorithm in algorithms)
+        return key if any(_fits(key, algorithm) for algorithm in algorithms) else None
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-    return key if fits else None
 
 
 def _fits(key: Key, algorithm: str) -> bool:
