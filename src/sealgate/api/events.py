@@ -51,16 +51,18 @@ class EventStream:
         if self._comment is not None:
             self._comment.cancel()
 
-    async def payload(self, data: bytes) -> None:
-        """One JSON document as one event, in one write."""
+    async def write(self, events: bytes) -> None:
+        """Events as they are sent, in one write; nothing where there are none."""
         if not self.started:
-            await self._write(sse.event(data), more=True)
+            if events:
+                await self._write(events, more=True)
+            return
+        if not events:
             return
         # The same once more, without a coroutine of its own: this comes by the hundred.
         self._busy = True
-        event = sse.event(data)
-        await self._send({"type": "http.response.body", "body": event, "more_body": True})
-        self._written(event)
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        self._written(events)
         self._last = self._time()
         self._busy = False
 
