@@ -535,8 +535,8 @@ async def test_another_replica_knows_it_and_another_customer_does_not(
     [mine, others] = await customers_keys(database, "acme", "other")
     async with (
         CLAUDE.upstream() as upstream,
-        replica(serve, CLAUDE, upstream, database, tmp_path / "1") as one,
-        replica(serve, CLAUDE, upstream, database, tmp_path / "2") as two,
+        replica(serve, CLAUDE, upstream, database, tmp_path) as one,
+        replica(serve, CLAUDE, upstream, database, tmp_path) as two,
     ):
         said = await ask(one, [QUESTION], stream=stream, key=mine)
         messages = [QUESTION, said, result(said)]
