@@ -21,6 +21,7 @@ from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
 from sealgate.auth.pepper import load_pepper
 from sealgate.config import Settings
 from sealgate.errors import ConfigError, StorageError
+from sealgate.limits.budgets import Budgets
 from sealgate.limits.memory import MemoryLimiter
 from sealgate.limits.redis import RedisLimiter
 from sealgate.limits.shelter import Shelter
@@ -108,6 +109,7 @@ class Gateway:
         await self.hall.recall.aclose()
         await self.signing_keys.aclose()
         await self.keys.aclose()
+        await self.hall.budgets.aclose()
         await self.hall.storage.aclose()
         self.flush()
 
@@ -140,6 +142,8 @@ async def open_gateway(settings: Settings) -> Gateway:
         if settings.receipts.enabled:
             await signing_keys.prepare()
         await signing_keys.start()
+        budgets = Budgets(storage)
+        await budgets.start()
     except BaseException:
         await storage.aclose()
         raise
@@ -150,7 +154,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     ways = means(settings, upstreams, metrics, RetryBudget(), log)
     turns = Turns(shared or MemoryLimiter(), settings, metrics.limited)
     recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
-    hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns)
+    hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns, budgets)
     hall.receipts = issuer(settings, signing_keys)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     if shared is not None:

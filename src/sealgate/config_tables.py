@@ -147,6 +147,10 @@ class Budget(Struct, frozen=True, forbid_unknown_fields=True):
         False
     )
 
+    def __post_init__(self) -> None:
+        if not (self.amount.is_finite() and self.amount >= 0):
+            raise ValueError("the amount of a budget is a number from 0 up")
+
 
 class Billing(Struct, frozen=True, forbid_unknown_fields=True):
     """What prices and budgets are counted in."""

@@ -82,6 +82,9 @@ CODES: dict[str, Code] = _table(
     Code("scope_exceeds_caller", 403, "A key cannot be given more than its maker has."),
     Code("cross_site_request", 403, "Without keys, requests from web pages of other sites are refused."),
     Code("model_not_allowed", 403, "This API key may not use that model."),
+    Code(
+        "unpriced_model", 403, "This API key has a budget, and no route of that model has a price.", should_retry=False
+    ),
     Code("not_found", 404, "There is no such object."),
     Code("too_many_keys", 409, "There are as many active keys as a customer may have. Revoke one first."),
     Code("key_not_active", 409, "The key is revoked or has expired."),
@@ -116,6 +119,7 @@ CODES: dict[str, Code] = _table(
     Code("rate_limit_exceeded", 429, "Too many requests.", retry_after=1),
     Code("token_limit_exceeded", 429, "Too many tokens.", retry_after=1),
     Code("concurrency_limit", 429, "Too many requests at the same time.", retry_after=1),
+    Code("insufficient_quota", 402, "The budget has no room for this request.", should_retry=False),
     Code("no_healthy_route", 503, "No route of this model can be used at the moment.", retry_after=1),
     Code("overloaded", 503, "The server is at its limit.", retry_after=1),
     # Upstream: matrix rows E and F.
@@ -194,6 +198,7 @@ class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)
         retry_after: int | None = None,
         details: Sequence[Detail] = (),
         attempts: Sequence[Mapping[str, Any]] = (),
+        figures: Mapping[str, str] | None = None,
     ) -> None:
         self.code = CODES[code]
         self.message = message or self.code.message
@@ -201,6 +206,8 @@ class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)
         self.retry_after = self.code.retry_after if retry_after is None else retry_after
         self.details = details
         self.attempts = attempts
+        self.figures = figures or {}
+        """Amounts the caller is told, by their names."""
         super().__init__(f"{code}: {self.message}")
 
     @property
@@ -216,6 +223,7 @@ class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)
             "code": self.code.name,
             "status": self.code.status,
         }
+        error |= self.figures
         if self.attempts:
             error["attempts"] = list(self.attempts)
         return error

@@ -21,6 +21,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "auth/users.py",
         "limits/ledger.py",
         "receipts/store.py",
+        "limits/budget_rows.py",
         "relay/reasoning_records.py",
     ),
     "alembic": ("storage/",),

@@ -168,6 +168,12 @@ class Error(Struct):
     code: str
     status: int
     attempts: list[Attempted] | UnsetType = UNSET
+    available: Annotated[
+        str | UnsetType, Meta(description="With `insufficient_quota`: what is left of the budget.")
+    ] = UNSET
+    required: Annotated[str | UnsetType, Meta(description="With `insufficient_quota`: what the request may cost.")] = (
+        UNSET
+    )
 
 
 class Place(Struct):

@@ -33,8 +33,17 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who it is where a token said so; None for keys."""
     default_key_id: str | None = None
     """The key whose limits and budget a token's user has, and on which its session hangs; None for keys."""
+    budget_key_id: str | None = None
+    """The key whose budget a token's user spends; None where it is the user's own, and for keys."""
     expires_at: int | None = None
     """Unix microseconds from which the key or token is refused; None means never."""
+
+
+def scope(caller: Caller) -> str:
+    """Whose money is spent: the key's whose budget it is, else the user's. What one owns is counted once."""
+    if (key := caller.key_id or caller.budget_key_id) is not None:
+        return f"key:{key}"
+    return f"user:{caller.customer_id}:{caller.user_id or ''}"
 
 
 DEFAULT_CUSTOMER = "default"

@@ -180,6 +180,7 @@ def _caller(who: Identity, user: User, key: KeyRow | None, rules: Issuer) -> Cal
         models=None if rules.models is None else frozenset(rules.models),
         limits=limits or rules.limits,
         budget=budget or rules.budget,
+        budget_key_id=None if key is None or budget is None else key.id,
         expires_at=who.expires_at,
     )
 

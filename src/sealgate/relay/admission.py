@@ -11,15 +11,16 @@ from types import TracebackType
 from typing import Self
 
 from sealgate.errors import CODES, Failure, Problem, StorageError
+from sealgate.limits.budgets import Unlimited
 from sealgate.limits.ledger import Entry, Outcome, row
 from sealgate.receipts.issuer import NO_DRAFT, Draft
+from sealgate.relay import usage as usages
 from sealgate.relay.hall import Hall
 from sealgate.relay.told import told
 from sealgate.relay.turns import FREE, Turn
 from sealgate.relay.walk import Outcome as Attempted
 from sealgate.relay.walk import Walk
 from sealgate.storage import Appended, NewRow
-from sealgate.storage.tables import ledger
 
 OPERATIONS = {"chat.completions": "chat"}
 """Ledger endpoint to OpenTelemetry's ``gen_ai.operation.name``."""
@@ -54,6 +55,9 @@ class Admission:
         self.walk: Walk | None = None
         self.lost = False
         """Whether the row, and the receipt with it, may not have been recorded."""
+        self.size = 0
+        """Bytes of the request, for a guess at its tokens."""
+        self.purse: Unlimited = hall.budgets.unlimited
         self._hall = hall
         self._started = started
         self._ending = ending
@@ -89,7 +93,7 @@ class Admission:
         self._settled = True
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # Nobody waits for this answer any more, so nothing may be awaited for it either.
-            self._hall.storage.append_nowait(ledger, self._close(*self._cut_off()))
+            self.purse.settle_nowait(self._close(*self._cut_off()))
             self._measure()
             self._keep_of_finished()
             return
@@ -100,7 +104,7 @@ class Admission:
         self._measure()
         if self.entry.outcome is Outcome.DENIED:
             # Nothing was done for the caller, so the refusal need not wait for its row.
-            self._hall.storage.append_nowait(ledger, values)
+            self.purse.settle_nowait(values)
             return
         try:
             await self._append(values)
@@ -121,7 +125,7 @@ class Admission:
         limit = None
         if self._until != math.inf:
             limit = max(self._until, asyncio.get_running_loop().time() + COMMIT_SECONDS)
-        await self._hall.storage.append(ledger, values, limit, beside=beside)
+        await self.purse.settle(values, limit, beside)
 
     def _cut_off(self) -> tuple[Outcome, int, str | None]:
         """How a request ended whose task was cancelled: its caller is gone, or the server ends."""
@@ -146,6 +150,8 @@ class Admission:
         walk = self.walk
         if walk is not None:
             _describe(entry, walk, self._started)
+            if walk.answer is None and outcome in (Outcome.CLIENT_DISCONNECTED, Outcome.TRUNCATED):
+                _abandoned(entry, walk, self.size)
         self._turn.settle(self._tokens())
         return row(entry) if walk is None else self.draft.sealed(row(entry), lambda: told(entry, walk))
 
@@ -216,3 +222,14 @@ def _describe(entry: Entry, walk: Walk, started: float) -> None:
     entry.usage_source = "reported" if usage.source == "reported" else "estimated"
     if walk.first_content_at is not None:
         entry.first_content_us = int((walk.first_content_at - started) * 1e6)
+
+
+def _abandoned(entry: Entry, walk: Walk, size: int) -> None:
+    """The caller left while a provider was working, before anything came: the prompt was sent, and is paid for."""
+    if walk.current is None:
+        return
+    route = walk.current.route
+    usage = usages.estimate(size, 0)
+    entry.prompt_tokens, entry.usage_source = usage.prompt, "estimated"
+    if route.tariff is not None:
+        entry.cost, entry.currency = route.tariff.cost(usage.prompt, 0), route.tariff.currency

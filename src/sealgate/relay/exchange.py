@@ -8,11 +8,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 
-from sealgate.auth.caller import Caller
+from sealgate.auth.caller import Caller, scope
+from sealgate.config_tables import Budget
 from sealgate.limits.ledger import Entry
 from sealgate.providers.base import Adjustment, Json
 from sealgate.receipts.issuer import NO_DRAFT, Draft
 from sealgate.relay import plan as plans
+from sealgate.relay import reservation
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
 from sealgate.relay.ask import Ask
@@ -60,6 +62,7 @@ class Exchange:
         self._turn = turn or hall.turns.turn(caller)
         self._admission = Admission(hall, entry, started, ending, until, self._turn, draft)
         self._payloads: AsyncGenerator[bytes] | None = None
+        self._admission.size = ask.size
         entry.user_id = caller.user_id
 
     @property
@@ -71,9 +74,11 @@ class Exchange:
     async def __aenter__(self) -> AsyncGenerator[bytes]:
         await self._admission.__aenter__()
         try:
-            walk = self._walk()
-            await self._turn.take((target.route for target in walk.plan.targets), self._ask)
-            self._payloads = walk.payloads()
+            plan = self._plan()
+            await self._turn.take((target.route for target in plan.targets), self._ask)
+            if self._caller.budget is not None:
+                plan = await self._reserve(plan, self._caller.budget)
+            self._payloads = self._walk(plan).payloads()
         except BaseException as error:
             await self._admission.__aexit__(type(error), error, None)
             raise
@@ -91,10 +96,19 @@ class Exchange:
         finally:
             await self._admission.__aexit__(kind, error, trace)
 
-    def _walk(self) -> Walk:
+    def _plan(self) -> Plan:
+        plan = plans.make(self._hall.catalog, self._ask, self._caller, self._hall.means.seen)
+        self.entry.requested_route = plan.requested_route
+        return plan
+
+    async def _reserve(self, plan: Plan, budget: Budget) -> Plan:
+        """The routes that the budget has room for, once that is reserved. Raises `Problem`."""
+        hall = self._hall
+        self._admission.purse = purse = hall.budgets.purse(scope(self._caller), budget, self.entry)
+        return await reservation.reserve(purse, self._ask, plan, hall.settings.billing.currency)
+
+    def _walk(self, plan: Plan) -> Walk:
         hall, ask, entry, means = self._hall, self._ask, self._admission.entry, self._hall.means
-        plan = plans.make(hall.catalog, ask, self._caller, means.seen)
-        entry.requested_route = plan.requested_route
         loop = hall.recall.loop(self._caller.customer_id, ask.prompt)
         draft = self._admission.draft
         answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, self._caller), loop, draft)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sealgate.config import Settings
+from sealgate.limits.budgets import Budgets
 from sealgate.receipts.issuer import NoReceipts, Receipts
 from sealgate.relay.catalog import Catalog
 from sealgate.relay.load import Load
@@ -33,5 +34,6 @@ class Hall:
     """Writes a request's line into the log."""
     load: Load
     turns: Turns
+    budgets: Budgets
     receipts: Receipts = field(default_factory=NoReceipts)
     draining: bool = False

@@ -50,7 +50,7 @@ class Storage:
         self._inserts: dict[Table, Insert] = {}
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sealgate-reader")
         self._writer = Writer(backend)
-        self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[float, asyncio.Future[None]]]] = {}
+        self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[float, asyncio.Future[Any]]]] = {}
         """Who waits for a row no longer than until then. A loop that is here has a timer that sweeps its own."""
         self._closed = False
 
@@ -92,9 +92,20 @@ class Storage:
         It has a savepoint of its own: what it raises undoes only its own work and is raised here, database errors as
         `StorageError`. It must not commit or roll back the connection, and must be quick: all writes wait for it.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.put(Job(None, fn, future))
-        return await future
+        return await self.submit(fn)
+
+    def submit(
+        self,
+        fn: Callable[[Connection], T],
+        until: float | None = None,
+        *,
+        beside: Sequence[NewRow] = (),
+    ) -> asyncio.Future[T]:
+        """Queue ``fn`` for the writer now; the future is that of `write`. ``until`` and ``beside`` as for `append`.
+
+        Raises `StorageError` where the storage is closed. ``fn`` runs even where nobody waits for the future.
+        """
+        return self._queue(Job(None, fn, asyncio.get_running_loop().create_future()), until, beside)
 
     async def append(
         self,
@@ -113,16 +124,19 @@ class Storage:
         it is lost as with `append_nowait`, and the row itself is not.
         """
         insert = self._inserts.get(table) or self._insert(table)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        job = Job(insert, row if callable(row) else insert.values(row), future)
+        work = row if callable(row) else insert.values(row)
+        await self._queue(Job(insert, work, asyncio.get_running_loop().create_future()), until, beside)
+
+    def _queue(self, job: Job, until: float | None, beside: Sequence[NewRow]) -> asyncio.Future[Any]:
+        assert job.future is not None
         self._writer.put((*(self._job(*each) for each in beside), job) if beside else job)
         if until is not None:
+            loop = job.future.get_loop()
             if loop not in self._waiting:
                 self._waiting[loop] = []
                 loop.call_later(SWEEP_SECONDS, self._sweep, loop)
-            self._waiting[loop].append((until, future))
-        await future
+            self._waiting[loop].append((until, job.future))
+        return job.future
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of those who have waited for too long: one timer for all, since hardly ever one has."""

@@ -188,6 +188,7 @@ LOG_FIELDS: dict[str, str] = {
     "models": "How many models are offered.",
     "reason": "Why something was done.",
     "parameters": "Names of request parameters.",
+    "count": "How many.",
     "setting": "What to write into the configuration.",
 }
 """Field name to description; anything else is dropped before a line is written."""
