@@ -18,6 +18,7 @@ DATES = {
     "receipts/keys.py": "which signing key is which, and when one was made",
     "receipts/offline.py": "whether a receipt comes from the future",
     "cli/keys.py": "whether a key has expired, and how dates are written",
+    "limits/budgets.py": "in which period of the calendar a request came, and since when a process is silent",
     "formats/waits.py": "until when an answer asks to wait, where it names a date",
     "formats/ids.py": "ids that sort by the time they were made",
     "providers/google.py": "whether a token has expired",
