@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -20,6 +21,10 @@ import pytest
 from tests.faults.program import PATIENCE, Child, free_port, launch, nursery, writer_of
 from tests.gateway import CHAT, read_reply
 
+from sealgate.formats import ids
+from sealgate.receipts.keys import key_set
+from sealgate.receipts.store import KeyRow
+from sealgate.receipts.verify import Expected, verify
 from sealgate.testing import RawClient
 
 Process: TypeAlias = subprocess.Popen[bytes] | Child
@@ -206,6 +211,18 @@ async def in_order(gateways: Gateways, book: Book, seen: Seen) -> AsyncIterator[
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         counted = connection.execute("SELECT count(*), count(DISTINCT id), count(DISTINCT request_id) FROM ledger")
         assert counted.fetchone() == (len(book.ids),) * 3
+        each_has_its_receipt(connection)
+
+
+def each_has_its_receipt(connection: sqlite3.Connection) -> None:
+    """P13: no row is without its receipt, and each is signed by the one key that was ever made."""
+    columns = ("kid", "public", "created_at", "active_from", "revoked_at")
+    [key] = connection.execute(f"SELECT {', '.join(columns)} FROM signing_keys").fetchall()
+    row = KeyRow(**dict(zip(columns, key, strict=True)) | {"public": json.loads(key[1])})
+    published = key_set([row], now=row.active_from)
+    for id_, receipt in connection.execute("SELECT id, receipt FROM ledger"):
+        verdict = verify(receipt, published, Expected(id=ids.dashed(id_)))
+        assert verdict.ok, (id_, verdict.checks)
 
 
 async def kill_again_and_again(

@@ -1,0 +1,201 @@
+"""Checking receipts: what passes, what fails, and what is not checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.receipts import golden
+
+from sealgate.formats import canonical, jws
+from sealgate.receipts.verify import Documents, Expected, Verdict, verify
+
+WHOLE, STREAM, REFUSED = golden.FINAL
+KEYS = golden.key_set()
+
+
+def marks(verdict: Verdict) -> dict[str, str]:
+    return {check.name: check.mark for check in verdict.checks}
+
+
+def failed(verdict: Verdict) -> str:
+    """Which check failed, and why."""
+    [found] = [f"{check.name}: {check.text}" for check in verdict.checks if check.mark == "FAIL"]
+    return found
+
+
+def resigned(change: Any, vector: dict[str, Any] = WHOLE) -> str:
+    """The vector's receipt with another payload, signed by the same key."""
+    claims = json.loads(jws.parse(vector["jws"]).payload)
+    return golden.signer().sign(canonical.encode(change(claims)))
+
+
+@pytest.mark.parametrize("vector", golden.FINAL, ids=lambda vector: vector["name"])
+def test_a_receipt_passes_with_what_was_sent_and_got(vector: dict[str, Any]) -> None:
+    response = (vector["response"] + vector["end"]).encode()
+    documents = Documents(vector["request"].encode(), response)
+    verdict = verify(
+        vector["jws"], KEYS, Expected("https://gw.example", vector["id"], vector["nonce"], 1.8e9), documents
+    )
+    assert verdict.ok, verdict.checks
+    assert (verdict.level, verdict.leaf) == (0, vector["leaf"].encode())
+    assert marks(verdict)["request"] == marks(verdict)["response"] == "PASS"
+
+
+@pytest.mark.parametrize("vector", golden.FINAL, ids=lambda vector: vector["name"])
+def test_what_was_not_checked_never_reads_as_passed(vector: dict[str, Any]) -> None:
+    verdict = verify(vector["jws"], KEYS)
+    shown = marks(verdict)
+    assert [name for name, mark in shown.items() if mark == "PASS"] == ["form", "key", "signature", "payload"]
+    assert all(shown[name] == "----" for name in ("request", "response", "log", "witnesses", "gateway", "upstream"))
+    texts = {check.name: check.text for check in verdict.checks}
+    assert texts["witnesses"] == "unwitnessed"
+    assert texts["gateway"] == texts["upstream"] == "not attested"
+
+
+def flipped(token: str, bits: range) -> Iterator[str]:
+    """The token with one bit of one character turned over, for each character and each of these bits."""
+    for place in range(len(token)):
+        for bit in bits:
+            yield token[:place] + chr(ord(token[place]) ^ 1 << bit) + token[place + 1 :]
+
+
+def test_p26_and_row_h20_any_changed_character_fails() -> None:
+    for token in flipped(REFUSED["jws"], range(1)):
+        verdict = verify(token, KEYS)
+        assert (verdict.ok, verdict.claims) == (False, None), token
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("vector", golden.FINAL, ids=lambda vector: vector["name"])
+def test_p26_and_row_h20_any_flipped_bit_fails(vector: dict[str, Any]) -> None:
+    for token in flipped(vector["jws"], range(8)):
+        verdict = verify(token, KEYS)
+        assert (verdict.ok, verdict.claims) == (False, None), token
+
+
+def test_row_h20_each_byte_of_the_payload_is_signed() -> None:
+    """Whatever is put there instead, canonical or not."""
+    taken = jws.parse(WHOLE["jws"])
+    head, _, signature = WHOLE["jws"].split(".")
+    for place in range(len(taken.payload)):
+        changed = bytearray(taken.payload)
+        changed[place] ^= 1
+        assert not verify(f"{head}.{jws.b64(bytes(changed))}.{signature}", KEYS).ok
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("", "form: a compact JWS has three parts"),
+        (WHOLE["jws"].rpartition(".")[0] + ".", "signature: "),
+        (WHOLE["jws"].rpartition(".")[0], "form: "),
+        (".".join([jws.b64(b'{"alg":"none","kid":"k","typ":"receipt+jwt"}'), *WHOLE["jws"].split(".")[1:]]), "form: "),
+        (".".join([jws.b64(b'{"alg":"ES256","jku":"x","kid":"k","typ":"receipt+jwt"}'), "e30", "AA"]), "form: "),
+        (".".join([jws.b64(b'{"alg":"ES256","kid":"k","typ":"JWT"}'), "e30", "AA"]), "form: "),
+        (golden.signer("another key").sign(jws.parse(WHOLE["jws"]).payload), "key: "),
+    ],
+)
+def test_row_h20_stripped_foreign_and_extended_receipts_fail_and_say_why(token: str, why: str) -> None:
+    assert failed(verify(token, KEYS)).startswith(why)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        None, [], {}, {"keys": None}, {"keys": []}, {"keys": [1]}, golden.key_set("revoked"), golden.key_set("strange"),
+        {"keys": [{**KEYS["keys"][0], "x": KEYS["keys"][0]["y"]}]},
+        {"keys": [{**golden.key_set(name="another key")["keys"][0], "kid": KEYS["keys"][0]["kid"]}]},
+    ],
+)  # fmt: skip
+def test_a_key_that_is_not_there_or_revoked_or_called_wrongly_does_not_count(keys: Any) -> None:
+    assert failed(verify(WHOLE["jws"], keys)).startswith("key: ")
+
+
+def test_a_retired_key_still_counts_for_old_receipts() -> None:
+    assert verify(WHOLE["jws"], golden.key_set("retired")).ok
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda claims: {name: value for name, value in claims.items() if name != "salt"},
+        lambda claims: {**claims, "iat": "1795000000"}, lambda claims: {**claims, "failover": 0},
+        lambda claims: {**claims, "salt": "AA"}, lambda claims: {**claims, "schema_version": "2.0.0"},
+        lambda claims: {**claims, "response": {}}, lambda claims: {**claims, "iat": True}, lambda _: [],
+    ],
+)  # fmt: skip
+def test_a_payload_that_is_no_receipts_fails_although_it_is_signed(change: Any) -> None:
+    assert failed(verify(resigned(change), KEYS)).startswith("payload: ")
+
+
+@pytest.mark.parametrize("payload", [b'{"a": 1}', b'{"b":1,"a":1}', b'{"a":1,"a":1}', b"1.0", b"", b"[" * 9999])
+def test_a_payload_that_is_not_canonical_fails_although_it_is_signed(payload: bytes) -> None:
+    assert failed(verify(golden.signer().sign(payload), KEYS)).startswith("payload: ")
+
+
+@pytest.mark.parametrize(
+    ("expected", "why"),
+    [
+        (Expected(issuer="https://other.example"), "issuer"), (Expected(id="other"), "id"),
+        (Expected(nonce="n-2"), "nonce"), (Expected(now=1794000000.0), "time"),
+    ],
+)  # fmt: skip
+def test_another_issuer_id_nonce_or_a_receipt_from_the_future_fails(expected: Expected, why: str) -> None:
+    verdict = verify(WHOLE["jws"], KEYS, expected)
+    assert failed(verdict).startswith(f"{why}: ")
+    assert not verdict.ok
+    assert verdict.level == 0, "the signature counts all the same"
+
+
+def test_the_same_document_in_other_bytes_passes_and_is_said_to_be_other_bytes() -> None:
+    request = json.dumps(json.loads(WHOLE["request"]), indent=1, sort_keys=True).encode()
+    response = json.dumps(json.loads(WHOLE["response"]), indent=1).encode()
+    verdict = verify(WHOLE["jws"], KEYS, documents=Documents(request, response))
+    assert verdict.ok, verdict.checks
+    texts = {check.name: check.text for check in verdict.checks}
+    assert "other bytes" in texts["request"]
+    assert "other bytes" in texts["response"]
+
+
+def test_a_streams_events_pass_without_their_comments_by_what_they_say() -> None:
+    events = STREAM["response"].replace(": keep-alive\n\n", "") + STREAM["end"]
+    verdict = verify(STREAM["jws"], KEYS, documents=Documents(response=events.encode()))
+    assert marks(verdict)["response"] == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("vector", "request_body", "response_body", "why"),
+    [
+        (WHOLE, WHOLE["request"].replace("0.7", "0.8"), None, "request: another request was received"),
+        (WHOLE, "not JSON", None, "request: other bytes"), (WHOLE, '{"a":1,"a":1}', None, "request: other bytes"),
+        (REFUSED, REFUSED["request"] + " ", None, "request: "),
+        (WHOLE, None, WHOLE["response"].replace('"Hi"', '"Ho"'), "response: another answer was sent"),
+        (WHOLE, None, "not JSON", "response: "), (WHOLE, None, "[]", "response: "), (WHOLE, None, "", "response: "),
+        (STREAM, None, STREAM["response"].replace('"i"', '"o"'), "response: another answer was sent"),
+        (REFUSED, None, WHOLE["response"].replace("0001", "0003"), "response: another answer was sent"),
+    ],
+)  # fmt: skip
+def test_another_request_or_answer_fails(
+    vector: dict[str, Any], request_body: str | None, response_body: str | None, why: str
+) -> None:
+    documents = Documents(*(None if body is None else body.encode() for body in (request_body, response_body)))
+    assert failed(verify(vector["jws"], KEYS, documents=documents)).startswith(why)
+
+
+def test_an_answer_that_names_another_receipt_fails() -> None:
+    response = WHOLE["response"].replace("000000000001", "000000000009").encode()
+    verdict = verify(WHOLE["jws"], KEYS, documents=Documents(response=response))
+    assert failed(verdict).startswith("response: it names another receipt")
+
+
+def test_attestation_evidence_is_not_passed_unread() -> None:
+    evidence = {"type": "tdx", "evidence_sha256": "00"}
+    verdict = verify(resigned(lambda claims: {**claims, "router_attestation": evidence}), KEYS)
+    assert {check.name: (check.mark, check.text) for check in verdict.checks}["gateway"] == (
+        "----", "evidence not checked",
+    )  # fmt: skip
+    assert verdict.level == 0
