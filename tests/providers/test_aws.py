@@ -404,8 +404,10 @@ def test_an_error_is_known_by_its_name_then_by_its_status(status: int, name: str
 ])  # fmt: skip
 def test_a_models_own_error_is_judged_by_the_status_its_server_gave(status: int, text: str, failure: Failure) -> None:
     body = {"Message": "Received an error from primary", "OriginalStatusCode": status, "OriginalMessage": text}
-    error = aws.failure(424, {"x-amzn-errortype": "ModelError"}, json.dumps(body).encode())
-    assert (error.failure, error.text, error.status) == (failure, text, 424)
+    for own in (text, json.dumps({"error": text, "error_type": "x"}), json.dumps({"error": {"message": text}})):
+        body["OriginalMessage"] = own
+        error = aws.failure(424, {"x-amzn-errortype": "ModelError"}, json.dumps(body).encode())
+        assert (error.failure, error.text, error.status) == (failure, text, 424)
 
 
 def test_a_redirect_is_not_followed_and_a_wait_is_told() -> None:

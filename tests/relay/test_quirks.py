@@ -17,9 +17,9 @@ from sealgate.providers.base import Account
 from sealgate.providers.table import KINDS
 from sealgate.relay.catalog import Route, build
 from sealgate.relay.quirks import MAX_MODELS, Quirks, setting
-from sealgate.testing import ScriptedUpstream, answer, error
+from sealgate.testing import ScriptedUpstream, answer, error, sse
 from sealgate.testing.received import Received
-from sealgate.testing.script import Behaviour
+from sealgate.testing.script import LAST_CHUNK, Behaviour, Chunk, head
 
 STRICT = {"x-sealgate-strict": "true"}
 
@@ -146,6 +146,21 @@ async def test_a_refusal_that_only_repeats_the_callers_words_teaches_nothing(ser
         assert (reply.status, len(upstream.requests)) == (400, 2)
         assert dropped(await gateway.chat(seed=1)) == []
         assert upstream.requests[-1].json["seed"] == 1
+
+
+@pytest.mark.anyio
+async def test_an_error_behind_a_200_teaches_no_more_than_a_400(serve: Serve) -> None:
+    def handle(request: Received) -> Behaviour | None:
+        if "colour" not in request.json:
+            return None
+        said = {"error": {"message": request.json["colour"], "type": "invalid_request_error", "code": 400}}
+        return [head(200, {"content-type": "text/event-stream"}), Chunk(sse(said)), LAST_CHUNK]
+
+    upstream = ScriptedUpstream(default=answer("Hi"), handler=handle)
+    async with upstream, serve({"acme": provider(upstream, "compatible")}) as gateway:
+        reply = await gateway.chat(stream=True, seed=1, colour="Unsupported parameter: 'seed'")
+        assert (reply.status, len(upstream.requests)) == (400, 2)
+        assert (await health(gateway))["refuses"] == []
 
 
 @pytest.mark.anyio

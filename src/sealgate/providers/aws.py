@@ -323,7 +323,7 @@ def _inner(document: Json, text: str) -> tuple[Failure, str]:
     """What the model's own server said, where the service repeats it."""
     said = document.get("OriginalMessage") or document.get("originalMessage")
     inner = document.get("OriginalStatusCode") or document.get("originalStatusCode")
-    words_of_it = said if isinstance(said, str) and said else text
+    words_of_it = _plain(said) if isinstance(said, str) and said else text
     if document.get("ErrorCode") == "ModelInvocationTimeExceeded":
         return Failure.TIMEOUT, words_of_it
     if not isinstance(inner, int) or inner >= 500 or inner in (401, 403, 404):
@@ -331,6 +331,13 @@ def _inner(document: Json, text: str) -> tuple[Failure, str]:
     if any(sign in words_of_it.lower() for sign in TOO_LONG):
         return Failure.CONTEXT_LENGTH, words_of_it
     return by_status(inner), words_of_it
+
+
+def _plain(said: str) -> str:
+    """The sentence in what a model's own server said, where that is an error document as OpenAI's or TGI's are."""
+    error = read_object(said.encode()).get("error")
+    found = error.get("message") if isinstance(error, dict) else error
+    return found if isinstance(found, str) and found else said
 
 
 def read_object(body: bytes) -> Json:

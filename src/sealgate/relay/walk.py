@@ -194,8 +194,6 @@ class Walk:
                     attempt = self._attempt(target, await self._completed(target, lacks=lacks))
                     started = heard = monotonic()
                 await attempt.open(self._limits(target))
-                if self._omitted:
-                    self._means.seen.quirks.learn(target.route, self._omitted)
                 answer = self._answer(target, attempt)
                 while True:
                     try:
@@ -368,6 +366,8 @@ class Walk:
             self.first_content_at = monotonic()
             attempt.set_silence(self._means.timeouts.gap)
             means = self._means
+            if self._omitted:
+                means.seen.quirks.learn(self.route, self._omitted)
             means.seen.paces.note(self.route, stream=self._prompt.stream, seconds=self.first_content_at - started)
             if visit.probes:
                 self._health.answered(visit)
