@@ -39,7 +39,7 @@ def gateway(gateway_template: Template, tmp_path: Path) -> Iterator[Threaded]:
 def slept(gateway: Threaded, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the SDK waited each time: no time passes but for the limiter."""
     waits: list[float] = []
-    limiter = gateway.hall.turns._limiter
+    limiter = gateway.hall.turns.limiter
     assert isinstance(limiter, MemoryLimiter)
     limiter._clock = lambda: time.monotonic() + sum(waits)
     monkeypatch.setattr("openai._base_client.time", SimpleNamespace(sleep=waits.append, time=time.time))

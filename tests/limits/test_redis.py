@@ -244,6 +244,20 @@ async def test_who_is_cancelled_while_asking_has_taken_nothing(
     await taken(near, wanted)
 
 
+async def test_who_is_cancelled_at_the_moment_of_the_answer_has_taken_nothing(near: RedisLimiter, whose: str) -> None:
+    wanted = rules(whose, Limits(concurrency=1, tokens_per_minute=100))
+    asking = asyncio.create_task(near.take(wanted, 50))
+    await asyncio.sleep(0)
+    nobody: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    nobody.cancel()
+    # It comes after the take in the same batch, so that its answer is looked at when the take's has just been given.
+    near._push(redis._Operation(lambda _: ("look", []), nobody, lambda _: asking.cancel()))
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert await left(near, wanted) == [100]
+    await taken(near, wanted)
+
+
 @pytest.mark.parametrize("way", ["reset", "cut in the middle of an answer"])
 async def test_a_connection_that_breaks_is_replaced(far: RedisLimiter, proxy: ToxicProxy, whose: str, way: str) -> None:
     """A request at that moment may be told so; those after it get answers, and each its own."""

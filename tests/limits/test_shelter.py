@@ -188,7 +188,7 @@ async def test_d12_a_gateway_without_its_store_limits_by_itself_and_comes_back(
             assert shared(gateway) == "0.0"
             proxy.up = Toxics()
             proxy.reset_all()
-            await back(gateway.hall.turns._limiter)
+            await back(gateway.hall.turns.limiter)
             assert shared(gateway) == "1.0"
             assert (await gateway.chat()).headers["x-ratelimit-remaining"] == "1"
     assert [line["event"] for line in log()] == ["limits_store_lost", "limits_store_back"]
@@ -207,6 +207,6 @@ async def test_d12_a_store_that_dies_and_starts_again_empty_is_used_again(
         finally:
             redis_server.start()
         assert [reply.status for reply in replies] == [200] * 3 + [429] * 2
-        await back(gateway.hall.turns._limiter)
+        await back(gateway.hall.turns.limiter)
         assert shared(gateway) == "1.0"
         assert (await gateway.chat()).headers["x-ratelimit-remaining"] == "2"

@@ -34,7 +34,7 @@ def told(reply: Reply) -> dict[str, str]:
 
 
 def limiter(gateway: Running) -> MemoryLimiter:
-    found = gateway.hall.turns._limiter
+    found = gateway.hall.turns.limiter
     assert isinstance(found, MemoryLimiter)
     return found
 
@@ -51,7 +51,7 @@ def held(event: asyncio.Event, behaviour: Behaviour) -> Behaviour:
 async def waiting(gateway: Running, count: int) -> None:
     """Until so many requests wait for a place."""
     async with asyncio.timeout(5):
-        while sum(map(len, gateway.hall.turns._queues.values())) < count:  # noqa: ASYNC110 - nobody tells of it
+        while sum(map(len, gateway.hall.turns.queues.values())) < count:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.005)
 
 
@@ -298,7 +298,7 @@ async def test_d5_no_more_wait_than_there_are_places_and_none_for_long(
         rows = await gateway.rows(5)
         assert sorted(row.outcome for row in rows) == ["client_disconnected"] * 2 + ["denied"] * 3
         assert not limiter(gateway)._places
-        assert not any(gateway.hall.turns._queues.values())
+        assert not any(gateway.hall.turns.queues.values())
 
 
 @pytest.mark.anyio

@@ -11,10 +11,6 @@ from sealgate.limits.limiter import Standing
 
 Headers = list[tuple[bytes, bytes]]
 
-_PLAIN = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
-_REQUESTS = tuple(name + b"-requests" for name in _PLAIN)
-_TOKENS = tuple(name + b"-tokens" for name in _PLAIN)
-
 
 def headers(standings: Sequence[Standing], now: float) -> Headers:
     """``X-RateLimit-{Limit,Remaining,Reset}`` of the tightest window of requests, and the same with ``-Requests``; of
@@ -23,25 +19,41 @@ def headers(standings: Sequence[Standing], now: float) -> Headers:
     ``now`` is in Unix seconds. The plain reset is in whole Unix seconds, the others are in ISO 8601: when more is free
     again, not when all is. Empty where no window is limited.
     """
+    requests = tokens = None
+    for each in standings:
+        if each.rule.of_tokens:
+            tokens = each if tokens is None else _tighter(each, tokens)
+        else:
+            requests = each if requests is None else _tighter(each, requests)
     found: Headers = []
-    requests = _tightest([each for each in standings if not each.rule.of_tokens])
     if requests is not None:
-        limit, remaining = b"%d" % requests.rule.limit, b"%d" % requests.remaining
-        reset = math.ceil(now + requests.reset)
-        found += ((_PLAIN[0], limit), (_PLAIN[1], remaining), (_PLAIN[2], b"%d" % reset))
-        found += ((_REQUESTS[0], limit), (_REQUESTS[1], remaining), (_REQUESTS[2], _iso(reset)))
-    tokens = _tightest([each for each in standings if each.rule.of_tokens])
+        limit, remaining, reset = _values(requests, now)
+        found += (
+            (b"x-ratelimit-limit", limit),
+            (b"x-ratelimit-remaining", remaining),
+            (b"x-ratelimit-reset", b"%d" % reset),
+            (b"x-ratelimit-limit-requests", limit),
+            (b"x-ratelimit-remaining-requests", remaining),
+            (b"x-ratelimit-reset-requests", _iso(reset)),
+        )
     if tokens is not None:
-        reset = math.ceil(now + tokens.reset)
-        limit, remaining = b"%d" % tokens.rule.limit, b"%d" % tokens.remaining
-        found += ((_TOKENS[0], limit), (_TOKENS[1], remaining), (_TOKENS[2], _iso(reset)))
+        limit, remaining, reset = _values(tokens, now)
+        found += (
+            (b"x-ratelimit-limit-tokens", limit),
+            (b"x-ratelimit-remaining-tokens", remaining),
+            (b"x-ratelimit-reset-tokens", _iso(reset)),
+        )
     return found
 
 
-def _tightest(standings: Sequence[Standing]) -> Standing | None:
-    if len(standings) < 2:
-        return standings[0] if standings else None
-    return min(standings, key=lambda each: (each.remaining, each.rule.limit))
+def _tighter(one: Standing, other: Standing) -> Standing:
+    if one.remaining == other.remaining:
+        return one if one.rule.limit < other.rule.limit else other
+    return one if one.remaining < other.remaining else other
+
+
+def _values(standing: Standing, now: float) -> tuple[bytes, bytes, int]:
+    return b"%d" % standing.rule.limit, b"%d" % standing.remaining, math.ceil(now + standing.reset)
 
 
 @lru_cache(1024)

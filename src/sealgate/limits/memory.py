@@ -29,19 +29,30 @@ class MemoryLimiter:
         now = self._clock()
         if len(self._windows) >= self._many:
             self._sweep(now)
-        windows = [self._window(rule, now) for rule in rules]
-        for rule, window in zip(rules, windows, strict=True):
-            if window is None:
-                if self._places.get(rule.key, 0) >= rule.limit:
-                    return self._refuse(rules, windows, tokens, now)
-            elif window.used + (amount(rule, tokens) if rule.of_tokens else 1) > rule.limit:
-                return self._refuse(rules, windows, tokens, now)
-        for rule, window in zip(rules, windows, strict=True):
+        found: list[tuple[Rule, Window | None]] = []
+        for rule in rules:
+            key, _, limit, seconds, of_tokens, _ = rule
+            window = self._windows.get(key)
+            if window is not None:
+                window.forget(now)
+                if window.used + (tokens or 1 if of_tokens else 1) > limit:
+                    return self._refuse(rules, tokens, now)
+            elif not seconds:
+                if self._places.get(key, 0) >= limit:
+                    return self._refuse(rules, tokens, now)
+            elif amount(rule, tokens) > limit:
+                return self._refuse(rules, tokens, now)
+            else:
+                window = self._windows[key] = Window(seconds)
+            found.append((rule, window))
+        standings = []
+        for rule, window in found:
             if window is None:
                 self._places[rule.key] = self._places.get(rule.key, 0) + 1
             else:
                 window.add(now, tokens if rule.of_tokens else 1)
-        return Taken("", rules, tokens, now, _standings(rules, windows, now), self)
+                standings.append(Standing(rule, rule.limit - window.used, window.reset(now)))
+        return Taken("", rules, tokens, now, standings, self)
 
     def settle(self, taken: Taken, tokens: int) -> None:
         for rule in taken.rules:
@@ -88,7 +99,8 @@ class MemoryLimiter:
         else:
             del self._places[key]
 
-    def _refuse(self, rules: Sequence[Rule], windows: Windows, tokens: int, now: float) -> Refused:
+    def _refuse(self, rules: Sequence[Rule], tokens: int, now: float) -> Refused:
+        windows = [self._window(rule, now) for rule in rules]
         waits = []
         for rule, window in zip(rules, windows, strict=True):
             if window is None:

@@ -188,6 +188,8 @@ class _Operation(NamedTuple):
     build: Callable[[Callable[[str], int]], Sequence[Any]]
     future: asyncio.Future[Any] | None = None
     """Who waits for its reply; None for what must arrive in the end."""
+    unheard: Callable[[Any], None] | None = None
+    """Called with the reply where nobody waits for it any more, with None where there is none."""
     until: float = 0.0
     """Monotonic seconds until which it is worth sending, where nobody waits."""
 
@@ -220,16 +222,14 @@ class RedisLimiter:
                 "take",
                 taken,
                 [(number(rule.key), rule.limit, rule.seconds, need, use) for rule, need, use in asked],
-            )
+            ),
+            lambda reply: self._undo(reply, taken, rules, tokens),
         )
         try:
-            which, value, stood = await asyncio.shield(future)
+            which, value, stood = await future
         except asyncio.CancelledError:
-            future.add_done_callback(lambda done: self._undo(done, taken, rules, tokens))
-            raise
-        except StoreGoneError:
-            # It may have come through all the same: the place, if there is one, is given back as soon as possible.
-            self.settle(Taken(taken, [rule for rule in rules if not rule.seconds], 0, 0.0, (), self), 0)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._undo(future.result(), taken, rules, tokens)  # both came in the same turn of the loop
             raise
         standings = _standings(rules, stood)
         if which:
@@ -300,18 +300,22 @@ class RedisLimiter:
         if self._leases:
             self._renewal = asyncio.get_running_loop().call_later(LEASE / 3, self._renew)
 
-    def _undo(self, done: asyncio.Future[Any], taken: str, rules: Sequence[Rule], tokens: int) -> None:
-        """Nobody waits for this any more: what was taken is given back."""
-        if done.cancelled() or done.exception() is not None:
+    def _undo(self, reply: Any, taken: str, rules: Sequence[Rule], tokens: int) -> None:
+        """Nobody heard this reply to a take: what was taken is given back. None: it was lost on the way, and then only
+        the place is certain to be taken by nobody else.
+        """
+        if reply is None:
             self.settle(Taken(taken, [rule for rule in rules if not rule.seconds], 0, 0.0, (), self), 0)
-        elif not done.result()[0]:
-            self.settle(Taken(taken, rules, tokens, done.result()[1], (), self), 0)
+        elif not reply[0]:
+            self.settle(Taken(taken, rules, tokens, reply[1], (), self), 0)
 
     # Sending
 
-    def _ask(self, build: Callable[[Callable[[str], int]], Sequence[Any]]) -> asyncio.Future[Any]:
+    def _ask(
+        self, build: Callable[[Callable[[str], int]], Sequence[Any]], unheard: Callable[[Any], None] | None = None
+    ) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._push(_Operation(build, future))
+        self._push(_Operation(build, future, unheard))
         return future
 
     def _push(self, operation: _Operation) -> None:
@@ -333,8 +337,12 @@ class RedisLimiter:
                     self._give_up(batch, error)
                     return
                 for operation, reply in zip(batch, replies, strict=True):
-                    if operation.future is not None and not operation.future.done():
+                    if operation.future is None:
+                        continue
+                    if not operation.future.done():
                         operation.future.set_result(reply)
+                    elif operation.unheard is not None:
+                        operation.unheard(reply)
         finally:
             self._sender = None
 
@@ -346,7 +354,10 @@ class RedisLimiter:
         for operation in given_up:
             if operation.future is None:
                 self._keep(operation)
-            elif not operation.future.done():
+                continue
+            if operation.unheard is not None:
+                operation.unheard(None)
+            if not operation.future.done():
                 operation.future.set_exception(error)
 
     def _keep(self, operation: _Operation) -> None:

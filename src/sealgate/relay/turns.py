@@ -40,20 +40,21 @@ _WORDS = {
 
 
 class Turns:
-    """Gives every request its turn. ``refused`` hears the `Kind` of each limit that was in the way."""
+    """Gives every request its turn. ``count`` hears the `Kind` of each limit that was in the way."""
 
-    def __init__(self, limiter: Limiter, settings: Settings, refused: Callable[[str], None]) -> None:
-        self._limiter = limiter
-        self._refused = refused
-        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+    def __init__(self, limiter: Limiter, settings: Settings, count: Callable[[str], None]) -> None:
+        self.limiter = limiter
+        self.queues: dict[str, deque[asyncio.Future[None]]] = {}
+        """Who waits for a place, by the rule's key; only where somebody does."""
+        self._count = count
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
         """Take the limits of another configuration. What was used stays used."""
         self._default = settings.limits.own
-        self._models = {key: model.limits for key, model in settings.models.items() if model.limits is not None}
+        self.models = {key: model.limits for key, model in settings.models.items() if model.limits is not None}
         self._places: dict[tuple[str, str], set[str]] = {}
-        for key in self._models:
+        for key in self.models:
             for route in settings.models[key].routes:
                 self._places.setdefault((route.provider, route.model), set()).add(key)
         self._known: dict[tuple[str, str | None], tuple[Limits, tuple[Rule, ...]]] = {}
@@ -61,61 +62,69 @@ class Turns:
     def turn(self, caller: Caller) -> Turn:
         """For one request of this caller."""
         limits = caller.limits or self._default
-        if limits is None and not self._models:
+        if limits is None and not self.models:
             return FREE
         whose = _whose(caller)
         return Turn(self, whose, () if limits is None else self._rules(whose, limits))
 
     async def aclose(self) -> None:
-        await self._limiter.aclose()
+        await self.limiter.aclose()
 
     def of_models(self, whose: str, routes: Iterable[Route]) -> list[Rule]:
         """The rules of every model that these routes are places of, under whatever name they were asked for."""
-        if not self._models:
-            return []
         keys: set[str] = set()
         for route in routes:
-            if route.key in self._models:
+            if route.key in self.models:
                 keys.add(route.key)
             else:
                 keys |= self._places.get((route.account.table, route.upstream_model), set())
-        return [rule for key in sorted(keys) for rule in self._rules(whose, self._models[key], key)]
+        return [rule for key in sorted(keys) for rule in self._rules(whose, self.models[key], key)]
 
-    async def look(self, wanted: Sequence[Rule]) -> Sequence[Standing]:
-        return await self._limiter.look(wanted)
+    async def refused(self, verdict: Refused, wanted: Sequence[Rule], tokens: int) -> Taken | Refused:
+        """What a refusal comes to in the end: where only a place is missing, one is waited for."""
+        found: Taken | Refused = verdict
+        if verdict.rule.kind is Kind.CONCURRENCY:
+            found = await self._queue(verdict, wanted, tokens)
+        if isinstance(found, Refused):
+            self._count(found.rule.kind.value)
+        return found
 
-    async def take(self, wanted: Sequence[Rule], tokens: int) -> Taken | Refused:
-        """What the limiter says, in the end: where only a place is missing, one is waited for."""
-        verdict = await self._limiter.take(wanted, tokens)
-        if isinstance(verdict, Refused):
-            if verdict.rule.kind is Kind.CONCURRENCY:
-                verdict = await self._queue(verdict, wanted, tokens)
-            if isinstance(verdict, Refused):
-                self._refused(verdict.rule.kind.value)
-        return verdict
-
-    def settle(self, taken: Taken, tokens: int) -> None:
-        taken.limiter.settle(taken, tokens)
-        for rule in taken.rules:
-            if not rule.seconds and (queue := self._queues.get(rule.key)):
+    def left(self, rules: Iterable[Rule]) -> None:
+        """Places have become free: whoever waits for one looks again."""
+        for rule in rules:
+            if not rule.seconds and (queue := self.queues.get(rule.key)):
                 next_one = next((each for each in queue if not each.done()), None)
                 if next_one is not None:
                     next_one.set_result(None)
 
     async def _queue(self, refused: Refused, wanted: Sequence[Rule], tokens: int) -> Taken | Refused:
-        rule, verdict = refused.rule, refused
-        queue = self._queues.setdefault(rule.key, deque())
-        if len(queue) >= rule.limit:
+        key, verdict = refused.rule.key, refused
+        if len(self.queues.get(key, ())) >= refused.rule.limit:
             return verdict
         loop = asyncio.get_running_loop()
         until = loop.time() + QUEUE_SECONDS
         while (left := until - loop.time()) > 0:
-            await _told(queue, min(left, POLL_SECONDS))
-            found = await self._limiter.take(wanted, tokens)
+            await self._wait(key, min(left, POLL_SECONDS))
+            found = await self.limiter.take(wanted, tokens)
             if isinstance(found, Taken) or found.rule.kind is not Kind.CONCURRENCY:
                 return found
             verdict = found
         return verdict
+
+    async def _wait(self, key: str, seconds: float) -> None:
+        """Until a place is free and it is this one's turn, or for so long."""
+        queue = self.queues.setdefault(key, deque())
+        future = asyncio.get_running_loop().create_future()
+        queue.append(future)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            queue.remove(future)
+            if not queue:
+                self.queues.pop(key, None)
 
     def _rules(self, whose: str, limits: Limits, model: str | None = None) -> tuple[Rule, ...]:
         found = self._known.get((whose, model))
@@ -127,29 +136,18 @@ class Turns:
         return found[1]
 
 
-async def _told(queue: deque[asyncio.Future[None]], seconds: float) -> None:
-    """Wait until it is this one's turn, or for so long."""
-    future = asyncio.get_running_loop().create_future()
-    queue.append(future)
-    try:
-        async with asyncio.timeout(seconds):
-            await future
-    except TimeoutError:
-        pass
-    finally:
-        queue.remove(future)
-
-
 class Turn:
     """One request's: `take` before anything is asked of a provider, `settle` when it has ended."""
 
-    __slots__ = ("_known", "_own", "_prompt", "_taken", "_turns", "_whose")
+    __slots__ = ("_known", "_more", "_own", "_prompt", "_taken", "_turns", "_whose")
 
     def __init__(self, turns: Turns, whose: str, own: tuple[Rule, ...]) -> None:
         self._turns = turns
         self._whose = whose
         self._own = own
         self._known: Sequence[Standing] | None = None
+        self._more = 0
+        """Tokens used beyond the reserved ones, where ``_known`` does not have them yet."""
         self._taken: Taken | None = None
         self._prompt = 0
 
@@ -157,11 +155,16 @@ class Turn:
         """Raises `Problem` where a limit says no. Of tokens, the prompt's are reserved as they are estimated, and the
         most that the answer may have, where the request sets that; else the answer's count when they are known.
         """
-        wanted = [*self._own, *self._turns.of_models(self._whose, routes)]
+        turns, wanted = self._turns, self._own
+        if turns.models:
+            wanted = (*wanted, *turns.of_models(self._whose, routes))
         if not wanted:
             return
         self._prompt = max(1, ask.size // BYTES_PER_TOKEN)
-        verdict = await self._turns.take(wanted, self._prompt + _longest(ask))
+        tokens = self._prompt + _longest(ask)
+        verdict = await turns.limiter.take(wanted, tokens)
+        if isinstance(verdict, Refused):
+            verdict = await turns.refused(verdict, wanted, tokens)
         self._known = verdict.standings
         if isinstance(verdict, Refused):
             raise _problem(verdict)
@@ -174,13 +177,17 @@ class Turn:
             return
         self._taken = None
         used = self._prompt if tokens is None else tokens
-        self._turns.settle(taken, used)
-        self._known = [_corrected(standing, used - taken.tokens) for standing in taken.standings]
+        self._more = used - taken.tokens
+        taken.limiter.settle(taken, used)
+        if self._turns.queues:
+            self._turns.left(taken.rules)
 
     async def standings(self) -> Sequence[Standing]:
         """Where the caller stands after this request, or now, where it did not come so far."""
         if self._known is None:
-            self._known = await self._turns.look(self._own) if self._own else ()
+            self._known = await self._turns.limiter.look(self._own) if self._own else ()
+        if self._more:
+            self._known, self._more = [_corrected(standing, self._more) for standing in self._known], 0
         return self._known
 
 
@@ -228,7 +235,8 @@ def _longest(ask: Ask) -> int:
 def _corrected(standing: Standing, more: int) -> Standing:
     if not standing.rule.of_tokens:
         return standing
-    return standing._replace(remaining=min(standing.rule.limit, max(0, standing.remaining - more)))
+    rule, remaining, reset = standing
+    return Standing(rule, min(rule.limit, max(0, remaining - more)), reset)
 
 
 def _problem(refused: Refused) -> Problem:
