@@ -23,6 +23,7 @@ from bench.children import Children
 from bench.crowd import measure_crowd
 from bench.growth import measure_growth
 from bench.judge import WrongAnswerError
+from bench.limits import measure_limits
 from bench.measures import FULL, QUICK, Bench, Figures
 from bench.peers import start_peers
 from bench.profile import profile
@@ -32,7 +33,8 @@ from bench.subjects import NotStartedError, Stage, Subject, start_bare, start_ca
 MEASURES = ("start", "memory", "whole", "stream", "latency", "delay")
 GROWTH = "growth"
 CROWD = "crowd"
-EXTRA = (GROWTH, CROWD)
+LIMITS = "limits"
+EXTRA = (GROWTH, CROWD, LIMITS)
 """Measured only where asked for."""
 LOADS: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "whole": measures.measure_whole,
@@ -41,6 +43,7 @@ LOADS: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "delay": measures.measure_delay,
     GROWTH: measure_growth,
     CROWD: measure_crowd,
+    LIMITS: measure_limits,
 }
 
 
@@ -61,8 +64,8 @@ def arguments() -> argparse.Namespace:
         given.only = tuple(targets.GATE)
     if given.growth and GROWTH not in given.only:
         given.only = (*given.only, GROWTH)
-    if given.noise and GROWTH in given.only:
-        reader.error("--noise runs without Sealgate, so there is nothing that could grow")
+    if given.noise and {GROWTH, LIMITS} & set(given.only):
+        reader.error("--noise runs without Sealgate, so there is nothing that could grow or be limited")
     return given
 
 

@@ -79,9 +79,11 @@ async def start_bare(stage: Stage) -> Subject:
 
 
 async def start_sealgate(
-    stage: Stage, *, models: int = 1, keys: int = 1, launcher: tuple[str, ...] = ("-m",)
+    stage: Stage, *, models: int = 1, keys: int = 1, tables: str = "", launcher: tuple[str, ...] = ("-m",)
 ) -> Subject:
     """Sealgate with everything on, a fresh SQLite file, ``models`` models, and ``keys`` keys, one of them ours.
+
+    ``tables`` are more of its configuration.
 
     ``launcher`` is what Python is told before the module's name.
     """
@@ -89,7 +91,7 @@ async def start_sealgate(
     folder.mkdir()
     port = free_port()
     file = folder / "bench.toml"
-    file.write_text(configuration(stage, folder, port, models))
+    file.write_text(f"{configuration(stage, folder, port, models)}\n{tables}\n")
     key = make_key(file, folder)
     if keys > 1:
         fill_keys(folder / "bench.db", keys)

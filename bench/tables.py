@@ -22,6 +22,7 @@ def everything(results: Results) -> str:
         "start": _start,
         "growth": _growth,
         "crowd": _crowd,
+        "limits": _limits,
     }
     parts = [make(measures[name]) for name, make in makers.items() if name in measures]
     return "\n\n".join([*parts, *_aims(measures), *_absent(results)])
@@ -194,6 +195,15 @@ def _crowd(measure: Results) -> str:
     )
     title = f"A crowd: delay of each event of streams at {measure['pace_per_second']} events/s"
     return f"{_table(title, head, rows)}\n\nStreams carried with p99 below {measure['most_ms']} ms: {most}."
+
+
+def _limits(measure: Results) -> str:
+    rows = []
+    for name, one in measure["subjects"].items():
+        ratio = one.get("ratio", {"median": 1.0})["median"]
+        rows.append((name, f"{one['cpu_us']:.1f}", f"{one.get('added_us', 0.0):+.1f}", f"{ratio:.2f}"))
+    title = f"Limits, all four kinds: CPU µs per whole answer ({measure['rounds']} rounds)"
+    return _table(title, ("limited", "CPU µs", "added", "ratio"), rows)
 
 
 def _aims(measures: Results) -> list[str]:

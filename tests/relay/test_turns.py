@@ -8,13 +8,16 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from tests.gateway import Reply, Running, Serve, model
 
-from sealgate.config import Limits, SharedLimits
+from sealgate.auth.caller import Caller
+from sealgate.config import Limits, Settings, SharedLimits
 from sealgate.limits.ledger import Outcome
 from sealgate.limits.memory import MemoryLimiter
 from sealgate.relay import turns
+from sealgate.relay.turns import FREE, Turns
 from sealgate.testing import Behaviour, Received, Step, WaitFor, answer, cut_after, error, silent, stall_after
 from sealgate.testing.script import resolve
 
@@ -327,3 +330,49 @@ async def test_d4_a_hundred_at_once_get_no_more_than_there_is(serve: Serve) -> N
         assert sorted(reply.status for reply in replies) == [200] * 7 + [429] * 93
         assert len(await gateway.rows(100)) == 100
     assert 'sealgate_requests_limited_total{limit="requests_per_minute"} 93.0' in gateway.hall.metrics.render().decode()
+
+
+@pytest.mark.anyio
+async def test_a_reload_brings_other_limits_and_what_was_used_stays_used(serve: Serve) -> None:
+    async with serve({"acme": answer("Hi")}, limits=SharedLimits(requests_per_minute=9)) as gateway:
+        assert told(await gateway.chat())["remaining"] == "8"
+        settings = msgspec.structs.replace(gateway.hall.settings, limits=SharedLimits(requests_per_minute=2))
+        await gateway.gateway.reload(lambda: settings)
+        assert told(await gateway.chat())["remaining"] == "0"
+        assert (await gateway.chat()).status == 429
+        await gateway.gateway.reload(lambda: msgspec.structs.replace(settings, limits=SharedLimits()))
+        assert told(await gateway.chat()) == {}
+
+
+def caller(**fields: Any) -> Caller:
+    return Caller(**{"customer_id": "c", "key_id": None, "limits": Limits(requests_per_minute=1)} | fields)
+
+
+def test_users_are_counted_one_by_one_and_keys_too() -> None:
+    """By names that cannot run into each other, and that do not tell who it is."""
+    house = Turns(MemoryLimiter(), Settings(), lambda _: None)
+    callers = [
+        caller(key_id="k1"),
+        caller(key_id="k2"),
+        caller(user_id="k1"),
+        caller(user_id="ann@example.com"),
+        caller(user_id="ann@example.com", customer_id="d"),
+        caller(customer_id="ann@example.com"),
+        caller(user_id="b", customer_id="ca"),
+        caller(user_id="ab", customer_id="c"),
+    ]
+    keys = {rule.key for each in callers for rule in house.turn(each)._own}
+    assert len(keys) == len(callers)
+    assert not any("ann" in key for key in keys)
+    assert house.turn(callers[0])._own is house.turn(callers[0])._own
+
+
+def test_who_has_no_limits_gets_the_turn_that_asks_nobody() -> None:
+    house = Turns(MemoryLimiter(), Settings(), lambda _: None)
+    assert house.turn(caller(limits=None)) is FREE
+    assert house.turn(caller(limits=Limits())) is FREE
+
+
+def test_limits_that_set_nothing_are_no_exemption() -> None:
+    house = Turns(MemoryLimiter(), Settings(limits=SharedLimits(requests_per_minute=7)), lambda _: None)
+    assert [rule.limit for rule in house.turn(caller(limits=Limits()))._own] == [7]

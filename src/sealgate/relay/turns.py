@@ -30,6 +30,8 @@ SOON = 60
 MAX_KNOWN = 50_000
 """Callers whose rules are remembered."""
 
+_NOTHING = Limits()
+"""A key made with no limit set has none of its own, and is not exempt."""
 _CODES = {Kind.TOKENS_PER_MINUTE: "token_limit_exceeded", Kind.CONCURRENCY: "concurrency_limit"}
 _WORDS = {
     Kind.REQUESTS_PER_MINUTE: "requests a minute",
@@ -61,7 +63,9 @@ class Turns:
 
     def turn(self, caller: Caller) -> Turn:
         """For one request of this caller."""
-        limits = caller.limits or self._default
+        limits = caller.limits
+        if limits is None or limits == _NOTHING:
+            limits = self._default
         if limits is None and not self.models:
             return FREE
         whose = _whose(caller)
