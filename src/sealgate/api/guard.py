@@ -38,18 +38,22 @@ class Guard:
             caller = ANONYMOUS
         else:
             credential = parse_authorization(call.headers)
-            caller = (
-                self._keys.cached(credential) or self._tokens.cached(credential) or await self._find(call, credential)
-            )
+            caller = self._known(credential) or await self._find(call, credential)
         call.caller = caller
+        if caller.user_id is not None:
+            call.fields["user"] = caller.user_id
         if call.route.startswith(MOUNTS):
             call.turn = self._turns.turn(caller)
         return caller
 
+    def _known(self, credential: bytes) -> Caller | None:
+        if len(credential) > MAX_KEY_BYTES:
+            return self._tokens.cached(credential)
+        return self._keys.cached(credential) or self._tokens.cached(credential)
+
     async def _find(self, call: Call, credential: bytes) -> Caller:
         """A key if there is such a key; else a token if it has the shape of one (and only then)."""
-        long = len(credential) > MAX_KEY_BYTES  # longer than any key, and then it has a token's shape
-        if not long:
+        if len(credential) <= MAX_KEY_BYTES:  # What is longer has the shape of a token, or had not come so far.
             try:
                 return await self._keys.find(credential)
             except Problem as problem:
