@@ -1,22 +1,20 @@
 """What belongs to another customer is answered as what does not exist, by every endpoint that names an object (row B7).
 
 The endpoints come from the table of routes, so a new one is held to this by being there: it needs a maker of its
-objects in `MAKERS`, or a reason in `NOBODYS`.
+objects in `tests.matrix.makers.MAKERS`, or a reason in `NOBODYS`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 from tests.gateway import PEPPER, Reply, Running, Serve, read_reply
+from tests.matrix.makers import BODIES, MAKERS, NOBODYS, kind_of
 
 from sealgate.api.routes import Route
-from sealgate.auth.records import KeyInfo
 from sealgate.config import Auth, Secret
 from sealgate.config_tables import Issuer as Rules
 from sealgate.testing import Issuer, http_request
@@ -27,51 +25,11 @@ CHANGING = {"x-request-id", "x-process-time", "date"}
 """Headers that differ between any two answers."""
 
 
-@dataclass(frozen=True)
-class Made:
-    """An object, and whether it is still as it was made."""
-
-    id: str
-    intact: Callable[[], Awaitable[bool]]
-
-
-Maker = Callable[[Running, str], Awaitable[Made]]
-
-
-async def a_key(running: Running, customer: str) -> Made:
-    store = running.gateway.keys
-    made = await store.create(name="theirs", customer=customer, beyond_limit=True)
-
-    async def stored() -> KeyInfo:
-        return next(each for each in await store.list(customer) if each.id == made.id)
-
-    before = await stored()
-
-    async def intact() -> bool:
-        return await stored() == before
-
-    return Made(made.id, intact)
-
-
-MAKERS: dict[str, Maker] = {"/auth/keys/": a_key}
-"""What stands before the name in a path, to what makes such an object for a customer (its id)."""
-
-BODIES: dict[str, Any] = {}
-"""Bodies for the paths that take one: one that would do if the object were the caller's."""
-
-NOBODYS = {"/models/": "the catalogue belongs to no customer"}
-"""Paths with a name of something that is no customer's, and why."""
-
-
 def object_routes(running: Running) -> Iterator[tuple[Route, str]]:
     for route in running.gateway.front._routes.table:
         for path in route.paths:
-            if "{" in path and _before(route) not in NOBODYS:
+            if "{" in path and kind_of(route.path) not in NOBODYS:
                 yield route, path
-
-
-def _before(route: Route) -> str:
-    return route.path.partition("{")[0]
 
 
 async def send(running: Running, route: Route, path: str, name: str, credential: str) -> Reply:
@@ -105,7 +63,7 @@ async def test_row_b7_every_object_of_another_customer_is_as_one_that_is_not_the
         async with serve({}, {}, auth=auth) as running:
             asked = 0
             for route, path in object_routes(running):
-                maker = MAKERS.get(_before(route))
+                maker = MAKERS.get(kind_of(route.path))
                 assert maker is not None, f"{route.path} names an object: add a maker of such objects to MAKERS"
                 credentials = [running.admin_key, issuer.token("ada")]
                 credentials += [running.key] if route.access == "key" else []
@@ -127,6 +85,6 @@ async def test_row_b7_every_object_of_another_customer_is_as_one_that_is_not_the
 async def test_makers_and_reasons_are_for_routes_that_there_are(serve: Serve) -> None:
     async with serve({}, {}) as running:
         table = running.gateway.front._routes.table
-        named = {_before(route) for route in table if "{" in route.path}
+        named = {kind_of(route.path) for route in table if "{" in route.path}
         assert MAKERS.keys() | NOBODYS.keys() == named
         assert BODIES.keys() <= {route.path for route in table if route.body is not None}

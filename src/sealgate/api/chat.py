@@ -6,11 +6,11 @@ from urllib.parse import parse_qs
 
 from sealgate.api.call import Call
 from sealgate.api.controls import Controls
-from sealgate.api.desk import HEADERS, OPENAI, Desk, hold_to
+from sealgate.api.desk import HEADERS, OPENAI, Desk, Flag, hold_to
 from sealgate.api.forms import in_s3_form, require_json
 from sealgate.api.guard import Guard
 from sealgate.api.routes import Route
-from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk
+from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk, DryRun
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.providers.base import Json
@@ -21,7 +21,7 @@ from sealgate.relay.hall import Hall
 from sealgate.relay.request import read_chat
 from sealgate.relay.shapes import ChatRequest
 
-QUERY = (("dry_run", "`true`: say which routes would be asked and what would be sent, and do nothing; admin."),)
+QUERY = (("dry_run", "`true`: say which routes would be asked and what would be sent, and do nothing; admin.", Flag),)
 
 
 def routes(hall: Hall, guard: Guard) -> list[Route]:
@@ -33,7 +33,7 @@ def routes(hall: Hall, guard: Guard) -> list[Route]:
             Chat(hall, guard),
             "Answer a conversation, whole or as server-sent events.",
             body=ChatRequest,
-            answer=ChatCompletion,
+            answer=(ChatCompletion, DryRun),
             events=ChatCompletionChunk,
             header=HEADERS,
             query=QUERY,

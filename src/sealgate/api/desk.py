@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from sealgate.api import controls as control_headers
 from sealgate.api.call import JSON, Call, Headers
@@ -28,13 +29,22 @@ from sealgate.relay.hall import Hall
 MAX_RECEIPT_HEADER = 8 * 1024
 """Bytes of a receipt that still goes into a header; proxies refuse longer ones."""
 
+Flag = Literal["true", "false"]
+Seconds = Annotated[str, Meta(pattern=r"^[1-9][0-9]*$")]
+Nonce = Annotated[str, Meta(pattern=r"^[ -~]{1,128}$")]
+Idempotency = Annotated[str, Meta(pattern=r"^[ -~]{1,255}$")]
+
 HEADERS = (
     ("X-Request-ID", "An id of the caller's own, echoed; otherwise one is made."),
-    ("X-Tresor-Timeout-Seconds", "Whole answers: seconds the request may take, 1 to 600."),
-    ("X-Tresor-Nonce", "1 to 128 printable ASCII characters: the receipt's claim `nonce`."),
-    ("X-Tresor-Receipt", "`false`: no receipt; `true`: a whole answer carries it in the header X-Tresor-Receipt too."),
-    ("Idempotency-Key", "1 to 255 characters; its form is checked, repeated requests run again."),
-    ("X-Sealgate-Strict", "`true`: refuse the request instead of dropping a parameter."),
+    ("X-Tresor-Timeout-Seconds", "Whole answers: seconds the request may take, 1 to 600.", Seconds),
+    ("X-Tresor-Nonce", "1 to 128 printable ASCII characters: the receipt's claim `nonce`.", Nonce),
+    (
+        "X-Tresor-Receipt",
+        "`false`: no receipt; `true`: a whole answer carries it in the header X-Tresor-Receipt too.",
+        Flag,
+    ),
+    ("Idempotency-Key", "1 to 255 characters; its form is checked, repeated requests run again.", Idempotency),
+    ("X-Sealgate-Strict", "`true`: refuse the request instead of dropping a parameter.", Flag),
 )
 """Request headers that every door to a model reads."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 from sealgate.api.call import Call
@@ -20,10 +20,10 @@ from sealgate.relay.hall import Hall
 MORE = PRICES[2:]
 """Prices that few routes have, shown where they are set."""
 FILTERS = (
-    ("detail", "`true`: also region, provider, prices and capabilities."),
+    ("detail", "`true`: also region, provider, prices and capabilities.", Literal["true", "false", "1", "0", ""]),
     ("region", "Only routes of this region."),
     ("provider", "Only routes at this provider."),
-    ("type", "`chat`, `embedding` or `transcription`."),
+    ("type", "`chat`, `embedding` or `transcription`.", Literal["chat", "embedding", "transcription"]),
 )
 
 
@@ -99,10 +99,13 @@ class _Filters:
     """The query string: ``detail``, ``region``, ``provider``, ``type``."""
 
     def __init__(self, call: Call) -> None:
-        query = parse_qs(call.scope["query_string"].decode("latin-1"))
-        self.detail = query.get("detail", ["false"])[-1].lower() in ("true", "1")
-        self._region = query.get("region", [None])[-1]
-        self._provider = query.get("provider", [None])[-1]
+        query = parse_qs(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        detail = query.get("detail", ["false"])[-1].lower()
+        if detail not in ("true", "1", "false", "0", ""):
+            raise Problem("invalid_parameter", "detail is true or false.", param="detail")
+        self.detail = detail in ("true", "1")
+        self._region = query.get("region", [None])[-1] or None
+        self._provider = query.get("provider", [None])[-1] or None
         self._type = query.get("type", [None])[-1]
         if self._type not in (None, "chat", "embedding", "transcription"):
             raise Problem("invalid_parameter", "type is chat, embedding or transcription.", param="type")

@@ -47,7 +47,9 @@ def document(table: Iterable[Route], logins: Sequence[Login] = ()) -> dict[str, 
     """The whole document as plain objects."""
     security = schemes(logins)
     routes = tuple(table)
-    types = [kind for route in routes for kind in (route.body, route.answer, route.events) if kind] + [ErrorEnvelope]
+    types = [kind for route in routes for kind in (route.body, *_answers(route), route.events) if kind] + [
+        ErrorEnvelope
+    ]
     schemas, components = msgspec.json.schema_components(list(dict.fromkeys(types)), ref_template=_REF)
     of_type = dict(zip(dict.fromkeys(types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -118,16 +120,27 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": place, "required": False, "schema": {"type": "string"}, "description": description}
+        _parameter(place, *each)
         for place, given in (("query", route.query), ("header", route.header))
-        for name, description in given
+        for each in given
     ]
+
+
+def _parameter(place: str, name: str, description: str, kind: Any = str) -> dict[str, Any]:
+    schema = msgspec.json.schema(kind)
+    return {"name": name, "in": place, "required": False, "schema": schema, "description": description}
+
+
+def _answers(route: Route) -> tuple[Any, ...]:
+    """The types of its whole answers."""
+    return route.answer if isinstance(route.answer, tuple) else () if route.answer is None else (route.answer,)
 
 
 def _success(route: Route, of_type: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if route.answer is not None:
-        content["application/json"] = {"schema": of_type[route.answer]}
+    schemas = [of_type[kind] for kind in _answers(route)]
+    if schemas:
+        content["application/json"] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
     if route.events is not None:
         content["text/event-stream"] = {"schema": of_type[route.events]}
     return {"description": "Success", **({"content": content} if content else {})}

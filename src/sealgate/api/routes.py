@@ -11,6 +11,7 @@ from sealgate.api.problems import MethodProblem
 from sealgate.errors import Problem
 
 Endpoint = Callable[[Call], Awaitable[None]]
+Parameter = tuple[str, str] | tuple[str, str, Any]
 MOUNTS = ("/v1", "/api/v1")
 
 
@@ -21,9 +22,9 @@ class Route:
     ``path`` may end in ``{name}``, which takes the rest of the path, slashes included, or have it once further in
     (``/keys/{id}/default``), where it takes one part. ``access`` is what its handler asks of a caller; no endpoint can
     be without an answer to that, and tests hold each handler to it: ``account`` is a user's token or an administrator's
-    key. ``body``,
-    ``answer`` and ``events`` are the types of the request, the whole answer and a stream's events; ``query`` names the
-    parameters in the query string, ``header`` those in the head.
+    key. ``body``, ``answer`` and ``events`` are the types of the request, the whole answer (several: a tuple) and a
+    stream's events; ``query`` names the parameters in the query string, ``header`` those in the head, each with what it
+    means and, where not every text will do, its type.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -35,8 +36,8 @@ class Route:
     body: Any = None
     answer: Any = None
     events: Any = None
-    query: tuple[tuple[str, str], ...] = ()
-    header: tuple[tuple[str, str], ...] = ()
+    query: tuple[Parameter, ...] = ()
+    header: tuple[Parameter, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -151,6 +151,46 @@ class ChatCompletionChunk(Struct):
     service_tier: str | UnsetType = UNSET
 
 
+class PlannedRoute(Struct):
+    """A route that would be asked."""
+
+    route: str
+    upstream_model: str
+    key: int
+    tries: int
+    reason: str
+
+
+class SkippedRoute(Struct):
+    """A route that would not be asked."""
+
+    route: str
+    reason: str
+
+
+class Unsent(Struct):
+    """What would go to one route; ``error`` where nothing could."""
+
+    route: str
+    method: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    headers: Annotated[dict[str, str] | UnsetType, Meta(description="Without credentials.")] = UNSET
+    body: Any | UnsetType = UNSET
+    adjustments: list[AdjustmentNote] | UnsetType = UNSET
+    fetched: Annotated[list[str] | UnsetType, Meta(description="Media that would be fetched.")] = UNSET
+    error: str | UnsetType = UNSET
+
+
+class DryRun(Struct):
+    """What a request would do; the answer to ``dry_run=true``."""
+
+    object: Literal["chat.completion.dry_run"]
+    requested_route: str
+    targets: list[PlannedRoute]
+    skipped: list[SkippedRoute]
+    requests: list[Unsent]
+
+
 class Attempted(Struct):
     """One upstream call of a request that failed."""
 

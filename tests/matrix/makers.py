@@ -1,0 +1,52 @@
+"""Objects of customers, by the endpoints that name them: what tests of the whole table of routes ask about."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.gateway import Running
+
+from sealgate.auth.records import KeyInfo
+
+
+@dataclass(frozen=True)
+class Made:
+    """An object, and whether it is still as it was made."""
+
+    id: str
+    intact: Callable[[], Awaitable[bool]]
+
+
+Maker = Callable[[Running, str], Awaitable[Made]]
+
+
+async def a_key(running: Running, customer: str) -> Made:
+    store = running.gateway.keys
+    made = await store.create(name="theirs", customer=customer, beyond_limit=True)
+
+    async def stored() -> KeyInfo:
+        return next(each for each in await store.list(customer) if each.id == made.id)
+
+    before = await stored()
+
+    async def intact() -> bool:
+        return await stored() == before
+
+    return Made(made.id, intact)
+
+
+MAKERS: dict[str, Maker] = {"/auth/keys/": a_key}
+"""What stands before the name in a path, to what makes such an object for a customer (its id)."""
+
+BODIES: dict[str, Any] = {}
+"""Bodies for the paths that take one: one that would do if the object were the caller's."""
+
+NOBODYS = {"/models/": "the catalogue belongs to no customer"}
+"""Paths with a name of something that is no customer's, and why."""
+
+
+def kind_of(path: str) -> str:
+    """What stands before the name in a route's path, without its mount: the key of `MAKERS`."""
+    return path.removeprefix("/api").removeprefix("/v1").partition("{")[0]
