@@ -1,4 +1,7 @@
-"""Objects of customers, by the endpoints that name them: what tests of the whole table of routes ask about."""
+"""Objects of customers, by the endpoints that name them: what tests of the whole table of routes ask about.
+
+A new kind of object is one maker here, and everything that is asked of every object is asked of it too.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,25 @@ async def a_key(running: Running, customer: str) -> Made:
     return Made(made.id, intact)
 
 
-MAKERS: dict[str, Maker] = {"/auth/keys/": a_key}
+async def a_receipt(running: Running, customer: str) -> Made:
+    """Of an answer of model ``m``, which the gateway must have."""
+    made = await running.gateway.keys.create(name="asking", customer=customer, beyond_limit=True)
+    theirs = {"authorization": f"Bearer {made.key}"}
+    reply = await running.chat(headers=theirs)
+    name = reply.tresor["receipt_id"]
+
+    async def stored() -> bytes:
+        return (await running.get(f"/v1/receipts/{name}", theirs)).body
+
+    before = await stored()
+
+    async def intact() -> bool:
+        return await stored() == before
+
+    return Made(name, intact)
+
+
+MAKERS: dict[str, Maker] = {"/auth/keys/": a_key, "/receipts/": a_receipt}
 """What stands before the name in a path, to what makes such an object for a customer (its id)."""
 
 BODIES: dict[str, Any] = {}
