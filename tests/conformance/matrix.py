@@ -22,6 +22,7 @@ from sealgate.config import Model, Provider, Telemetry
 from sealgate.providers.base import Kind
 from sealgate.providers.capabilities import PARAMETERS
 from sealgate.relay.catalog import Route
+from sealgate.relay.checked import CHECKABLE
 from sealgate.testing import MOCKS, Asked, MockProvider
 
 T = TypeVar("T")
@@ -67,6 +68,10 @@ class Row:
     def can(self, *capabilities: str) -> bool:
         """By itself or emulated without loss."""
         return self.route.capabilities.issuperset(capabilities)
+
+    def serves(self, *capabilities: str) -> bool:
+        """As `can`, or in words, where the gateway can check what comes."""
+        return CHECKABLE.issuperset(set(capabilities) - self.route.capabilities)
 
     def ask(self, content: Any = "Hello", *, headers: Mapping[str, str] | None = None, **fields: Any) -> Reply:
         """Ask the gateway for this row's model; the answer is read to its end. Nothing is remembered of its health."""
