@@ -10,6 +10,7 @@ import pytest
 from sealgate import config
 from sealgate.cli import docs, provider_pages
 from sealgate.providers.capabilities import CAPABILITIES, HINTS
+from sealgate.providers.fates import DOCUMENTED
 from sealgate.providers.table import KINDS
 from sealgate.relay import catalog
 
@@ -47,7 +48,7 @@ def test_the_page_tells_all_that_the_row_says(name: str) -> None:
     assert how.keys() == CAPABILITIES.keys()
     assert all(f"| `{each}` | {change.action} |" in found["What becomes of parameters"]
                for each, change in kind.params.items())  # fmt: skip
-    assert all(f"`{each}`" in found["Hints"] for each in HINTS)
+    assert all(f"`{each}`" in found["What becomes of parameters"] for each in (*HINTS, *DOCUMENTED))
     assert all(f"| `{each}` |" in found["Settings"] for each in kind.reads)
     assert all(f"`{each}`" in found["Configure it"] for each in kind.key_variables)
     assert all(f"`{each}`" in found["Reasoning in tool loops"] for each in kind.replays)

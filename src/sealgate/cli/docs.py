@@ -16,8 +16,9 @@ from sealgate.cli import provider_pages
 from sealgate.cli.markdown import NOTE, table
 from sealgate.config_template import settings_of
 from sealgate.errors import CODES, Failure
-from sealgate.providers.base import Kind
+from sealgate.providers.base import UNKNOWN_HINT, Kind
 from sealgate.providers.capabilities import CAPABILITIES
+from sealgate.providers.fates import Fate, fates
 from sealgate.providers.sandbox import MODELS
 from sealgate.providers.table import KINDS
 from sealgate.relay.shapes import ChatRequest
@@ -110,7 +111,7 @@ def _providers() -> str:
     head = ("kind", "provider", "base_url", "key found in", "images")
     meanings = [(f"`{row.name}`", f"`{row.param}`", row.meaning) for row in CAPABILITIES.values()]
     abilities = [(f"`{kind.name}`", *_abilities(kind)) for kind in KINDS.values()]
-    changes = [(f"`{kind.name}`", *line) for kind in KINDS.values() for line in _changes(kind)]
+    changes = [(name, *line) for kind in KINDS.values() for name, row in _rows(kind) for line in _changes(row)]
     return (
         f"# Providers\n\n{NOTE}One row for each `kind`; its page says how to configure it. Any other server that "
         "speaks OpenAI's API is kind `compatible`, and so is kind `openai` with a `base_url` that is not OpenAI's own: "
@@ -128,6 +129,13 @@ def _providers() -> str:
     )
 
 
+def _rows(kind: Kind) -> Iterator[tuple[str, Kind]]:
+    """A kind and its variants."""
+    yield f"`{kind.name}`", kind
+    for setting, values in kind.variants.items():
+        yield from ((f'`{kind.name}`, `{setting} = "{value}"`', row) for value, row in values.items() if row)
+
+
 def _abilities(kind: Kind) -> tuple[str, str]:
     given = kind.abilities - kind.capabilities
     return _in_order(kind.capabilities), _in_order(given)
@@ -138,9 +146,16 @@ def _in_order(names: frozenset[str]) -> str:
 
 
 def _changes(kind: Kind) -> Iterator[tuple[str, str]]:
-    for name, change in sorted(kind.params.items()):
-        yield f"`{name}`", f"{change.action}: {change.detail}"
-    if left_out := sorted(kind.changes.keys() - kind.params.keys()):
+    """Parameters that do not simply pass, and those that the provider names in terms of its own."""
+    for name, found in fates(kind):
+        if name in kind.params or name in kind.depends:
+            yield (
+                f"`{name}`",
+                f"{'by the model or the value' if found.action == 'depends' else found.action}: {found.detail}",
+            )
+        elif found.action == "passed" and found.detail:
+            yield f"`{name}`", f"passed: {found.detail}"
+    if left_out := [name for name, found in fates(kind) if found == Fate("dropped", UNKNOWN_HINT.detail)]:
         yield ", ".join(f"`{name}`" for name in left_out), "dropped: unknown there"
     if kind.only is not None:
         yield "all that it does not know", "dropped: refused there"

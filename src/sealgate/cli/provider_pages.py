@@ -13,8 +13,10 @@ from sealgate import config
 from sealgate.cli.markdown import NOTE, table
 from sealgate.config_template import settings_of
 from sealgate.providers.base import Kind
-from sealgate.providers.capabilities import CAPABILITIES, HINTS
+from sealgate.providers.capabilities import CAPABILITIES
+from sealgate.providers.fates import Fate, added, fates
 from sealgate.providers.openai import BearerHost
+from sealgate.providers.params import NOT_TAKEN
 from sealgate.providers.table import KINDS
 
 FOLDER = Path("docs/providers")
@@ -35,7 +37,6 @@ def page(kind: Kind) -> str:
         ("Variants", _variants),
         ("What it can do", _abilities),
         ("What becomes of parameters", _changes),
-        ("Hints", _hints),
         ("Media", _media),
         ("Reasoning in tool loops", _replays),
         ("Source", _source),
@@ -121,7 +122,15 @@ def _variants(kind: Kind) -> str:
     ]
     if kind.elsewhere is not None:
         rows.append(("another `base_url`", kind.elsewhere.title, _given(kind.elsewhere)))
-    return table("where", "what holds", "can do", rows=rows) if rows else ""
+    if not rows:
+        return ""
+    own = [
+        f'\n### Parameters with `{setting} = "{value}"`\n\n{_table_of_changes(row)}'
+        for setting, values in kind.variants.items()
+        for value, row in values.items()
+        if row is not None
+    ]
+    return table("where", "what holds", "can do", rows=rows) + "".join(own)
 
 
 def _given(kind: Kind) -> str:
@@ -145,25 +154,34 @@ def _how(kind: Kind, name: str) -> str:
 
 
 def _changes(kind: Kind) -> str:
-    rows = [(f"`{name}`", change.action, change.detail) for name, change in sorted(kind.params.items())]
-    told = "Each change is told to the caller in `tresor.adjustments`.\n\n"
-    if kind.only is not None:
-        rows.append(("all that it does not know", "dropped", "the provider would refuse the request"))
-        return told + table("parameter", "is", "as", rows=rows)
-    rest = "What is not listed goes out as it came.\n"
-    return f"{told}{table('parameter', 'is', 'as', rows=rows)}\n{rest}" if rows else rest
-
-
-def _hints(kind: Kind) -> str:
-    known, unknown = sorted(HINTS & kind.hints) if kind.hints is not None else sorted(HINTS), sorted(_unknown(kind))
-    text = f"Passed on: {_code(known)}.\n" if known else ""
     return (
-        f"{text}\nDropped, because the provider does not know them: {_code(unknown)}.\n".lstrip() if unknown else text
+        "What is renamed, emulated or dropped is told to the caller in `tresor.adjustments`; a value that asks for "
+        "what happens anyway (`n` 1, `logprobs` false) may be left out in silence.\n\n" + _table_of_changes(kind)
     )
 
 
-def _unknown(kind: Kind) -> set[str]:
-    return kind.changes.keys() - kind.params.keys()
+def _table_of_changes(kind: Kind) -> str:
+    """What becomes of every parameter there is; those of one fate share a line where nothing more is said of them."""
+    shared: dict[Fate, list[str]] = {}
+    rows: list[tuple[str, str, str]] = []
+    for name, found in fates(kind):
+        if name in kind.params or (found.detail and found.detail in (kind.terms.get(name), kind.depends.get(name))):
+            rows.append((f"`{name}`", *_said(found)))
+        else:
+            shared.setdefault(found, []).append(name)
+    rows += [(_code(names), *_said(found)) for found, names in sorted(shared.items())]
+    others = ("all others", "passed", "as they came") if kind.only is None else ("all others", "dropped", NOT_TAKEN)
+    return table("parameter", "is", "as", rows=[*rows, others]) + _added(kind)
+
+
+def _said(found: Fate) -> tuple[str, str]:
+    return ("by the model or the value" if found.action == "depends" else found.action), found.detail
+
+
+def _added(kind: Kind) -> str:
+    """What is sent that nobody asked for."""
+    found = [f"`{name}` ({why})" for name, why in added(kind).items()]
+    return f"\nSent besides: {', '.join(found)}.\n" if found else ""
 
 
 def _code(names: Iterable[str]) -> str:

@@ -28,6 +28,26 @@ _NEAREST = {"minimal": "low", "xhigh": "high", "max": "high"}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
+TERMS = {
+    "messages": "`messages`, `system`", "max_completion_tokens": "`max_tokens`",
+    "stop": "`stop_sequences`; white space alone is watched for in the answer",
+    "parallel_tool_calls": "`tool_choice` with `disable_parallel_tool_use`",
+}  # fmt: skip
+"""Where parameters stand in the body."""
+_SAMPLED = "not taken by newer models, nor while the model thinks"
+_USER = f"`metadata.user_id`, up to {LONGEST_USER} characters"
+DEPENDS = {
+    "temperature": f"at most 1; {_SAMPLED}",
+    "top_p": f"{_SAMPLED}, nor beside `temperature` from Claude 4.1 on",
+    "top_k": _SAMPLED,
+    "reasoning_effort": "`output_config.effort` and `thinking`, or a number of tokens in `thinking`, by the model",
+    "response_format": "`output_config.format`, or a tool that must be called, or words, by model and host",
+    "user": _USER,
+    "safety_identifier": _USER,
+}
+"""What the model or the value decides."""
+
+
 class Draft:
     """One request's body as it comes about. ``sampling`` and ``formats`` say what model, version and host take."""
 

@@ -123,6 +123,10 @@ class Change:
     needs: str | None = None
 
 
+STREAMED = {"stream": "where the answer is streamed"}
+OF_OPENAI_WIRE = {"model": "its name there", **STREAMED, "stream_options": "with streams, for their usage"}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """One row of the provider table: everything that sets a provider apart from OpenAI itself.
@@ -158,6 +162,12 @@ class Kind:
     hints: frozenset[str] | None = None
     params: Mapping[str, Change] = field(default_factory=dict)
     only: frozenset[str] | None = None
+    terms: Mapping[str, str] = field(default_factory=dict)
+    """Where the wire puts a parameter, if that is not the field of the same name: paths of the body, in backquotes."""
+    depends: Mapping[str, str] = field(default_factory=dict)
+    """What becomes of parameters whose fate is decided by the model or by the value."""
+    adds: Mapping[str, str] = field(default_factory=lambda: OF_OPENAI_WIRE)
+    """Fields of the body that no parameter asks for, and why they are sent."""
     reads: frozenset[str] = frozenset()
     headers: Callable[[Account], Mapping[str, str]] | None = None
     """Headers besides the credential that follow from the account's settings: a version of the API, for one."""

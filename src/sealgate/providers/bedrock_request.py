@@ -35,6 +35,18 @@ _DOCUMENTS = {
 _INFERENCE = {"max_tokens": "maxTokens", "max_completion_tokens": "maxTokens", "temperature": "temperature",
               "top_p": "topP"}  # fmt: skip
 
+TERMS = {name: f"`inferenceConfig.{to}`" for name, to in _INFERENCE.items()} | {
+    "messages": "`messages`, `system`", "stop": "`inferenceConfig.stopSequences`", "tools": "`toolConfig.tools`",
+}  # fmt: skip
+"""Where parameters stand in the body."""
+DEPENDS = {
+    "top_k": "`additionalModelRequestFields`, as the model calls it; not known to every model",
+    "reasoning_effort": "`outputConfig.effort` or `additionalModelRequestFields`; not known to every model",
+    "parallel_tool_calls": "`additionalModelRequestFields.tool_choice`; Claude only",
+    "response_format": "`outputConfig.textFormat`, or a tool that must be called, or words, by the model",
+}
+"""What the model decides."""
+
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 

@@ -67,6 +67,18 @@ FORMATS = frozenset({"date-time", "date", "time"})
 MAPS = ("properties", "$defs")
 LISTS = ("anyOf", "prefixItems")
 
+TERMS = {name: f"`generationConfig.{to}`" for name, to in PLAIN.items()} | {
+    "messages": "`contents`, `systemInstruction`", "stop": "`generationConfig.stopSequences`",
+    "top_logprobs": "`generationConfig.logprobs`", "tools": "`tools`", "tool_choice": "`toolConfig`",
+    "response_format": "`generationConfig.responseMimeType`, `generationConfig.responseJsonSchema`",
+}  # fmt: skip
+"""Where parameters stand in the body."""
+DEPENDS = {
+    **dict.fromkeys(PENALTIES, "`generationConfig`; refused by Gemini 3 and later"),
+    "reasoning_effort": "`generationConfig.thinkingConfig`, a level or a number of tokens, as the model knows it",
+}
+"""What the model decides."""
+
 WALLED = frozenset({"contents", "systemInstruction", "model", "serviceTier"})
 WALLED_CONFIG = frozenset({"candidateCount", "maxOutputTokens"})
 """What ``extra_body`` may not set, by its names here: it would break walls, prices and the receipt."""
@@ -255,5 +267,11 @@ def _as_enum(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
     return said
 
 
-ENUM = Change("emulated", "`text/x.enum`", _as_enum, gives="guided_choice", needs="json_schema")
+ENUM = Change(
+    "emulated",
+    "`response_format` text/x.enum with `generationConfig.responseSchema`",
+    _as_enum,
+    gives="guided_choice",
+    needs="json_schema",
+)
 """``guided_choice`` as Gemini's own form of answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sealgate.errors import Failure
 from sealgate.providers import mistral, params
 from sealgate.providers.azure import AZURE
-from sealgate.providers.base import Kind
+from sealgate.providers.base import OF_OPENAI_WIRE, Kind
 from sealgate.providers.capabilities import CONTRACT, SAMPLING
 from sealgate.providers.openai import WIRE, OpenAIWire
 from sealgate.providers.openai_dialects import OPENROUTER
@@ -80,6 +80,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         | {
             "stop": params.in_list(),
             "logprobs": params.counted_logprobs(),
+            "top_logprobs": params.along("logprobs", "the number in `logprobs`"),
             "tool_choice": params.only_allowed(none=True),
             "reasoning_effort": params.effort(
                 {"minimal": "low", "xhigh": "high", "max": "high"}, off=("reasoning", {"enabled": False})
@@ -211,5 +212,6 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         ),
         replays=frozenset({"reasoning_details"}),
         params=ALLOWED | GUIDED_JSON,
+        adds=OF_OPENAI_WIRE | {"provider.require_parameters": "where a parameter changes what the answer means"},
     ),
 )

@@ -214,6 +214,15 @@ def counted_logprobs() -> Change:
     return Change("renamed", "as a number, with `top_logprobs`", apply)
 
 
+def along(with_name: str, detail: str) -> Change:
+    """What the change of another parameter takes with it, which also tells of it."""
+
+    def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:  # noqa: ARG001
+        return ()
+
+    return Change("renamed", f"{detail}, with `{with_name}`", apply)
+
+
 def messages(*, developer: bool = False, unnamed: Collection[str] = (), without: Collection[str] = ()) -> Change:
     """Messages of role ``developer`` as ``system``; ``name`` left out of messages of the roles in ``unnamed``.
 

@@ -36,6 +36,13 @@ _PARAMETERS = {
 """Fields of a request that TGI has a parameter for."""
 _IDLE = {"temperature": 0, "top_p": 1, "top_k": 0}
 """Values that TGI refuses, and that mean what holds without them."""
+TERMS = {name: f"`parameters.{to}`" for name, to in _PARAMETERS.items()} | {
+    "messages": "`inputs`, as one text", "stop": "`parameters.stop`",
+    "response_format": "`parameters.grammar`",
+    "temperature": "`parameters.temperature`, with `parameters.do_sample`",
+    "max_completion_tokens": "`parameters.max_new_tokens`",
+}  # fmt: skip
+"""Where parameters stand in TGI's body."""
 _SPEAKERS = {"assistant": "Assistant", "system": "System", "developer": "System", "tool": "Tool", "function": "Tool"}
 
 

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from functools import partial
 
-from sealgate.providers import anthropic, anthropic_models, params
+from sealgate.providers import (
+    anthropic,
+    anthropic_models,
+    anthropic_request,
+    bedrock_request,
+    gemini_request,
+    params,
+    sagemaker,
+)
 from sealgate.providers.anthropic_form import as_choice
 from sealgate.providers.aws import EXTRA
-from sealgate.providers.base import Kind
+from sealgate.providers.base import STREAMED, Kind
 from sealgate.providers.bedrock import CLAUDE, CLAUDE_HOST, CONVERSE, CONVERSE_HOST
 from sealgate.providers.bedrock_models import abilities
 from sealgate.providers.capabilities import ALL, CONTRACT, SAMPLING
@@ -47,6 +55,10 @@ def _tgi_grammar(schema: object) -> dict[str, object]:
 SIGNED = frozenset({"reasoning_details"})
 """Where providers' own signatures are."""
 
+NEEDED = {"max_tokens": "demanded there; where the caller sets none, the model's own"}
+IN_BODY = {"anthropic_version": "demanded there", **NEEDED}
+"""What hosts that name the model in the address want in the body of the Messages API."""
+
 claude = partial(
     Kind,
     source="platform.claude.com/docs/en/api/messages",
@@ -61,6 +73,8 @@ claude = partial(
         "messages": params.messages(unnamed=ANY_ROLE - {"tool", "function"}),
     },
     only=CONTRACT | anthropic.HINTS | {"messages", "temperature", "top_p"},
+    terms=anthropic_request.TERMS,
+    depends=anthropic_request.DEPENDS,
     by_model=anthropic_models.abilities,
     replays=SIGNED,
 )
@@ -73,6 +87,9 @@ gemini = partial(
     hints=frozenset({"seed", "top_k", "reasoning_effort"}),
     params=GUIDED_JSON | {"guided_choice": ENUM, "messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"})},
     only=CONTRACT | SAMPLING | {"messages", "top_logprobs", "seed", "top_k", "reasoning_effort"},
+    terms=gemini_request.TERMS,
+    depends=gemini_request.DEPENDS,
+    adds={},
     array_streams=True,
     replays=SIGNED,
 )
@@ -92,6 +109,7 @@ CLAUDE_MODELS = claude(
     host=CLAUDE_ON_VERTEX,
     # Pictures as base64 only, as on Bedrock (platform.claude.com/docs/en/build-with-claude/vision).
     media_by_url=False,
+    adds=IN_BODY | STREAMED,
 )
 IN_PROJECT = "/v1/projects/{project}/locations/{location}"
 
@@ -101,6 +119,7 @@ CLAUDE_ON_BEDROCK = claude(
     wire=CLAUDE,
     host=CLAUDE_HOST,
     media_by_url=False,
+    adds=IN_BODY,
 )
 CARRIED_TGI = Kind(
     name="sagemaker",
@@ -119,6 +138,8 @@ CARRIED_TGI = Kind(
         "guided_choice": params.choice_as_regex(make=tgi_regex),
     },
     only=CONTRACT | {"messages", "temperature", "top_p", "frequency_penalty", "seed", "top_k", "repetition_penalty"},
+    terms=sagemaker.TERMS,
+    adds={"parameters.details": "for the reason of the end and the tokens", **STREAMED},
 )
 CARRIED_OPENAI = Kind(
     name="sagemaker",
@@ -146,6 +167,7 @@ KINDS: dict[str, Kind] = {
             name="anthropic",
             title="Anthropic",
             wire=anthropic.MESSAGES,
+            adds={"model": "its name there", **NEEDED, **STREAMED},
             host=anthropic.ANTHROPIC,
             headers=anthropic.version_header,
             reads=frozenset({"anthropic_version"}),
@@ -170,6 +192,9 @@ KINDS: dict[str, Kind] = {
                 "messages": params.messages(unnamed=ANY_ROLE - {"function", "tool"}),
             },
             only=CONTRACT | {"messages", "temperature", "top_p", "top_k", "reasoning_effort", "parallel_tool_calls"},
+            terms=bedrock_request.TERMS,
+            depends=bedrock_request.DEPENDS,
+            adds={},
             reads=frozenset({"aws_region", "api_model"}),
             variants={"api_model": {"anthropic": CLAUDE_ON_BEDROCK}},
             extra=EXTRA,

@@ -221,7 +221,7 @@ def _obstacle(route: Route, ask: Ask, wanted: frozenset[str], quirks: Quirks) ->
     if ask.prompt.operation not in route.account.kind.wires:
         said = f"The provider of {route.id!r} offers no {ask.prompt.operation} here."
         return f"offers no {ask.prompt.operation}", Problem("invalid_model", said, param="model")
-    lacks = sorted(missing(route.capabilities, wanted))
+    lacks = sorted(missing(route.capabilities, wanted), key=lambda name: (name in CHECKABLE, name))
     if not lacks and not is_held(route, ask.prompt.fields, wanted):
         lacks = sorted(PRESCRIBED & wanted)
     if lacks and not (CHECKABLE.issuperset(lacks) and "n" not in wanted and can_check(ask.prompt.fields)):
