@@ -1,11 +1,16 @@
-"""The matrix is started once; a test that takes ``row`` runs for every row."""
+"""The matrix is started once; a test that takes ``row`` runs for every row.
+
+In the quick part for one row of each wire, and for every one where a test is marked `EVERY`; the rest is long.
+"""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 
+import openai
 import pytest
-from tests.conformance.matrix import NAMES, Matrix, Row, running
+from tests.conformance.matrix import NAMES, QUICK, Matrix, Row, running
 from tests.gateway import Serve, Template
 
 
@@ -15,7 +20,16 @@ def matrix(gateway_template: Template, tmp_path_factory: pytest.TempPathFactory)
         yield found
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(scope="session")
+def sdk(matrix: Matrix) -> Iterator[openai.OpenAI]:
+    """OpenAI's official client of the gateway; the world's certificates are not loaded for it."""
+    http = openai.DefaultHttpxClient(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    gateway = matrix.gateway
+    with openai.OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0, http_client=http) as client:
+        yield client
+
+
+@pytest.fixture(params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in NAMES])
 def row(matrix: Matrix, request: pytest.FixtureRequest) -> Iterator[Row]:
     """One row; what its mock was told and asked before is forgotten, and what it complains of fails the test."""
     found = matrix.rows[request.param]

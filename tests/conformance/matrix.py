@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pytest
 import uvloop
 from tests.gateway import CHAT, Reply, Running, Serve, model, provider
 
@@ -38,6 +39,12 @@ OTHER_MODELS = {
 """Models beside the usual one of a mock, where names tell models apart."""
 NAMES = (*sorted(MOCKS), *(f"{name}={each}" for name, models in OTHER_MODELS.items() for each in models))
 """All rows by name: ``kind``, ``kind/variant``, and ``=model`` behind it for those with another model."""
+QUICK = frozenset({"anthropic", "bedrock", "google", "mistral", "vllm", "sagemaker/tgi"})
+"""One row of each wire."""
+EVERY = pytest.mark.parametrize(
+    "row", [pytest.param(name, marks=pytest.mark.long) if "=" in name else name for name in NAMES], indirect=True
+)
+"""For a test that is in the quick part for every kind and variant: the least that a row must do."""
 PATIENCE = 20.0
 
 

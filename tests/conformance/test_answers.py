@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import msgspec
+import openai
 import pytest
-from tests.conformance.matrix import NAMES, Json, Row, adjusted, called, good, message, refused, split
+from tests.conformance.matrix import EVERY, NAMES, Json, Row, adjusted, called, good, message, refused, split
 from tests.gateway import Reply
 
 from sealgate.api.shapes import ChatCompletion, ChatCompletionChunk
@@ -45,6 +46,7 @@ def shaped(reply: Reply) -> None:
     assert reply.chunks[0]["choices"][0]["delta"] == {"role": "assistant"}
 
 
+@EVERY
 @STREAM
 def test_a_plain_answer_comes_as_it_was_said(row: Row, stream: bool) -> None:
     row.mock.reply("Grüße aus 東京 — “ok”. 👋")
@@ -57,6 +59,24 @@ def test_a_plain_answer_comes_as_it_was_said(row: Row, stream: bool) -> None:
         assert row.asked.model == row.route.upstream_model
     assert reply.tresor["routed_model"] == row.route.id
     assert "adjustments" not in reply.tresor
+
+
+@EVERY
+def test_the_official_sdk_reads_each_row(row: Row, sdk: openai.OpenAI) -> None:
+    """Whole and streamed, with calls where there are tools."""
+    said: Json = {"tool_calls": CALLS} if row.can("tools") else {}
+    asked: Json = {"model": row.name, "messages": [{"role": "user", "content": "Hello"}]}
+    asked |= {"tools": [WEATHER]} if row.can("tools") else {}
+    row.mock.reply("Hello there.", **said)
+    whole = sdk.chat.completions.create(**asked)
+    row.mock.reply("Hello there.", **said)
+    with sdk.chat.completions.stream(**asked) as stream:
+        streamed = stream.get_final_completion()
+    for found in (whole.choices[0], streamed.choices[0]):
+        assert found.message.content == "Hello there."
+        assert found.finish_reason == ("tool_calls" if said else "stop")
+        calls = [json.loads(call.function.arguments) for call in found.message.tool_calls or ()]
+        assert calls == ([{"city": "Zürich"}, {"city": "東京"}] if said else [])
 
 
 def test_a_conversation_arrives_whole_and_in_order(row: Row) -> None:
@@ -106,6 +126,7 @@ def test_parallel_calls_come_back_apart_and_in_order(row: Row, stream: bool) -> 
     assert len({call["id"] for call in message(reply)["tool_calls"]}) == 2
 
 
+@EVERY
 @STREAM
 def test_a_call_without_arguments_has_an_empty_object(row: Row, stream: bool) -> None:
     row.mock.reply(tool_calls=[tool("now", {})])
@@ -238,6 +259,7 @@ def test_usage_counts_every_part_inside_its_whole(row: Row, stream: bool) -> Non
     assert of_answer.get("reasoning_tokens", 0) == (20 if name in TELLS_REASONING else 0)
 
 
+@EVERY
 def test_usage_is_no_chunk_of_a_stream_that_did_not_ask_for_it(row: Row) -> None:
     row.mock.reply("Hi")
     reply = good(row.ask(stream=True))

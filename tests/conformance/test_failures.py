@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.conformance.matrix import Row, good, message, split
+from tests.conformance.matrix import EVERY, Row, good, message, split
 from tests.gateway import Reply
 
 from sealgate.limits.ledger import Outcome
@@ -50,6 +50,7 @@ def test_a_refusal_has_the_same_code_wherever_it_comes_from(row: Row, name: str,
     assert row.mock.api_key not in reply.body.decode()
 
 
+@EVERY
 def test_how_long_to_wait_is_passed_on(row: Row) -> None:
     row.mock.fail("rate_limit", retry_after=7)
     reply = row.ask()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.conformance.matrix import Json, Row, adjusted, good
+from tests.conformance.matrix import EVERY, Json, Row, adjusted, good
 from tests.conformance.test_parameters import VALUES
 
 from sealgate.providers.capabilities import CONTRACT, HINTS
@@ -181,6 +181,7 @@ PRESCRIBING = {"response_format", "guided_json", "guided_choice", "guided_regex"
                "structured_outputs"}  # fmt: skip
 
 
+@EVERY
 def test_every_parameter_stands_on_every_page_once(row: Row) -> None:
     found = page_of(row)
     assert found.parameters.keys() == set(DOCUMENTED)
@@ -241,6 +242,7 @@ def is_idle(parameter: Json) -> bool:
     return parameter in ({"logprobs": False},) or ("messages" in parameter and len(parameter["messages"]) == 3)
 
 
+@EVERY
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_nothing_is_sent_that_nobody_asked_for_but_what_the_page_says(row: Row, stream: bool) -> None:
     found = page_of(row)
@@ -255,15 +257,33 @@ HEADERS = {"host", "content-length", "content-type", "accept", "accept-encoding"
 CREDENTIALS = {"authorization", "api-key", "x-api-key", "x-goog-api-key"}
 
 
-def test_the_head_holds_one_credential_and_nothing_of_the_callers(row: Row) -> None:
-    good(row.ask(headers={"x-secret": "caller's", "cookie": "a=b", "referer": "https://caller.example/"}))
-    names = set(row.asked.headers)
-    assert len(names & CREDENTIALS) == 1
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_the_head_holds_one_credential_and_nothing_of_the_callers_but_the_trace(row: Row, stream: bool) -> None:
+    own = {"x-secret": "caller's", "cookie": "a=b", "referer": "https://caller.example/", "traceparent": TRACE}
+    good(row.ask(headers=own, stream=stream))
+    headers = row.asked.headers
+    assert len(headers.keys() & CREDENTIALS) == 1
     version = {"anthropic-version"} if row.mock.kind == "anthropic" else set()
-    assert names - CREDENTIALS == HEADERS | version
-    head = row.asked.received.head.decode()
-    assert row.matrix.gateway.key not in head
+    assert headers.keys() - CREDENTIALS == HEADERS | {"traceparent"} | version
+    assert headers["accept"] == (row.kind.wire.stream_type if stream else "application/json")
+    assert (headers["content-type"], headers["accept-encoding"]) == ("application/json", "identity")
+    assert (headers["user-agent"], headers["traceparent"]) == ("sealgate", TRACE)
+    assert row.matrix.gateway.key not in row.asked.received.head.decode()
     assert row.mock.api_key not in row.asked.path
+
+
+def test_what_is_the_gateways_own_goes_nowhere(row: Row) -> None:
+    before, _, _ = sent(row, {}, "")
+    own = {
+        "region": "global", "provider": row.route.provider, "failover": [row.name], "stop": None, "stream": False,
+        "episode_id": "01977ed9-7492-7b70-8347-955764f97b3d", "tensorzero::variant_name": "v",
+        "tensorzero::dryrun": True,
+    }  # fmt: skip
+    after, _, _ = sent(row, own, "")
+    assert after == before
 
 
 def test_fields_of_no_name_go_the_way_that_the_page_says(row: Row) -> None:

@@ -28,9 +28,9 @@ ACCOUNT = Account("g", "g", "eu", KINDS["google"], "https://g.example/v1beta")
 def written(model: str = "gemini-3-flash", extra: Any = None, **fields: Any) -> tuple[Any, list[tuple[str, str]]]:
     """The body without its contents, and what was said."""
     prompt = Prompt({"messages": MESSAGES, **fields}, False, extra or {}, {}, {})
-    before = json.dumps(prompt[:-1])
+    before = json.dumps(prompt[:5])
     body, said = GEMINI.write(ACCOUNT, prompt, model, None)
-    assert json.dumps(prompt[:-1]) == before, "another route may need the same request"
+    assert json.dumps(prompt[:5]) == before, "another route may need the same request"
     found = json.loads(body)
     assert found.pop("contents") == CONTENTS
     return found, [(each.param, each.action) for each in said]
