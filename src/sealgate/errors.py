@@ -179,11 +179,12 @@ class StorageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One place in a request body that is wrong: ``loc`` is the path, ``kind`` a short machine word."""
+    """One place in a request that is wrong: ``loc`` is the path in its ``place``, ``kind`` a short machine word."""
 
     loc: tuple[str | int, ...]
     msg: str
     kind: str = "value_error"
+    place: str = "body"
 
 
 class Problem(Exception):  # noqa: N818 - the field's word for it (RFC 9457)

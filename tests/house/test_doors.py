@@ -22,6 +22,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "limits/ledger.py",
         "receipts/store.py",
         "limits/budget_rows.py",
+        "limits/reports.py",
         "relay/reasoning_records.py",
     ),
     "alembic": ("storage/",),

@@ -26,7 +26,9 @@ def envelope(problem: Problem, *, with_detail: bool = False) -> bytes:
     """The JSON body: ``{"error": {...}}``, and under ``/api/v1`` also the ``detail`` list for a malformed body."""
     body: dict[str, Any] = {"error": problem.body()}
     if with_detail:
-        body["detail"] = [{"loc": ["body", *item.loc], "msg": item.msg, "type": item.kind} for item in problem.details]
+        body["detail"] = [
+            {"loc": [each.place, *each.loc], "msg": each.msg, "type": each.kind} for each in problem.details
+        ]
     return _encode(body)
 
 

@@ -1,11 +1,11 @@
-"""The command line: ``sealgate serve | init | models | explain | doctor | keys | signing-keys | audit | verify``."""
+"""The command line: ``sealgate serve | init | models | explain | doctor | keys | usage | audit | verify``, and more."""
 
 from __future__ import annotations
 
 import typer
 
 from sealgate import __version__
-from sealgate.cli import audit, doctor, explain, init, keys, models, serve, signing_keys, verify
+from sealgate.cli import audit, doctor, explain, init, keys, models, serve, signing_keys, usage, verify
 
 app = typer.Typer(
     help="A self-hosted gateway for language models.",
@@ -18,6 +18,7 @@ app.command("init")(init.init)
 app.command("models")(models.models)
 app.command("explain")(explain.command)
 app.command("doctor")(doctor.command)
+app.command("usage")(usage.command)
 app.command("audit")(audit.command)
 app.add_typer(keys.app)
 app.add_typer(signing_keys.app)
