@@ -1,0 +1,1 @@
+"""Checks receipts of a Sealgate gateway, offline."""
