@@ -71,9 +71,8 @@ class Desk:
 def user_of(desk: Desk, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> Desk:
     """A desk of a user who came by a token, of the customer ``default`` unless told otherwise."""
     caller = Caller(**{"customer_id": "default", "key_id": None, "user_id": "ada", **fields})
-    guard = desk.running.gateway.front._routes.table[0].endpoint._guard
-    real = guard._keys.cached
-    monkeypatch.setattr(guard._keys, "cached", lambda raw: caller if raw == b"token-of-ada" else real(raw))
+    real = desk.keys.cached
+    monkeypatch.setattr(desk.keys, "cached", lambda raw: caller if raw == b"token-of-ada" else real(raw))
     return Desk(desk.running, "token-of-ada")
 
 
