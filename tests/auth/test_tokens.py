@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.anyio
 ISS = "https://id.corp.example"
 SLOW = Limits(requests_per_minute=1)
 FAST = Limits(requests_per_minute=100)
-PURSE = Budget(amount=5)  # type: ignore[arg-type]
+PURSE = Budget(amount=Decimal(5))
 
 
 class Desk(Issuer):
