@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import openai
 import pytest
+from tests.conformance.judges import complaints
 from tests.conformance.matrix import NAMES, QUICK, Matrix, Row, running
 from tests.gateway import Serve, Template
 
@@ -31,9 +32,14 @@ def sdk(matrix: Matrix) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture(params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in NAMES])
 def row(matrix: Matrix, request: pytest.FixtureRequest) -> Iterator[Row]:
-    """One row; what its mock was told and asked before is forgotten, and what it complains of fails the test."""
+    """One row; what its mock was told and asked before is forgotten.
+
+    What the mock complains of fails the test, and so does what a vendor's own library says of any request.
+    """
     found = matrix.rows[request.param]
     mock = found.mock
     mock.forget()
     yield found
     assert mock.complaints == []
+    for asked in mock.requests:
+        assert complaints(found, asked.body, asked.model) == []

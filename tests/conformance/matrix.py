@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -124,8 +124,8 @@ def configured(name: str, mock: MockProvider) -> Provider:
 
 
 @contextmanager
-def running(serve: Serve) -> Iterator[Matrix]:
-    """All rows, answering."""
+def running(serve: Serve, names: Sequence[str] = NAMES) -> Iterator[Matrix]:
+    """The rows of these names, answering."""
     ready: list[Matrix] = []
     told, errors = threading.Event(), list[BaseException]()
     stop: list[asyncio.Event] = []
@@ -133,18 +133,21 @@ def running(serve: Serve) -> Iterator[Matrix]:
     async def main() -> None:
         stop.append(asyncio.Event())
         async with AsyncExitStack() as stack:
-            mocks = {name: await stack.enter_async_context(MockProvider(name)) for name in MOCKS}
+            mocks = {
+                name: await stack.enter_async_context(MockProvider(name))
+                for name in {split(name)[0]: None for name in names}
+            }
             providers = {name.replace("/", "-"): configured(name, mock) for name, mock in mocks.items()}
             models: dict[str, Model] = {}
-            for name in NAMES:
+            for name in names:
                 mock, upstream = split(name)
                 models[name] = model(mock.replace("/", "-"), upstream_model=upstream or mocks[mock].model)
             gateway = await stack.enter_async_context(
                 serve(providers, models, telemetry=Telemetry(format="json", level="error"))
             )
             matrix = Matrix(gateway, {}, asyncio.get_running_loop())
-            routes = {name: gateway.hall.catalog.models[name].routes[0] for name in NAMES}
-            matrix.rows = {name: Row(matrix, name, mocks[split(name)[0]], routes[name]) for name in NAMES}
+            routes = {name: gateway.hall.catalog.models[name].routes[0] for name in names}
+            matrix.rows = {name: Row(matrix, name, mocks[split(name)[0]], routes[name]) for name in names}
             ready.append(matrix)
             told.set()
             await stop[0].wait()
