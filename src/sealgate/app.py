@@ -29,7 +29,7 @@ from sealgate.outward.documents import Documents
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
 from sealgate.receipts import software
-from sealgate.receipts.issuer import Issuer, NoReceipts, Receipts
+from sealgate.receipts.issuer import Issuer, NoReceipts, Receipts, finish_unknown
 from sealgate.receipts.keys import SigningKeys
 from sealgate.relay import catalog
 from sealgate.relay.budget import RetryBudget
@@ -142,7 +142,7 @@ async def open_gateway(settings: Settings) -> Gateway:
         if settings.receipts.enabled:
             await signing_keys.prepare()
         await signing_keys.start()
-        budgets = Budgets(storage)
+        budgets = Budgets(storage, finish=partial(finish_unknown, signing_keys))
         await budgets.start()
     except BaseException:
         await storage.aclose()

@@ -7,7 +7,7 @@ another in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -126,11 +126,11 @@ def any_orphan(connection: Connection, owner: str, before: int) -> bool:
     return connection.execute(_ANY_ORPHAN, {"owner": owner, "before": before}).first() is not None
 
 
-def sweep(connection: Connection, owner: str, before: int) -> int:
+def sweep(connection: Connection, owner: str, before: int, finish: Callable[[dict[str, Any]], None]) -> int:
     """Write down the requests whose process has not been heard of since ``before``, as ``unknown``; how many.
 
     Nobody can tell how far they came. The provider may have answered in full and will then charge for it, so the whole
-    reservation counts as spent, and the row says that it is an estimate.
+    reservation counts as spent, and the row says that it is an estimate. ``finish`` is given each row to complete.
     """
     _alone(connection)
     found = connection.execute(_ORPHANS, {"owner": owner, "before": before, "most": AT_ONCE}).all()
@@ -138,6 +138,7 @@ def sweep(connection: Connection, owner: str, before: int) -> int:
         known = msgspec.json.decode(each.entry)
         row = {name: known.get(name) for name in ledger.c.keys()}  # noqa: SIM118 - a collection of columns, no dict
         row |= {"outcome": Outcome.UNKNOWN.value, "cost": each.reserved, "usage_source": "estimated"}
+        finish(row)
         connection.execute(_SETTLE, {"id": each.id})
         connection.execute(_RECORD, row)
         _spend(connection, each.scope, each.period, each.bucket, each.reserved)

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -152,10 +152,20 @@ Act = Callable[..., None]
 
 
 class Budgets:
-    """All budgets of this process. ``clock`` gives unix seconds."""
+    """All budgets of this process. ``clock`` gives unix seconds.
 
-    def __init__(self, storage: Storage, *, clock: Callable[[], float] = time.time) -> None:
+    ``finish`` completes the row of a request whose process died, in the thread that writes.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        clock: Callable[[], float] = time.time,
+        finish: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
         self.storage = storage
+        self._finish = finish
         self.unlimited = Unlimited(storage)
         self.owner = uuid.uuid4().hex
         """Under which this process keeps its intents; a new one at each start."""
@@ -225,7 +235,8 @@ class Budgets:
         before = self.now() - int(seconds * 1_000_000)
         found = 0
         if await self.storage.read(partial(rows.any_orphan, owner=self.owner, before=before)):
-            while some := await self.storage.write(partial(rows.sweep, owner=self.owner, before=before)):
+            sweep = partial(rows.sweep, owner=self.owner, before=before, finish=self._finish)
+            while some := await self.storage.write(sweep):
                 found += some
         if found:
             _log.warning("requests_of_unknown_outcome", count=found)

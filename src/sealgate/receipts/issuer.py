@@ -10,12 +10,15 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import msgspec
+
+from sealgate.errors import StorageError
 from sealgate.formats import ids, jws
 from sealgate.receipts import receipt
 from sealgate.receipts.keys import SigningKeys
-from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms, Software, Told
+from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms, Outcome, Software, Told
 from sealgate.receipts.store import NOT_LOGGED
 
 Row: TypeAlias = dict[str, Any]
@@ -45,6 +48,9 @@ class Draft(Protocol):
     def jws(self) -> str | None:
         """The signed receipt, once it is committed."""
 
+    def begun(self) -> str | None:
+        """What a receipt needs if this process dies meanwhile, for `finish_unknown`; None without a receipt."""
+
     def forwarded(self, body: bytes) -> None:
         """This body was sent to the provider that answers now."""
 
@@ -55,11 +61,22 @@ class Draft(Protocol):
         """The request's row with its receipt: for the thread that writes it. What is written later is not in it."""
 
 
+class _Begun(NamedTuple):
+    """A draft as it is kept in the database while its request runs."""
+
+    about: About
+    request_wire: str
+    request_jcs: str | None
+
+
 class NoDraft:
     """For requests without a receipt."""
 
     id = None
     jws = None
+
+    def begun(self) -> None:
+        return None
 
     def forwarded(self, body: bytes) -> None:
         """Nobody asks."""
@@ -94,6 +111,13 @@ class SignedDraft:
     def id(self) -> str:
         return self._about.id
 
+    def begun(self) -> str:
+        about = self._about
+        document = None if self._fields is None else receipt.canonical_or_none(self._fields)
+        jcs = None if document is None else receipt.digest(about.salt, "request.jcs", document)
+        wire = receipt.digest(about.salt, "request.wire", self._body)
+        return msgspec.json.encode(_Begun(about, wire, jcs)).decode()
+
     def forwarded(self, body: bytes) -> None:
         self._forwarded = receipt.digest(self._about.salt, "forwarded.wire", body)
         self._rewritten = body != self._body
@@ -108,6 +132,8 @@ class SignedDraft:
             seen = seen._replace(status=200)
 
         def signed() -> Row:
+            if self.jws is not None:
+                return row  # a commit that failed is tried again with the same receipt
             digests = self._digests(seen, jws.b64(wire), size)
             payload = receipt.payload(self._about, seen, digests, int(time.time()))
             self.jws = row["receipt"] = self._keys.signer().sign(payload)
@@ -189,3 +215,30 @@ class Issuer:
             ids.dashed(request_id), kind, self.issuer, nonce, _salt(), endpoint, model, self.software, self.log
         )
         return SignedDraft(about, self._keys, body, fields)
+
+
+def finish_unknown(keys: SigningKeys, row: Row) -> None:
+    """Give a request its receipt whose process died: how it ended, nobody knows (row H1).
+
+    ``row`` is its row of the ledger, with `Draft.begun` in the receipt's place. Without a key at hand there is none.
+    """
+    begun, row["receipt"] = row["receipt"], None
+    if begun is None:
+        return
+    about, request_wire, request_jcs = msgspec.json.decode(begun, type=_Begun)
+    told = Told(
+        outcome=Outcome.UNKNOWN,
+        status=None,
+        requested_route=row["requested_route"],
+        attempts=(),
+        prompt_tokens=row["prompt_tokens"],
+        completion_tokens=row["completion_tokens"],
+        usage_source="estimated",
+    )
+    payload = receipt.payload(about, told, Digests(request_wire, request_jcs), int(time.time()))
+    try:
+        row["receipt"] = keys.signer().sign(payload)
+    except StorageError:
+        return
+    row["receipt_id"] = about.id
+    row["log_index"] = None if about.log else NOT_LOGGED

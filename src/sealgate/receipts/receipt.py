@@ -87,11 +87,12 @@ class Digests(NamedTuple):
 
     request_wire: str
     request_jcs: str | None
-    forwarded: str | None
-    rewritten: bool
-    response_wire: str
-    response_bytes: int
-    response_content: str | None
+    forwarded: str | None = None
+    rewritten: bool = False
+    response_wire: str | None = None
+    """None, as the size, where nobody knows what went out."""
+    response_bytes: int | None = None
+    response_content: str | None = None
 
 
 class About(NamedTuple):

@@ -157,7 +157,7 @@ _MEMBERS: Mapping[str, Any] = {
 _INNER: Mapping[str, Mapping[str, Any]] = {
     "request": {"endpoint": str, "model": str, "wire": str, "jcs": _TEXT},
     "forwarded": {"wire": str, "rewritten": bool},
-    "response": {"status": _COUNT, "outcome": str, "bytes": int, "wire": str, "content": _TEXT},
+    "response": {"status": _COUNT, "outcome": str, "bytes": _COUNT, "wire": _TEXT, "content": _TEXT},
     "log": {"origin": str, "mmd": int},
 }
 
@@ -236,6 +236,8 @@ def _response(claims: Mapping[str, Any], body: bytes | None) -> list[Check]:
     told, outcome = claims["response"], claims["response"]["outcome"]
     if body is None:
         return [Check("response", "----", f"not checked, no response was given; the outcome was {outcome}")]
+    if told["wire"] is None:
+        return [Check("response", "----", f"not checked, the signer does not know what was sent; it ended {outcome}")]
     found: list[Check] = []
     documents = _documents(body)
     named = [each["tresor"]["receipt_id"] for each in documents if _names_receipt(each)]

@@ -105,7 +105,11 @@ class Exchange:
         """The routes that the budget has room for, once that is reserved. Raises `Problem`."""
         hall = self._hall
         self._admission.purse = purse = hall.budgets.purse(scope(self._caller), budget, self.entry)
-        return await reservation.reserve(purse, self._ask, plan, hall.settings.billing.currency)
+        self.entry.receipt = self._admission.draft.begun()  # for the case that this process dies meanwhile
+        try:
+            return await reservation.reserve(purse, self._ask, plan, hall.settings.billing.currency)
+        finally:
+            self.entry.receipt = None
 
     def _walk(self, plan: Plan) -> Walk:
         hall, ask, entry, means = self._hall, self._ask, self._admission.entry, self._hall.means
