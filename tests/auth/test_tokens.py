@@ -14,6 +14,7 @@ from tests.auth.conftest import PEPPER, BreakableStorage, Clock
 
 from sealgate.auth import keyring
 from sealgate.auth.bearer import NoTokens, TokenProblem
+from sealgate.auth.caller import scope
 from sealgate.auth.keys import KeyStore
 from sealgate.auth.tokens import KEYLESS_SECONDS, Tokens
 from sealgate.config_tables import Budget, Limits
@@ -166,6 +167,18 @@ async def test_limits_are_the_default_keys_else_the_issuers(
     assert tokens.cached(token) is None, "at once, in the process that revoked it"
     caller = await tokens.find(token)
     assert (caller.limits, caller.default_key_id) == (SLOW, None)
+
+
+async def test_a_budget_is_one_purse_with_the_key_that_it_belongs_to(make: Make, desk: Desk, store: KeyStore) -> None:
+    """Who has a token and a key cannot spend the key's budget twice; the issuer's is each user's own."""
+    tokens = make(customer="acme", budget=PURSE)
+    caller = await tokens.find(desk.token("early").encode())
+    assert (scope(caller), caller.budget) == (f"user:acme:{caller.user_id}", PURSE)
+    purse = Budget(amount=Decimal(7))
+    made = await store.create(name="mine", customer="acme", budget=purse)
+    caller = await tokens.find(desk.token("late").encode())
+    assert caller.budget == purse
+    assert scope(caller) == scope(await store.find(made.key.encode())) == f"key:{made.id}"
 
 
 async def test_a_key_that_has_expired_lifts_no_limit(make: Make, desk: Desk, store: KeyStore, clock: Clock) -> None:
