@@ -75,6 +75,13 @@ def key_variable(kind: Kind) -> str | None:
     return None
 
 
+PLACES = {
+    "embeddings": "embeddings",
+    "transcriptions": "audio/transcriptions",
+    "translations": "audio/translations",
+}
+
+
 def _configure(kind: Kind) -> str:
     parts = [f"```toml\n{example(kind)}```\n"]
     if not kind.open_catalog:
@@ -99,6 +106,9 @@ def _found(kind: Kind) -> Iterator[str]:
         yield f"Without any configuration it is there as `{kind.name}` where {names} is set in the environment."
     if kind.port is not None:
         yield f"Without any configuration a server on port {kind.port} of this machine is found with its models."
+    if kind.also:
+        offered = " and ".join(f"`/v1/{PLACES[operation]}`" for operation in kind.also)
+        yield f"Besides chat it serves {offered}, for models whose `type` says so."
     if kind.extra is not None:
         yield (
             f"It needs `pip install 'sealgate[{kind.extra[0]}]'`. Without an `api_key` the credentials are those that "

@@ -16,6 +16,7 @@ from sealgate.providers.rows import (
     OF_ENGINES,
     TEXT,
     TOOLS,
+    VECTORS,
     clone,
     tgi_regex,
     tgi_schema,
@@ -40,6 +41,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="vllm",
         title="vLLM, from 0.12",
+        also=VECTORS,
         source="docs.vllm.ai/en/latest/serving/openai_compatible_server",
         base_url="http://127.0.0.1:8000/v1",
         port=8000,
@@ -52,6 +54,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="vllm-legacy",
         title="vLLM before 0.12, which knows the `guided_*` names",
+        also=VECTORS,
         source="docs.vllm.ai/en/v0.9.2/serving/openai_compatible_server",
         base_url="http://127.0.0.1:8000/v1",
         media_by_url=False,
@@ -63,6 +66,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="sglang",
         title="SGLang",
+        also=VECTORS,
         source="docs.sglang.ai/backend/openai_api_completions",
         base_url="http://127.0.0.1:30000/v1",
         port=30000,
@@ -102,6 +106,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="llamacpp",
         title="llama.cpp server",
+        also=VECTORS,
         source="github.com/ggml-org/llama.cpp/tree/master/tools/server",
         base_url="http://127.0.0.1:8080/v1",
         port=8080,
@@ -123,6 +128,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="ollama",
         title="Ollama",
+        also=VECTORS,
         source="docs.ollama.com/openai",
         base_url="http://127.0.0.1:11434/v1",
         port=11434,
@@ -135,6 +141,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="lmstudio",
         title="LM Studio",
+        also=VECTORS,
         source="lmstudio.ai/docs/developer/openai-compat",
         base_url="http://127.0.0.1:1234/v1",
         port=1234,

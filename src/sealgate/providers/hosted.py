@@ -21,6 +21,7 @@ from sealgate.providers.rows import (
     OLDER_ROLES,
     TEXT,
     TOOLS,
+    VECTORS,
     clone,
 )
 
@@ -39,6 +40,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
     clone(
         name="openai",
         title="OpenAI; with another `base_url`: as `compatible`",
+        also=VECTORS,
         source="developers.openai.com/api/reference",
         base_url="https://api.openai.com/v1",
         key_variables=("OPENAI_API_KEY",),
@@ -54,6 +56,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         title="Azure OpenAI",
         wire=WIRE,
         host=AZURE,
+        also=VECTORS,
         source="learn.microsoft.com/azure/ai-services/openai/reference",
         capabilities=HOSTED,
         hints=OF_OPENAI,
@@ -63,6 +66,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
     clone(
         name="together",
         title="Together AI",
+        also=VECTORS,
         source="docs.together.ai/reference/chat-completions",
         base_url="https://api.together.ai/v1",
         key_variables=("TOGETHER_API_KEY",),
@@ -106,6 +110,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
     clone(
         name="fireworks",
         title="Fireworks AI",
+        also=VECTORS,
         source="docs.fireworks.ai/api-reference/post-chatcompletions",
         base_url="https://api.fireworks.ai/inference/v1",
         key_variables=("FIREWORKS_API_KEY",),
@@ -129,6 +134,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
     clone(
         name="mistral",
         title="Mistral AI",
+        also=VECTORS,
         source="docs.mistral.ai/api",
         base_url="https://api.mistral.ai/v1",
         key_variables=("MISTRAL_API_KEY",),
@@ -202,6 +208,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         title="OpenRouter",
         # With parameters that count, only providers that take them are asked: else some would pass them over.
         wire=OPENROUTER,
+        also=VECTORS,
         source="openrouter.ai/docs/api-reference/parameters",
         base_url="https://openrouter.ai/api/v1",
         key_variables=("OPENROUTER_API_KEY",),

@@ -160,7 +160,7 @@ class StreamReader:
         if event.name == b"error":
             raise _error(chunk.get("error") or chunk)
         if "choices" not in chunk or chunk.get("error"):
-            _raise_if_error(chunk)
+            raise_if_error(chunk)
         return chunk
 
 
@@ -182,7 +182,7 @@ class WholeReader(WholeBody):
             answer = _decode(self.body)
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
-        _raise_if_error(answer)
+        raise_if_error(answer)
         choices = answer.get("choices")
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no choices")
@@ -276,7 +276,7 @@ def _class_of(status: int, said: Said, own: Mapping[int, Failure]) -> Failure:
     return Failure.CONTEXT_LENGTH if failure in _OF_THE_REQUEST and _TOO_LONG.search(said.text) else failure
 
 
-def _raise_if_error(answer: Json) -> None:
+def raise_if_error(answer: Json) -> None:
     """Raise for the error shapes that come with a 200: OpenAI's, OpenRouter's, and vLLM's older flat one."""
     if error := answer.get("error"):
         raise _error(error)

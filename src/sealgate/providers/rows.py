@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from sealgate.providers import params
-from sealgate.providers.base import Kind
+from sealgate.providers.base import Kind, Operation, Wire
 from sealgate.providers.capabilities import ALL, HINTS
+from sealgate.providers.embeddings import EMBEDDINGS
 from sealgate.providers.openai import BEARER, WIRE
 
 TEXT = frozenset({"stop", "max_tokens"})
@@ -43,6 +45,8 @@ def tgi_regex(pattern: object) -> dict[str, object]:
     return {"type": "regex", "value": pattern}
 
 
+VECTORS: Mapping[Operation, Wire] = {"embeddings": EMBEDDINGS}
+
 clone = partial(Kind, wire=WIRE, host=BEARER)
 
 COMPATIBLE = clone(
@@ -50,5 +54,6 @@ COMPATIBLE = clone(
     title="Any server that speaks OpenAI's API, by its `base_url`",
     # Nothing is known of it, so everything goes out as it came.
     source="developers.openai.com/api/reference",
+    also=VECTORS,
     capabilities=ALL,
 )

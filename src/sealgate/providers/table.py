@@ -42,6 +42,7 @@ from sealgate.providers.rows import (
     OLDER_ROLES,
     TEXT,
     TOOLS,
+    VECTORS,
     clone,
     tgi_regex,
 )
@@ -229,6 +230,7 @@ KINDS: dict[str, Kind] = {
         clone(
             name="sandbox",
             title="The built-in offline sandbox",
+            also=VECTORS,
             source="docs/sandbox.md",
             base_url="sandbox:",
             capabilities=ALL,

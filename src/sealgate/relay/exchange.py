@@ -19,6 +19,7 @@ from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
 from sealgate.relay.ask import Ask
 from sealgate.relay.catalog import Route
+from sealgate.relay.embeddings import EmbeddingsAnswer
 from sealgate.relay.hall import Hall
 from sealgate.relay.plan import Plan
 from sealgate.relay.recall import NO_LOOP, Loop
@@ -177,6 +178,8 @@ class AnswerMaker:
 
     def _blank(self, label: Label) -> Answer:
         ask = self._ask
+        if ask.prompt.operation == "embeddings":
+            return EmbeddingsAnswer(label, ask)
         if not ask.prompt.stream:
             return WholeAnswer(label, ask.choices, ask.size)
         return StreamedAnswer(

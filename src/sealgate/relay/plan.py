@@ -30,6 +30,7 @@ EXPLORE = 0.05
 ASSUMED_TOKENS = 500
 """Length of an answer whose request sets no limit, where prices are compared."""
 BYTES_PER_TOKEN = 4
+NOTHING: frozenset[str] = frozenset()
 
 
 class Skipped(NamedTuple):
@@ -82,7 +83,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
     primary = catalog.resolve(ask.model, named.region, named.provider)
     _require_allowed(catalog, primary, caller)
     _require_type(catalog, primary, ask)
-    wanted = needed(ask.prompt.fields)
+    wanted = needed(ask.prompt.fields) if ask.type == "chat" else NOTHING
     if (
         named.failover is None
         and primary.policy == "order"

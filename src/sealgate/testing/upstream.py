@@ -37,8 +37,8 @@ class ScriptedUpstream:
     """A server on 127.0.0.1 that plays a script for each request and remembers everything.
 
     Which one, in this order: the next of those given to `enqueue`; the one given to `on_model` for the model in the
-    body; what ``handler`` says; else ``default`` on ``/chat/completions``, a list of models on ``GET /models`` (which
-    never uses up a queued script), and 404 anywhere else.
+    body; what ``handler`` says; else ``default`` on ``/chat/completions`` and ``/embeddings``, a list of models on
+    ``GET /models`` (which never uses up a queued script), and 404 anywhere else.
 
     ``close_after_idle`` closes a kept connection after so many seconds without a request. ``tls`` makes it an
     https server. It runs on the loop it is entered in; see `in_thread` for tests without one. If a handler or a
@@ -209,7 +209,7 @@ class ScriptedUpstream:
             return chosen
         if lists:
             return json_answer(self._list_models())
-        if path.endswith("/chat/completions"):
+        if path.endswith(("/chat/completions", "/embeddings")):
             return self.default
         return error(404, "unknown_url", f"Unknown request URL: {request.method} {path}.")
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request
 from sealgate.providers.sandbox.models import Pace
-from sealgate.providers.sandbox.reply import Reply, models, reply, unknown
+from sealgate.providers.sandbox.reply import Reply, embeddings, models, reply, unknown
 
 Sleep = Callable[[float], Awaitable[None]]
 
 BREATH = 16
 """Events after which a stream without a pace lets others run once: it never waits, so it would never let go."""
 
-_OTHER_PATHS = ("/embeddings", "/audio/transcriptions", "/audio/translations", "/responses")
+_OTHER_PATHS = ("/audio/transcriptions", "/audio/translations", "/responses")
 
 
 class SandboxClient:
@@ -63,6 +63,8 @@ class SandboxClient:
             return models(created)
         if path.endswith(_OTHER_PATHS):
             return unknown(path)
+        if path.endswith("/embeddings"):
+            return embeddings(request.body)
         self._serial += 1
         return reply(request.body, created, self._serial)
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure
-from sealgate.providers.sandbox import faults
+from sealgate.providers.sandbox import faults, vectors
 from sealgate.providers.sandbox.answer import Choice, choices, usage
 from sealgate.providers.sandbox.models import MODELS, Behaviour, Pace, behaviour
 from sealgate.providers.sandbox.refused import RefusedError, error_body
@@ -158,7 +158,17 @@ def models(created: int) -> Reply:
     return _whole(_encode({"object": "list", "data": data}))
 
 
+def embeddings(body: bytes) -> Reply:
+    """The reply to a request for embeddings."""
+    try:
+        fields = decode(body)
+        early = _without_answer(behaviour(model_name(fields)), stream=False)
+        return early or _whole(vectors.answer(fields))
+    except RefusedError as refused:
+        return _whole(refused.body(), status=refused.status)
+
+
 def unknown(path: str) -> Reply:
     """The reply to a path that the sandbox does not serve."""
-    message = f"The sandbox answers chat completions only, not {path!r}."
+    message = f"The sandbox answers chat completions and embeddings only, not {path!r}."
     return _whole(error_body(message, "invalid_request_error", "unknown_url"), status=404)

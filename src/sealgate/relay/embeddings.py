@@ -1,0 +1,207 @@
+"""Embeddings: the request's form, and the answer in the numbers' encoding that the caller asked for.
+
+OpenAI's reference of embeddings is the inner language: readers give one document with ``data`` and ``usage``.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from sealgate.errors import Failure, Problem, UpstreamError
+from sealgate.formats import ids
+from sealgate.providers.base import Json, Prompt
+from sealgate.relay import form
+from sealgate.relay.answer import Answer, Label
+from sealgate.relay.ask import Ask
+from sealgate.relay.request import decode_object
+from sealgate.relay.shapes import Identifier
+
+MAX_INPUTS = 2048
+MAX_TOKENS = 300_000
+OWN = frozenset({"model", "region", "provider", "failover", "encoding_format"})
+"""Fields that do not go upstream as they came. The encoding is ours to give: providers' habits differ."""
+
+_encode = msgspec.json.Encoder().encode
+
+Text = Annotated[str, Meta(min_length=1)]
+TokenIds = Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=MAX_TOKENS)]
+
+
+class EmbeddingsRequest(Struct, kw_only=True):
+    """The body of ``POST /v1/embeddings``."""
+
+    input: Annotated[
+        Text | list[Any], Meta(description="A text, a list of texts, token ids, or a list of lists of token ids.")
+    ]
+    model: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=512)] | None,
+        Meta(description="Model name, `region/provider/model`, or `provider::model`."),
+    ] = None
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None,
+        Meta(description="Numbers, or little-endian 32-bit floats in base64; the default is `float`."),
+    ] = None
+    dimensions: Annotated[
+        Annotated[int, Meta(ge=1, le=65536)] | None, Meta(description="Length of each vector, where models offer it.")
+    ] = None
+    user: Annotated[str | None, Meta(description="The caller's own user; usage can be grouped by it.")] = None
+    region: Annotated[Identifier | None, Meta(description="Only routes of this region.")] = None
+    provider: Annotated[Identifier | None, Meta(description="Only routes at this provider.")] = None
+    failover: Annotated[
+        Annotated[list[Identifier], Meta(max_length=5)] | None,
+        Meta(description="Models to try when every route of the first has failed."),
+    ] = None
+
+
+def read_embeddings(body: bytes, default_model: str | None = None, trace: Mapping[str, str] | None = None) -> Ask:
+    """Parse and check a request for embeddings. Raises `Problem`."""
+    fields = decode_object(body)
+    try:
+        typed = msgspec.convert(fields, EmbeddingsRequest)
+    except msgspec.ValidationError:
+        raise _refused(fields) from None
+    model = typed.model or default_model
+    if not model:
+        raise Problem("invalid_model", param="model")
+    _check(typed.input)
+    carried = {name: value for name, value in fields.items() if value is not None and name not in OWN}
+    prompt = Prompt(carried, False, {}, {}, trace or {}, operation="embeddings")
+    return Ask(
+        named=typed,
+        model=model,
+        type="embedding",
+        prompt=prompt,
+        episode_id=ids.dashed(ids.uuid7_hex()),
+        adjustments=[],
+        size=len(body),
+        choices=_count(typed.input),
+        max_tokens=0,
+        fields=fields,
+    )
+
+
+def _refused(fields: Json) -> Problem:
+    details = form.places(fields, EmbeddingsRequest)
+    param = form.dotted(details[0].loc)
+    code = "invalid_model" if param == "model" else "invalid_failover" if param == "failover" else "invalid_parameter"
+    return Problem(code, f"{param}: {details[0].msg}.", param=param, details=details)
+
+
+def _check(given: str | list[Any]) -> None:
+    """A list is one of texts, of token ids, or of lists of these; nothing in it is empty."""
+    if isinstance(given, str):
+        return
+    if not given:
+        raise Problem("invalid_parameter", "input: the list is empty.", param="input")
+    for kind in (list[Text], TokenIds, list[TokenIds]):
+        try:
+            msgspec.convert(given, kind)
+        except msgspec.ValidationError:
+            continue
+        if kind is not TokenIds and len(given) > MAX_INPUTS:
+            raise Problem("too_many_items", f"input has more than {MAX_INPUTS} items.", param="input")
+        return
+    raise Problem(
+        "invalid_parameter",
+        "input: a text, a list of texts, token ids, or a list of lists of token ids; none of them empty.",
+        param="input",
+    )
+
+
+def _count(given: str | Sequence[Any]) -> int:
+    """How many vectors an input asks for."""
+    return 1 if isinstance(given, str) or isinstance(given[0], int) else len(given)
+
+
+class EmbeddingsAnswer(Answer):
+    """The list of vectors, one for each input, in order."""
+
+    _body = b""
+
+    def __init__(self, label: Label, ask: Ask) -> None:
+        super().__init__(label, ask.choices, ask.size)
+        self._base64 = ask.fields is not None and ask.fields.get("encoding_format") == "base64"
+        self._vectors: list[Any] = []
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._body)
+
+    def said(self) -> list[Json]:
+        return [{"index": index, "embedding": vector} for index, vector in enumerate(self._vectors)]
+
+    def take(self, upstream: Json) -> list[bytes]:
+        self._note(upstream)
+        self._vectors = [self._written(vector) for vector in _in_order(upstream.get("data"), self.expected)]
+        self.has_content = True
+        usage = self.usage
+        self._body = _encode(
+            {
+                "object": "list",
+                "data": [
+                    {"object": "embedding", "index": index, "embedding": vector}
+                    for index, vector in enumerate(self._vectors)
+                ],
+                "model": self.label.model,
+                "usage": {"prompt_tokens": usage.prompt, "total_tokens": usage.prompt},
+                "tresor": self._tresor,
+            }
+        )
+        return []
+
+    def end(self) -> list[bytes]:
+        if not self._body:
+            raise UpstreamError(Failure.BAD_RESPONSE, "the body is empty")
+        return [self._body]
+
+    def _written(self, vector: Any) -> Any:
+        """A vector in the caller's encoding, whichever it came in."""
+        if isinstance(vector, str):
+            return vector if self._base64 else unpacked(vector)
+        if not isinstance(vector, list) or not vector:
+            raise UpstreamError(Failure.BAD_RESPONSE, "a vector is missing")
+        return packed(vector) if self._base64 else vector
+
+
+def _in_order(data: Any, expected: int) -> list[Any]:
+    """The vectors by their indexes. Raises `UpstreamError` unless there is exactly one for each input."""
+    if not isinstance(data, list) or len(data) != expected:
+        raise UpstreamError(Failure.BAD_RESPONSE, "there is not one vector for each input")
+    found: dict[int, Any] = {}
+    for place, item in enumerate(data):
+        if not isinstance(item, dict):
+            raise UpstreamError(Failure.BAD_RESPONSE, "a vector is missing")
+        index = item.get("index", place)
+        found[index if isinstance(index, int) else place] = item.get("embedding")
+    if found.keys() != set(range(expected)):
+        raise UpstreamError(Failure.BAD_RESPONSE, "the vectors' indexes are not those of the inputs")
+    return [found[index] for index in range(expected)]
+
+
+def packed(vector: Sequence[Any]) -> str:
+    """Little-endian 32-bit floats in base64, as OpenAI's SDKs read them."""
+    try:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+    except (struct.error, OverflowError):
+        raise UpstreamError(Failure.BAD_RESPONSE, "a vector holds what is no number") from None
+
+
+def unpacked(text: str) -> list[float]:
+    """The numbers in such a text."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+        numbers = array("f")
+        numbers.frombytes(raw)
+    except ValueError:
+        raise UpstreamError(Failure.BAD_RESPONSE, "a vector is no base64 of 32-bit floats") from None
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()
