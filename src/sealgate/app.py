@@ -21,6 +21,7 @@ from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
 from sealgate.auth.pepper import load_pepper
 from sealgate.config import Settings
 from sealgate.errors import ConfigError, StorageError
+from sealgate.limits import ledger
 from sealgate.limits.budgets import Budgets
 from sealgate.limits.memory import MemoryLimiter
 from sealgate.limits.redis import RedisLimiter
@@ -28,7 +29,7 @@ from sealgate.limits.shelter import Shelter
 from sealgate.outward.documents import Documents
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
-from sealgate.receipts import software
+from sealgate.receipts import software, store
 from sealgate.receipts.issuer import Issuer, NoReceipts, Receipts, finish_unknown
 from sealgate.receipts.keys import SigningKeys
 from sealgate.relay import catalog
@@ -44,6 +45,7 @@ from sealgate.relay.turns import Turns
 from sealgate.relay.upstreams import Upstreams
 from sealgate.relay.walk import Means
 from sealgate.storage import Storage, audit, open_storage
+from sealgate.storage.retention import Retention, Rule
 from sealgate.telemetry import logs
 from sealgate.telemetry.metrics import Metrics
 
@@ -57,6 +59,7 @@ class Gateway:
     keys: KeyStore
     tokens: Bearers
     signing_keys: SigningKeys
+    retention: Retention
     first_key: CreatedKey | None
     flush: Callable[[], None]
     """Writes what waits in the log."""
@@ -110,6 +113,7 @@ class Gateway:
         await self.signing_keys.aclose()
         await self.keys.aclose()
         await self.hall.budgets.aclose()
+        await self.retention.aclose()
         await self.hall.storage.aclose()
         self.flush()
 
@@ -165,7 +169,10 @@ async def open_gateway(settings: Settings) -> Gateway:
     recall.start()
     metrics.watch_issuers(lambda: tokens.fetches)
     front = Front(hall, routes(hall, keys, tokens, signing_keys))
-    return Gateway(front, hall, keys, tokens, signing_keys, first_key, flush)
+    days = settings.retention
+    retention = Retention(storage, [Rule(days.receipt_days, store.forget), Rule(days.ledger_days, ledger.forget)])
+    retention.start()
+    return Gateway(front, hall, keys, tokens, signing_keys, retention, first_key, flush)
 
 
 def bearers(settings: Settings, storage: Storage, keys: KeyStore) -> Bearers:

@@ -155,9 +155,7 @@ class Budget(Struct, frozen=True, forbid_unknown_fields=True):
 class Billing(Struct, frozen=True, forbid_unknown_fields=True):
     """What prices and budgets are counted in."""
 
-    currency: Annotated[
-        str, Meta(pattern="^[A-Z]{3}$", description="Currency of all prices and budgets (ISO 4217).")
-    ] = "USD"
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="Of all prices and budgets (ISO 4217).")] = "USD"
 
 
 Algorithm = Literal[
@@ -265,6 +263,17 @@ class Receipts(Struct, frozen=True, forbid_unknown_fields=True):
     """Signed receipts of what the gateway did."""
 
     enabled: Annotated[bool, Meta(description="Issue a receipt for every answer, unless its caller declines.")] = True
+
+
+class Retention(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long records are kept; 0: for good. Read at the start."""
+
+    ledger_days: Annotated[int, Meta(ge=0, description="Rows of the ledger, receipts with them.")] = 400
+    receipt_days: Annotated[int, Meta(ge=0, description="Receipts; 0: as long as their rows of the ledger.")] = 400
+
+    def __post_init__(self) -> None:
+        if self.ledger_days and self.receipt_days > self.ledger_days:
+            raise ValueError("receipt_days is more than ledger_days, but a receipt goes with its row of the ledger")
 
 
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -407,6 +416,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: SharedLimits = SharedLimits()
     timeouts: Timeouts = Timeouts()
     billing: Billing = Billing()
+    retention: Retention = Retention()
     reasoning: Reasoning = Reasoning()
     receipts: Receipts = Receipts()
     telemetry: Telemetry = Telemetry()

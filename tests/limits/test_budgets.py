@@ -402,3 +402,14 @@ async def history(url: str, steps: list[tuple[str, int, int]]) -> None:
             assert len((await storage.read(everything))[1]) <= len(running)
     finally:
         storage.close()
+
+
+async def test_sums_of_periods_that_are_over_are_dropped_and_totals_are_not(
+    budgets: Budgets, storage: Storage, clock: Clock
+) -> None:
+    await spend(budgets, 5, Budget(Decimal(1), "day"))
+    await spend(budgets, 7, Budget(Decimal(1), "total"))
+    clock.now += 70 * 86400
+    await spend(budgets, 9, Budget(Decimal(1), "day"), budgets.now())
+    await budgets.tend()
+    assert sorted(each["spent"] for each in (await storage.read(everything))[2]) == [7, 9]

@@ -22,7 +22,7 @@ from sealgate.errors import Problem, StorageError
 from sealgate.limits import budget_rows as rows
 from sealgate.limits.budget_rows import Account, Intent
 from sealgate.limits.ledger import Entry, row
-from sealgate.limits.periods import window
+from sealgate.limits.periods import DAY, LONGEST, window
 from sealgate.limits.prices import nano, shown
 from sealgate.storage import Appended, NewRow, Storage
 from sealgate.storage.tables import ledger
@@ -173,6 +173,8 @@ class Budgets:
         """Requests that have reserved and not settled."""
         self._clock = clock
         self._again: list[Act] = []
+        self._tidy_at = self.now() + DAY
+        """When sums that count for nothing any more are dropped."""
         self._task: asyncio.Task[None] | None = None
 
     def now(self) -> int:
@@ -222,6 +224,9 @@ class Budgets:
         if self.open:
             await self.storage.write(partial(rows.beat, owner=self.owner, now=self.now()))
         await self._sweep(STALE_SECONDS)
+        if self.now() >= self._tidy_at:
+            await self.storage.write(partial(rows.forget, before=self.now() - LONGEST))
+            self._tidy_at = self.now() + DAY
 
     async def _keep(self) -> None:
         while True:

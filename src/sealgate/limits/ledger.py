@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 
+from sealgate.storage.retention import some
 from sealgate.storage.tables import ledger
 
 LABEL = 256
@@ -136,6 +138,15 @@ def count(
     if outcome is not None:
         query = query.where(ledger.c.outcome == outcome.value)
     return int(connection.execute(query).scalar_one())
+
+
+def forget(connection: Connection, after: str, before: str, most: int) -> str | None:
+    """Delete old rows: a step of `sealgate.storage.retention`."""
+    found: Sequence[str] = connection.execute(some(after, before, most)).scalars().all()
+    if not found:
+        return None
+    connection.execute(delete(ledger).where(ledger.c.id.in_(found)))
+    return found[-1]
 
 
 def _entry(values: dict[str, Any]) -> Entry:

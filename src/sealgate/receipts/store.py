@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from sealgate.formats import leaves
 from sealgate.storage import bump, revision
+from sealgate.storage.retention import some
 from sealgate.storage.tables import ledger, signing_keys
 
 REVISION = "signing_keys"
@@ -51,6 +52,16 @@ def receipt(connection: Connection, customer_id: str, ledger_id: str) -> Stored 
     mine = (ledger.c.id == ledger_id, ledger.c.customer_id == customer_id, ledger.c.receipt.is_not(None))
     row = connection.execute(select(ledger.c.receipt, ledger.c.log_index).where(*mine)).first()
     return None if row is None else Stored(row.receipt, row.log_index)
+
+
+def forget(connection: Connection, after: str, before: str, most: int) -> str | None:
+    """Take old receipts out of their rows: a step of `sealgate.storage.retention`. One that waits for the log stays."""
+    found: Sequence[str] = connection.execute(some(after, before, most)).scalars().all()
+    if not found:
+        return None
+    old = ledger.c.id.in_(found) & ledger.c.receipt.is_not(None) & ledger.c.log_index.is_not(None)
+    connection.execute(update(ledger).where(old).values(receipt=None, receipt_id=None))
+    return found[-1]
 
 
 def pending(connection: Connection, limit: int) -> list[Pending]:
