@@ -13,7 +13,7 @@ from sealgate.config import Receipts, Timeouts
 from sealgate.errors import StorageError
 from sealgate.formats import jws
 from sealgate.receipts.verify import Documents, Verdict, digest, verify
-from sealgate.testing import answer, cut_after, error, silent, stall_after
+from sealgate.testing import answer, cut_after, error, silent, stall_after, tool
 
 Json = dict[str, Any]
 
@@ -61,6 +61,40 @@ async def test_an_answer_has_a_receipt_that_speaks_of_exactly_this_request_and_a
     assert claims["usage_source"] == "upstream"
     assert claims["response"]["outcome"] == "complete"
     assert claims["attempts"] == [{"route": "global/acme/m", "outcome": "ok", "status": 200}]
+
+
+def rewritten(reply: Reply) -> bytes:
+    """The same answer in other bytes, as somebody has it who kept an SDK's objects."""
+    if not reply.events:
+        return json.dumps(reply.json, indent=1).encode()
+    return b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in reply.documents) + b"data: [DONE]\n\n"
+
+
+SAID = {
+    "text": (answer("Grüße 👋 \u2028"), {}),
+    "long": (answer(["ab "] * 200), {}),
+    "reasoning": (answer("Hi", reasoning=["h", "m"]), {}),
+    "refusal": (answer(refusal="No."), {}),
+    "calls": (answer(None, tool_calls=[tool("now", {"zone": "UTC"}), tool("bare", {})]), {}),
+    "choices": (answer("Hi"), {"n": 3}),
+    "length": (answer("Hi", finish_reason="length"), {"logprobs": True}),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", SAID)
+async def test_what_was_said_can_be_recomputed_from_an_sdks_objects(serve: Serve, name: str, stream: bool) -> None:
+    behaviour, fields = SAID[name]
+    async with serve({"acme": behaviour}) as gateway:
+        reply = await gateway.chat(stream=stream, **fields)
+        keys = (await gateway.get("/.well-known/jwks.json", {})).json
+        stored = await fetched(gateway, reply.tresor["receipt_id"])
+    verdict = verify(stored["receipt"], keys, documents=Documents(response=rewritten(reply)))
+    response = next(check for check in verdict.checks if check.name == "response")
+    assert (response.mark, response.text.split(";")[0]) == (
+        "PASS", "these choices were sent (response.content), written in other bytes",
+    )  # fmt: skip
 
 
 @pytest.mark.anyio

@@ -167,6 +167,15 @@ def test_a_streams_events_pass_without_their_comments_by_what_they_say() -> None
     assert marks(verdict)["response"] == "PASS"
 
 
+@pytest.mark.parametrize("end", ["message_stop", "response.completed"])
+def test_the_terminal_event_of_another_dialect_is_no_part_of_the_digest(end: str) -> None:
+    before = 'event: ping\ndata: {"type":"ping"}\n\n'
+    token = golden.issued({**STREAM, "response": before})
+    body = f'{before}event: {end}\ndata: {{"type":"{end}"}}\n\n'
+    assert marks(verify(token, KEYS, documents=Documents(response=body.encode())))["response"] == "PASS"
+    assert marks(verify(token, KEYS, documents=Documents(response=body[5:].encode())))["response"] == "FAIL"
+
+
 @pytest.mark.parametrize(
     ("vector", "request_body", "response_body", "why"),
     [

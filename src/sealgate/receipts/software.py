@@ -8,6 +8,7 @@ not prove what ran.
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,8 +34,9 @@ def fingerprint(value: Any) -> str:
     return jws.b64(hashlib.sha256(canonical.encode(value)).digest())
 
 
+@cache
 def build() -> str:
-    """The digest of the files that are installed."""
+    """The digest of the files that are installed, as this process found them first."""
     root = Path(__file__).parent.parent
     files = sorted(root.rglob("*.py"))
     return fingerprint(

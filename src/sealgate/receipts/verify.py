@@ -22,6 +22,9 @@ LEVELS = ("signed", "logged", "witnessed", "attested gateway", "attested upstrea
 USABLE = ("active", "retired", "next")
 """States of a key whose signatures count. ``next``: a copy of the key set may be older than the receipt."""
 
+TERMINAL = ("message_stop", "response.completed", "response.incomplete", "response.failed")
+"""Types of events that end a stream, in dialects without ``[DONE]``."""
+
 Mark = Literal["PASS", "FAIL", "----"]
 
 
@@ -293,7 +296,7 @@ def _before_end(body: bytes) -> bytes:
         return b"" if documents and "error" in documents[0] and "choices" not in documents[0] else body
     start = body.rstrip(b"\n").rfind(b"\n\n") + 2 if b"\n\n" in body.rstrip(b"\n") else 0
     last = _documents(body[start:])
-    ends = body[start:].strip() == b"data: [DONE]" or bool(last and "error" in last[0])
+    ends = body[start:].strip() == b"data: [DONE]" or any("error" in e or e.get("type") in TERMINAL for e in last)
     return body[:start] if ends else body
 
 
