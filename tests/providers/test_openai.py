@@ -28,9 +28,9 @@ def account(kind: Kind) -> Account:
 
 def written(kind: Any = ANY, *, stream: bool = False, extra: Mapping[str, Any] | None = None, **fields: Any) -> Any:
     prompt = Prompt({"messages": MESSAGES, **fields}, stream, dict(extra or {}), {}, {})
-    before = json.dumps(prompt[:-1])
+    before = json.dumps(prompt[:5])
     body = json.loads(WIRE.write(account(kind), prompt, "up/model", None).body)
-    assert json.dumps(prompt[:-1]) == before, "another route may need the same request"
+    assert json.dumps(prompt[:5]) == before, "another route may need the same request"
     return body
 
 
