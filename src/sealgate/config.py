@@ -1,7 +1,7 @@
 """From a file and the environment to one frozen `Settings`, made by one `load()`.
 
 This is the only module that reads the environment or configuration files. What can be set is declared in
-`sealgate.config_tables`.
+`sealgate.config_tables` and `sealgate.config_routes`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from sealgate.config_routes import Limits, Model, Policy, Provider, Route
 from sealgate.config_tables import (
     Auth,
     Billing,
     Issuer,
-    Limits,
-    Model,
-    Policy,
-    Provider,
     Reasoning,
     Receipts,
     Retention,
-    Route,
-    Secret,
     Server,
     Settings,
     SharedLimits,
@@ -37,6 +32,7 @@ from sealgate.config_tables import (
     Telemetry,
     Timeouts,
 )
+from sealgate.config_types import Secret
 from sealgate.errors import ConfigError
 from sealgate.formats.addresses import is_loopback
 

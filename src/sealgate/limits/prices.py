@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import msgspec
 
-from sealgate.config_tables import Route
+from sealgate.config_routes import Route
 
 NANO = 10**9
 PLACES = 12

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from sealgate.config_tables import ModelType
+from sealgate.config_types import ModelType
 from sealgate.providers.base import Adjustment, Json, Prompt
 
 
