@@ -6,6 +6,7 @@ import random
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,38 @@ async def one_batch(storage: Storage, gate: Gate, *calls: Awaitable[Any]) -> lis
     await held
     assert storage.commits - before <= 2  # the gate's own, and ours
     return results
+
+
+@anyio
+async def test_a_row_can_be_made_by_the_writer_and_one_that_cannot_be_made_fails_alone(
+    storage: Storage, outside: Outside
+) -> None:
+    """In its thread, before the transaction begins; nobody's fault reaches another's row, awaited or not."""
+    threads: list[str] = []
+
+    def made() -> dict[str, Any]:
+        threads.append(threading.current_thread().name)
+        return make_row(1)
+
+    def unmade() -> dict[str, Any]:
+        raise RuntimeError("no key")
+
+    def strange() -> dict[str, Any]:
+        return make_row(9, unknown=1)
+
+    storage.append_nowait(ledger, unmade)
+    results = await one_batch(
+        storage,
+        Gate(),
+        storage.append(ledger, made),
+        storage.append(ledger, unmade),
+        storage.append(ledger, strange),
+        storage.append(ledger, make_row(2)),
+    )
+    assert [type(each) for each in results] == [type(None), StorageError, StorageError, type(None)]
+    assert outside.ids() == {make_row(1)["id"], make_row(2)["id"]}
+    assert threads == ["sealgate-writer"]
+    assert storage.lost_appends == 1
 
 
 def add_customer(connection: Connection, id_: str) -> None:
