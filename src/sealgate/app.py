@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sealgate import config
-from sealgate.api import accounts, billing, chat, embeddings, health, me, models, receipts, reference
+from sealgate.api import accounts, billing, chat, embeddings, health, me, messages, models, receipts, reference
 from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
@@ -222,6 +222,7 @@ def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKey
     table = [*chat.routes(hall, guard), *models.routes(hall, guard, since), *health.routes(hall, guard)]
     table += embeddings.routes(hall, guard)
     table += [*accounts.routes(keys, guard), *me.routes(hall, guard, since)]
+    table += messages.routes(hall, guard)
     table += receipts.routes(hall, guard, signing_keys)
     table += billing.routes(hall, guard)
     return Routes([*table, *reference.routes(table, lambda: tokens.logins)])

@@ -40,12 +40,12 @@ class Call:
 
     ``fields`` collects what the access log says of it besides the obvious, ``extra`` are headers of every answer to it,
     ``admitted`` is whether its caller holds a place for it, ``turn`` what its caller's limits are asked through,
-    ``receipt_id`` names the receipt that there will be.
+    ``receipt_id`` names the receipt that there will be, ``manner`` is how its endpoint says what went wrong.
     """
 
     __slots__ = (
-        "_first", "admitted", "caller", "extra", "fields", "headers", "id", "path_value", "receipt_id", "receive",
-        "request_id", "route", "scope", "send", "started", "started_us", "status", "turn",
+        "_first", "admitted", "caller", "extra", "fields", "headers", "id", "manner", "path_value", "receipt_id",
+        "receive", "request_id", "route", "scope", "send", "started", "started_us", "status", "turn",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,6 +66,7 @@ class Call:
         self.turn: Turn = FREE
         self.extra: Iterable[tuple[bytes, bytes]] = ()
         self.receipt_id: str | None = None
+        self.manner: problems.Manner = problems.OPENAI
         self.fields: dict[str, Any] = {}
 
     def _given_id(self) -> str | None:
@@ -143,6 +144,8 @@ class Call:
         headers.append((b"x-process-time", b"%.6f" % self.seconds))
         if self.receipt_id is not None:
             headers.append((b"x-tresor-receipt-id", self.receipt_id.encode("ascii")))
+        if self.manner is not problems.OPENAI:
+            headers += self.manner.headers(self.request_id)
         headers += self.extra
         if self.turn is not FREE:
             headers += rates.headers(await self.turn.standings(), time.time())
@@ -165,7 +168,8 @@ class Call:
     async def problem(self, problem: Problem) -> None:
         """Send an error; under ``/api/v1`` a malformed body gets S3's form too."""
         self.fields["code"] = problem.code.name
-        body = problems.envelope(problem, with_detail=bool(problem.details) and problem.status == 422)
+        with_detail = bool(problem.details) and problem.status == 422
+        body = _encode(self.manner.envelope(problem, self.request_id, with_detail=with_detail))
         headers = problems.headers(problem, body)
         if problem.status in _LAST:
             headers.append((b"connection", _LAST[problem.status]))

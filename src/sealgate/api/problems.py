@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,14 +22,41 @@ class MethodProblem(Problem):
         super().__init__("method_not_allowed", f"Allowed here: {self.allowed}.")
 
 
+class Manner(Protocol):
+    """How an endpoint says what went wrong, and what its answers carry besides."""
+
+    def envelope(self, problem: Problem, request_id: str, *, with_detail: bool) -> dict[str, Any]:
+        """The JSON body of an error."""
+
+    def headers(self, request_id: str) -> Headers:
+        """Headers of every answer, an error or not."""
+
+
+class OpenAIManner:
+    """Ours, where an endpoint has none of its own."""
+
+    def envelope(self, problem: Problem, request_id: str, *, with_detail: bool) -> dict[str, Any]:  # noqa: ARG002
+        """``{"error": {...}}``, and under ``/api/v1`` also the ``detail`` list for a malformed body."""
+        body: dict[str, Any] = {"error": problem.body()}
+        if with_detail:
+            body["detail"] = details(problem)
+        return body
+
+    def headers(self, request_id: str) -> Headers:  # noqa: ARG002
+        return []
+
+
+OPENAI = OpenAIManner()
+
+
 def envelope(problem: Problem, *, with_detail: bool = False) -> bytes:
-    """The JSON body: ``{"error": {...}}``, and under ``/api/v1`` also the ``detail`` list for a malformed body."""
-    body: dict[str, Any] = {"error": problem.body()}
-    if with_detail:
-        body["detail"] = [
-            {"loc": [each.place, *each.loc], "msg": each.msg, "type": each.kind} for each in problem.details
-        ]
-    return _encode(body)
+    """An error as our own endpoints say it."""
+    return _encode(OPENAI.envelope(problem, "", with_detail=with_detail))
+
+
+def details(problem: Problem) -> list[dict[str, Any]]:
+    """Every wrong place of a malformed request, in S3's form."""
+    return [{"loc": [each.place, *each.loc], "msg": each.msg, "type": each.kind} for each in problem.details]
 
 
 def headers(problem: Problem, body: bytes) -> Headers:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sealgate.api.call import Call
-from sealgate.api.problems import MethodProblem
+from sealgate.api.problems import OPENAI, Manner, MethodProblem
 from sealgate.errors import Problem
 
 Endpoint = Callable[[Call], Awaitable[None]]
@@ -24,7 +24,7 @@ class Route:
     be without an answer to that, and tests hold each handler to it: ``account`` is a user's token or an administrator's
     key. ``body``, ``answer`` and ``events`` are the types of the request, the whole answer (several: a tuple) and a
     stream's events; ``query`` names the parameters in the query string, ``header`` those in the head, each with what it
-    means and, where not every text will do, its type.
+    means and, where not every text will do, its type. ``manner`` is how it says what went wrong.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -38,6 +38,7 @@ class Route:
     events: Any = None
     query: tuple[Parameter, ...] = ()
     header: tuple[Parameter, ...] = ()
+    manner: Manner = OPENAI
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -51,6 +52,8 @@ class Routes:
     def __init__(self, table: Iterable[Route]) -> None:
         self.table = tuple(table)
         self._exact: dict[bytes, dict[str, tuple[str, Endpoint]]] = {}
+        self._manners: dict[bytes, Manner] = {}
+        """Of the paths that have one of their own."""
         self._around: dict[tuple[bytes, bytes], dict[str, tuple[str, Endpoint]]] = {}
         """By what stands before and behind a name in the path."""
         for route in self.table:
@@ -69,6 +72,8 @@ class Routes:
             return
         for form in (path, path + "/"):
             self._exact.setdefault(form.encode(), {}).update(methods)
+            if route.manner is not OPENAI:
+                self._manners[form.encode()] = route.manner
 
     def find(self, call: Call) -> Endpoint:
         """Raises `Problem` with 404 or 405. Notes the route on the call."""
@@ -76,6 +81,8 @@ class Routes:
         methods = self._exact.get(raw) or self._by_name(raw, call)
         if methods is None:
             raise Problem("unknown_route")
+        if raw in self._manners:
+            call.manner = self._manners[raw]
         found = methods.get(call.scope["method"])
         if found is None:
             raise MethodProblem(methods)

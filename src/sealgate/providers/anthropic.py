@@ -14,9 +14,10 @@ from sealgate.providers import anthropic_errors
 from sealgate.providers.anthropic_answer import AnthropicWholeReader
 from sealgate.providers.anthropic_form import form, holds
 from sealgate.providers.anthropic_models import facts
+from sealgate.providers.anthropic_native import NativeBody, NativeStreamReader, NativeWholeReader, can_take
 from sealgate.providers.anthropic_request import HINTS, Draft
 from sealgate.providers.anthropic_stream import AnthropicStreamReader
-from sealgate.providers.base import Account, Json, Operation, Prompt, Reader, Written
+from sealgate.providers.base import Account, Json, Native, Operation, Prompt, Reader, Written
 from sealgate.providers.params import adjust
 
 __all__ = ["ANTHROPIC", "HINTS", "MESSAGES", "ON_BEDROCK", "ON_VERTEX", "AnthropicHost", "AnthropicStreamReader",
@@ -35,7 +36,8 @@ class AnthropicWire:
 
     ``in_body`` is for hosts that name the model in the address: the ``anthropic_version`` that stands in the body
     there, where the model does not. ``says_stream`` is whether the body says that the answer is to be streamed,
-    ``formats`` whether the host takes ``output_config.format`` and strict tools, where the model does.
+    ``formats`` whether the host takes ``output_config.format`` and strict tools, where the model does,
+    ``betas_in_body`` whether betas stand there as well, in place of a header.
     ``stream_type`` is the content type of streams.
     """
 
@@ -45,18 +47,22 @@ class AnthropicWire:
         *,
         says_stream: bool = True,
         formats: bool = True,
+        betas_in_body: bool = False,
         stream_type: str = "text/event-stream",
     ) -> None:
         self.stream_type = stream_type
         self._in_body = in_body
         self._says_stream = says_stream
         self._formats = formats
+        self._betas_in_body = betas_in_body
 
     def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:
         """The body. Raises `UpstreamError` for media that the provider has no form for."""
-        fields, adjusted = adjust(account.kind, prompt.fields)
         known = facts(model)
         older = self._in_body is not None or (account.anthropic_version or VERSION) < WITHOUT_SAMPLING
+        if (native := prompt.native) is not None and can_take(prompt, formats=known.formats and self._formats):
+            return self._as_it_came(native, prompt, model, sampling=known.sampling and older)
+        fields, adjusted = adjust(account.kind, prompt.fields)
         draft = Draft(
             fields,
             known,
@@ -65,15 +71,30 @@ class AnthropicWire:
             max_output=max_output,
         )
         body = draft.write(form(prompt.fields))
+        self._address(body, model, stream=prompt.stream)
+        if prompt.extra_body:
+            body.update(prompt.extra_body)
+        return Written(_encode(body), [*adjusted, *draft.said])
+
+    def _as_it_came(self, native: Native, prompt: Prompt, model: str, *, sampling: bool) -> Written:
+        draft = NativeBody(native.body)
+        body = draft.write(sampling=sampling, refused=prompt.refused)
+        self._address(body, model, stream=prompt.stream)
+        headers = {}
+        if native.betas and self._betas_in_body:
+            body["anthropic_beta"] = list(native.betas)
+        elif native.betas:
+            headers["anthropic-beta"] = ",".join(native.betas)
+        return Written(_encode(body), list(draft.said), headers, native_reader)
+
+    def _address(self, body: Json, model: str, *, stream: bool) -> None:
+        """What names the model, the version, and the way of the answer."""
         if self._in_body is None:
             body["model"] = model
         else:
             body["anthropic_version"] = self._in_body
-        if prompt.stream and self._says_stream:
+        if stream and self._says_stream:
             body["stream"] = True
-        if prompt.extra_body:
-            body.update(prompt.extra_body)
-        return Written(_encode(body), [*adjusted, *draft.said])
 
     def reader(self, fields: Json, *, stream: bool) -> Reader:
         return AnthropicStreamReader(fields) if stream else AnthropicWholeReader(fields)
@@ -84,6 +105,11 @@ class AnthropicWire:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         return anthropic_errors.failure(status, headers, body)
+
+
+def native_reader(stream: bool) -> Reader:
+    """For answers to what went out as it came."""
+    return NativeStreamReader() if stream else NativeWholeReader()
 
 
 class AnthropicHost:
@@ -111,6 +137,7 @@ ON_VERTEX = AnthropicWire("vertex-2023-10-16")
 ON_BEDROCK = AnthropicWire(
     "bedrock-2023-05-31",
     says_stream=False,
+    betas_in_body=True,
     formats=False,  # InvokeModel answers 400 to output_config.format
     stream_type="application/vnd.amazon.eventstream",
 )

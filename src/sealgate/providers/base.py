@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -17,8 +18,22 @@ from sealgate.outward.client import Request
 from sealgate.providers.capabilities import HINTS
 
 Json = dict[str, Any]
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Operation = Literal["chat", "embeddings", "transcriptions", "translations"]
 """What is asked of a model, by the last word of OpenAI's path for it."""
+
+
+class Native(NamedTuple):
+    """A request as its caller wrote it, in Anthropic's dialect: for routes that speak it themselves."""
+
+    body: Json
+    """Without what names the model and the way of the answer. Never changed."""
+    betas: tuple[str, ...] = ()
+    """What of ``anthropic-beta`` may go on."""
+    lost: Sequence[Adjustment] = ()
+    """What of it the translation does not hold."""
+    only: str | None = None
+    """The first place in it that nobody else understands."""
 
 
 class Prompt(NamedTuple):
@@ -33,6 +48,8 @@ class Prompt(NamedTuple):
     refused: frozenset[str] = frozenset()
     """Parameters that the model in question does not take; see `sealgate.providers.refused`."""
     operation: Operation = "chat"
+    native: Native | None = None
+    """The request in the dialect it came in, where that is not OpenAI's; ``fields`` are its translation."""
 
 
 class Adjustment(NamedTuple):
@@ -48,6 +65,11 @@ class Written(NamedTuple):
 
     body: bytes
     adjustments: Sequence[Adjustment]
+    headers: Mapping[str, str] = NO_HEADERS
+    """Besides those of the account."""
+    reader: Callable[[bool], Reader] | None = None
+    """Makes the reader of the answer, streamed or not, where it is not the wire's own: of a request that went out in
+    the dialect it came in."""
 
 
 class Reader(Protocol):
@@ -184,6 +206,8 @@ class Kind:
 
     replays: frozenset[str] = frozenset()
     """The fields of an answer that its provider wants back beside the results of the tools it calls."""
+    speaks_anthropic: bool = False
+    """Whether it takes what only Anthropic's dialect can say, as it came; see `Native`."""
     also: Mapping[Operation, Wire] = field(default_factory=dict)
     """The wires of what it can do besides chat."""
 

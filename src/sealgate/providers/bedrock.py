@@ -13,9 +13,10 @@ import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import aws
-from sealgate.providers.anthropic import ON_BEDROCK, AnthropicStreamReader
+from sealgate.providers.anthropic import ON_BEDROCK, AnthropicStreamReader, native_reader
 from sealgate.providers.anthropic_form import form, holds
 from sealgate.providers.anthropic_models import facts
+from sealgate.providers.anthropic_native import NativeStreamReader
 from sealgate.providers.base import Account, Json, Operation, Prompt, Reader, Written
 from sealgate.providers.bedrock_answer import ConverseReader, ConverseStreamReader
 from sealgate.providers.bedrock_models import SCHEMAS
@@ -70,7 +71,8 @@ class ClaudeWire:
     stream_type = aws.EVENT_STREAM
 
     def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:
-        return ON_BEDROCK.write(account, prompt, model, max_output)
+        found = ON_BEDROCK.write(account, prompt, model, max_output)
+        return found if found.reader is None else found._replace(reader=_native_reader)
 
     def reader(self, fields: Json, *, stream: bool) -> Reader:
         return ClaudeStreamReader(fields) if stream else ON_BEDROCK.reader(fields, stream=False)
@@ -85,9 +87,9 @@ class ClaudeWire:
 class ClaudeStreamReader:
     """Frames of InvokeModelWithResponseStream: ``{"bytes": <base64 of a document>}`` and padding."""
 
-    def __init__(self, fields: Json) -> None:
+    def __init__(self, fields: Json, inner: AnthropicStreamReader | None = None) -> None:
         self._frames = aws.FrameReader()
-        self._inner = AnthropicStreamReader(fields)
+        self._inner = inner or AnthropicStreamReader(fields)
         self.done = False
 
     def feed(self, piece: bytes) -> Iterator[Json]:
@@ -99,6 +101,10 @@ class ClaudeStreamReader:
 
     def end(self) -> Iterable[Json]:
         return self._inner.end()
+
+
+def _native_reader(stream: bool) -> Reader:
+    return ClaudeStreamReader({}, NativeStreamReader()) if stream else native_reader(stream)
 
 
 def _document(payload: bytes) -> Json:

@@ -78,6 +78,7 @@ claude = partial(
     depends=anthropic_request.DEPENDS,
     by_model=anthropic_models.abilities,
     replays=SIGNED,
+    speaks_anthropic=True,
 )
 """The Messages API, wherever it is spoken: ``claude(name=..., title=..., wire=..., host=...)``."""
 

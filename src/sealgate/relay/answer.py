@@ -25,6 +25,7 @@ from sealgate.relay.usage import Usage
 _encode = msgspec.json.Encoder().encode
 
 PASSED_ON = ("system_fingerprint", "service_tier")
+_UNWEIGHED = ("role", "anthropic")
 _RENAMED = contents.BOOKKEEPING | {"content", "reasoning_content", "reasoning"}
 
 
@@ -177,7 +178,7 @@ class WholeAnswer(Answer):
 
     def _weigh(self, message: Json) -> None:
         for name, value in message.items():
-            if name != "role" and value:
+            if name not in _UNWEIGHED and value:
                 self.has_content = True
                 self.characters += len(value) if isinstance(value, str) else len(_encode(value))
 

@@ -17,7 +17,10 @@ class Named(Protocol):
     region: str | None
     provider: str | None
     failover: list[str] | None
-    user: str | None
+
+    @property
+    def user(self) -> str | None:
+        """The caller's own user."""
 
 
 class Ask(msgspec.Struct, kw_only=True):

@@ -49,7 +49,8 @@ class Attempt:
         account, prompt = self._target.route.account, self._prompt
         wire = account.kind.wires[prompt.operation]
         client, signer = self._upstreams.way(account)
-        request, self.adjustments = compose(self._target, prompt)
+        request, found = compose(self._target, prompt)
+        self.adjustments = found.adjustments
         if signer is not None:
             request = await signer.sign(request, self._target.key)
         self.sent = request.body
@@ -60,11 +61,11 @@ class Attempt:
             raise wire.failure(response.status, response.headers, await _error_body(response))
         if mismatch := _mismatch(response, _types(account.kind, wire, stream=prompt.stream)):
             # An error may come as a plain 200 document where a stream was asked for; its class matters.
-            document = wire.reader(prompt.fields, stream=False)
+            document = _reader(wire, found, prompt, stream=False)
             document.feed(await _error_body(response))
             document.end()
             raise UpstreamError(Failure.BAD_RESPONSE, mismatch)
-        self._reader = wire.reader(prompt.fields, stream=prompt.stream)
+        self._reader = _reader(wire, found, prompt, stream=prompt.stream)
 
     async def read(self) -> Iterable[Json] | None:
         """Objects in OpenAI's shape that the next piece of the body completed; None when the answer is over."""
@@ -102,13 +103,20 @@ class Attempt:
             self._response.set_silence(seconds)
 
 
-def compose(target: Target, prompt: Prompt) -> tuple[Request, Sequence[Adjustment]]:
-    """What goes to the provider, and what in it is not as the caller sent it."""
+def _reader(wire: Wire, found: Written, prompt: Prompt, *, stream: bool) -> Reader:
+    return wire.reader(prompt.fields, stream=stream) if found.reader is None else found.reader(stream)
+
+
+def compose(target: Target, prompt: Prompt) -> tuple[Request, Written]:
+    """What goes to the provider, and how it was written."""
     route, key = target
     account = route.account
     found = written(route, prompt)
     url = account.kind.host.url(account, route.upstream_model, stream=prompt.stream, operation=prompt.operation)
-    return Request("POST", url, account.headers(prompt, key), found.body), found.adjustments
+    headers = account.headers(prompt, key)
+    if found.headers:
+        headers = {**headers, **found.headers}
+    return Request("POST", url, headers, found.body), found
 
 
 def written(route: Route, prompt: Prompt) -> Written:
@@ -118,6 +126,8 @@ def written(route: Route, prompt: Prompt) -> Written:
         prompt, said = without(prompt, route.refuses | prompt.refused)
     wire = account.kind.wires[prompt.operation]
     found = wire.write(account, prompt, route.upstream_model, route.max_output_tokens)
+    if prompt.native is not None and found.reader is None:
+        found = found._replace(adjustments=[*prompt.native.lost, *found.adjustments])
     return found._replace(adjustments=[*said, *found.adjustments]) if said else found
 
 

@@ -104,7 +104,7 @@ def _in_words(prompt: Prompt, route: Route) -> Prompt:
         fields["response_format"] = {"type": "json_object"}
     said = ASK + _encode(schema_of(asked)).decode() if texts is None else CHOOSE + _encode(texts).decode()
     order = {"role": "system", "content": said}
-    return prompt._replace(fields={**fields, "messages": [order, *asked["messages"]]}, stream=False)
+    return prompt._replace(fields={**fields, "messages": [order, *asked["messages"]]}, stream=False, native=None)
 
 
 class CheckedAttempt:
@@ -148,7 +148,7 @@ class CheckedAttempt:
             order = CHOOSE_AGAIN if self._plain else REPAIR
             again = [{"role": "assistant", "content": said}, {"role": "user", "content": order}]
             fields = {**prompt.fields, "messages": prompt.fields["messages"] + again}
-            first, answer = answer, await self._generate(prompt._replace(fields=fields), limits)
+            first, answer = answer, await self._generate(prompt._replace(fields=fields, native=None), limits)
             answer["usage"] = _sum(first.get("usage"), answer.get("usage"))
             if not self._accept(answer):
                 raise UpstreamError(Failure.SCHEMA)

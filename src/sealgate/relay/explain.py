@@ -61,14 +61,14 @@ def _unsent(target: Target, prompt: Prompt) -> Json:
         found = compose(target, prompt)
     except UpstreamError as error:
         return {"route": target.route.id, "error": error.text or error.failure.name.lower()}
-    (request, adjustments), account = found, target.route.account
+    (request, wrote), account = found, target.route.account
     return {
         "route": target.route.id,
         "method": request.method,
         "url": request.url,
         "headers": _redacted(account, request.headers),
         "body": msgspec.Raw(request.body),
-        "adjustments": [adjustment._asdict() for adjustment in adjustments],
+        "adjustments": [adjustment._asdict() for adjustment in wrote.adjustments],
     }
 
 

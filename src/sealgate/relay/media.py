@@ -109,7 +109,7 @@ def urls(prompt: Prompt) -> dict[str, str]:
 def replaced(prompt: Prompt, data_url: Callable[[str], str]) -> Prompt:
     """The prompt with data in place of each URL. The one that is given stays as it is."""
     messages = [_with_data(message, data_url) for message in prompt.fields["messages"]]
-    return prompt._replace(fields={**prompt.fields, "messages": messages})
+    return prompt._replace(fields={**prompt.fields, "messages": messages}, native=None)
 
 
 def unfetched(prompt: Prompt) -> Prompt:

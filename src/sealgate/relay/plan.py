@@ -89,6 +89,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
         and primary.policy == "order"
         and ask.media_param is None
         and not ask.strict
+        and (ask.prompt.native is None or ask.prompt.native.only is None)
         and (not wanted or wanted <= primary.common)
         and (wanted.isdisjoint(PRESCRIBED) or all(is_held(each, ask.prompt.fields, wanted) for each in primary.routes))
         and not seen.health.troubled
@@ -222,6 +223,10 @@ def _obstacle(route: Route, ask: Ask, wanted: frozenset[str], quirks: Quirks) ->
     if ask.prompt.operation not in route.account.kind.wires:
         said = f"The provider of {route.id!r} offers no {ask.prompt.operation} here."
         return f"offers no {ask.prompt.operation}", Problem("invalid_model", said, param="model")
+    native = ask.prompt.native
+    if native is not None and native.only is not None and not route.account.kind.speaks_anthropic:
+        said = f"The model {ask.model!r} cannot honour {native.only!r}: only Anthropic's own API knows it."
+        return f"cannot honour {native.only}", Problem("unsupported_parameter", said, param=native.only)
     lacks = sorted(missing(route.capabilities, wanted), key=lambda name: (name in CHECKABLE, name))
     if not lacks and not is_held(route, ask.prompt.fields, wanted):
         lacks = sorted(PRESCRIBED & wanted)

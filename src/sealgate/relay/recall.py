@@ -212,7 +212,7 @@ class KeptLoop(Loop):
         if self._begun_at is None:
             return prompt
         self.said = [Adjustment(f"messages[].{name}", "repaired", PUT_BACK) for name in sorted(needs)]
-        return prompt._replace(fields={**prompt.fields, "messages": messages})
+        return prompt._replace(fields={**prompt.fields, "messages": messages}, native=None)
 
     async def _kept(self, wanted: Iterable[dict[bytes, bytes]]) -> dict[bytes, Kept]:
         """What is kept under these names: from memory, else all the rest at once from the database."""

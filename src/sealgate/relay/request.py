@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,6 +42,8 @@ FIELD_CODES = {
 }
 """Codes of fields whose errors have one of their own."""
 
+T = TypeVar("T", bound=msgspec.Struct)
+
 _decode = msgspec.json.Decoder().decode
 _FIELDS = {field.encode_name: field.type for field in msgspec.structs.fields(ChatRequest)}
 _OWN = GATEWAY_FIELDS | (WALLED_FIELDS - _FIELDS.keys())
@@ -52,17 +54,17 @@ _LONE_SURROGATE = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F])"
 )
 _HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
-_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII)
+DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII)
 
 
 def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str, str] | None = None) -> Ask:
     """Parse and check a chat request. Raises `Problem`; nothing here does I/O."""
     fields = decode_object(body)
-    typed = _typed(fields)
-    model = _model(typed, default_model)
+    typed = typed_as(ChatRequest, fields)
+    model = model_named(typed.model, default_model)
     _rules(typed)
     media_param, media_size = _media(fields["messages"])
-    episode_id = _episode(typed)
+    episode_id = episode(typed.tensorzero_episode_id or typed.episode_id)
     rare = fields.keys() & _RARE
     adjustments = [Adjustment(name, "dropped", _RARE[name]) for name in sorted(rare) if fields[name] is not None]
     carried = {name: value for name, value in fields.items() if value is not None and name not in _OWN}
@@ -147,16 +149,17 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def _typed(fields: Json) -> ChatRequest:
+def typed_as(kind: type[T], fields: Json) -> T:
+    """The body as ``kind``. Raises `Problem` with every place that is wrong."""
     try:
-        return msgspec.convert(fields, ChatRequest)
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError:
-        raise _first_problem(fields) from None
+        raise _first_problem(fields, kind) from None
 
 
-def _first_problem(fields: Json) -> Problem:
+def _first_problem(fields: Json, kind: Any) -> Problem:
     """Every place that is wrong, told by the first one. Only failed requests pay for this second look."""
-    details = form.places(fields, ChatRequest)
+    details = form.places(fields, kind)
     first = details[0]
     name, param = str(first.loc[0]), form.dotted(first.loc)
     code = FIELD_CODES.get(name, "invalid_parameter")
@@ -177,8 +180,9 @@ def _is_huge(fields: Json, loc: tuple[str | int, ...]) -> bool:
     return isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER
 
 
-def _model(typed: ChatRequest, default: str | None) -> str:
-    model = typed.model or default
+def model_named(given: str | None, default: str | None) -> str:
+    """The model that is asked for. Raises `Problem` where there is none, or no such name."""
+    model = given or default
     if not model:
         raise Problem("invalid_model", param="model")
     if not model.isprintable() or model != model.strip():
@@ -201,9 +205,8 @@ def _rules(typed: ChatRequest) -> None:
         raise Problem("session_not_found", param="session_id")
 
 
-def _episode(typed: ChatRequest) -> str:
-    """The caller's episode id in canonical form, or a new one."""
-    given = typed.tensorzero_episode_id or typed.episode_id
+def episode(given: str | None) -> str:
+    """The caller's episode id in canonical form, or a new one. Raises `Problem`."""
     if given is None:
         return ids.dashed(ids.uuid7_hex())
     made = ids.uuid7_milliseconds(given)
@@ -237,15 +240,16 @@ def _media(messages: list[Json]) -> tuple[str | None, int]:
 
 def _is_data_url(url: str, at: str) -> bool:
     if url[:5].lower() == "data:":
-        if not _DATA_URL.match(url[:512]):
+        if not DATA_URL.match(url[:512]):
             raise Problem("invalid_media", "A data URL must read data:<type>/<subtype>;base64,<data>.", param=at)
         return True
-    if not _is_plain_https(url):
+    if not is_plain_https(url):
         raise Problem("media_url_not_allowed", "Media must be a data URL or a plain https URL.", param=at)
     return False
 
 
-def _is_plain_https(url: str) -> bool:
+def is_plain_https(url: str) -> bool:
+    """Whether media may be named by it."""
     try:
         parts = urlsplit(url)
         return url.isprintable() and parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc
@@ -257,7 +261,7 @@ def _check_file(file: Json, at: str) -> None:
     if file.get("file_data") is None and file.get("file_id") is None:
         raise Problem("invalid_media", "A file part needs file_data or file_id.", param=at)
     data = file.get("file_data")
-    if data is not None and not _DATA_URL.match(data[:512]):
+    if data is not None and not DATA_URL.match(data[:512]):
         raise Problem("invalid_media", "file_data must be a base64 data URL.", param=f"{at}.file_data")
 
 
