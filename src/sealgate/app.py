@@ -11,7 +11,21 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sealgate import config
-from sealgate.api import accounts, billing, chat, embeddings, health, me, messages, models, receipts, reference
+from sealgate.api import (
+    accounts,
+    automation,
+    billing,
+    chat,
+    embeddings,
+    episodes,
+    health,
+    me,
+    messages,
+    models,
+    receipts,
+    reference,
+)
+from sealgate.api import sessions as session_calls
 from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
@@ -44,6 +58,7 @@ from sealgate.relay.recall import Recall
 from sealgate.relay.turns import Turns
 from sealgate.relay.upstreams import Upstreams
 from sealgate.relay.walk import Means
+from sealgate.sessions.sessions import Sessions
 from sealgate.storage import Storage, audit, open_storage
 from sealgate.storage.retention import Retention, Rule
 from sealgate.telemetry import logs
@@ -110,6 +125,7 @@ class Gateway:
         await self.hall.turns.aclose()
         await self.tokens.aclose()
         await self.hall.recall.aclose()
+        await self.hall.sessions.aclose()
         await self.signing_keys.aclose()
         await self.keys.aclose()
         await self.hall.budgets.aclose()
@@ -137,6 +153,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
     shared = None if settings.limits.url is None else Shelter(RedisLimiter(settings.limits.url.reveal()), log)
     storage = open_storage(settings.database_url)
+    sessions = Sessions(storage)
     try:
         pepper = await load_pepper(storage, settings.data_dir, settings.auth.pepper)
         keys = KeyStore(storage, pepper, max_active_keys=settings.auth.max_active_keys)
@@ -158,7 +175,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     ways = means(settings, upstreams, metrics, RetryBudget(), log)
     turns = Turns(shared or MemoryLimiter(), settings, metrics.limited)
     recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
-    hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns, budgets)
+    hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns, budgets, sessions)
     hall.receipts = issuer(settings, signing_keys)
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     if shared is not None:
@@ -225,6 +242,7 @@ def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKey
     table += messages.routes(hall, guard)
     table += receipts.routes(hall, guard, signing_keys)
     table += billing.routes(hall, guard)
+    table += [*session_calls.routes(hall, guard), *automation.routes(hall, guard, since), *episodes.routes(hall, guard)]
     return Routes([*table, *reference.routes(table, lambda: tokens.logins)])
 
 

@@ -113,6 +113,8 @@ CODES: dict[str, Code] = _table(
     # Names, routes, limits: matrix rows D.
     Code("model_not_found", 404, "There is no such model."),
     Code("session_not_found", 404, "There is no such session."),
+    Code("session_expired", 400, "The session has ended. Open another one."),
+    Code("session_model_mismatch", 400, "The session is for another model."),
     Code("conflicting_route", 400, "The region or provider given contradicts the model name."),
     Code("no_matching_route", 404, "No route of this model lies in that region or at that provider."),
     Code("invalid_failover", 400, "failover must be a list of at most 5 known model names."),

@@ -653,12 +653,6 @@ async def test_the_sandbox_answers_under_any_name(running: Running) -> None:
 
 
 @pytest.mark.anyio
-async def test_session_and_dry_run_fields_that_are_not_there_yet_are_no_surprise(running: Running) -> None:
-    reply = await running.chat(session_id="x")
-    assert (reply.status, reply.code, reply.error["param"]) == (404, "session_not_found", "session_id")
-
-
-@pytest.mark.anyio
 async def test_two_names_of_one_limit_and_aliases(serve: Serve) -> None:
     async with ScriptedUpstream() as one:
         models = {"claude-opus-4.6": model("acme", aliases=("opus",))}

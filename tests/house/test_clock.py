@@ -25,6 +25,7 @@ DATES = {
     "providers/sandbox/client.py": "when an answer was made",
     "relay/request.py": "whether an id can have been made already",
     "storage/retention.py": "how old a row is",
+    "sessions/sessions.py": "whether a session has expired",
     "storage/writer.py": "when the database was last written to for a check",
     "telemetry/logs.py": "when something happened",
     "testing/issuer.py": "from when to when a token is good",

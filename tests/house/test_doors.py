@@ -21,6 +21,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         "auth/users.py",
         "limits/ledger.py",
         "receipts/store.py",
+        "sessions/store.py",
+        "sessions/episodes.py",
         "limits/budget_rows.py",
         "limits/reports.py",
         "relay/reasoning_records.py",

@@ -58,7 +58,24 @@ async def a_receipt(running: Running, customer: str) -> Made:
     return Made(name, intact)
 
 
-MAKERS: dict[str, Maker] = {"/auth/keys/": a_key, "/receipts/": a_receipt}
+async def an_episode(running: Running, customer: str) -> Made:
+    """With one answer of model ``m``."""
+    made = await running.gateway.keys.create(name="telling", customer=customer, beyond_limit=True)
+    theirs = {"authorization": f"Bearer {made.key}"}
+    name = (await running.chat(headers=theirs)).json["episode_id"]
+
+    async def stored() -> bytes:
+        return (await running.get(f"/v1/episodes/{name}", theirs)).body
+
+    before = await stored()
+
+    async def intact() -> bool:
+        return await stored() == before
+
+    return Made(name, intact)
+
+
+MAKERS: dict[str, Maker] = {"/auth/keys/": a_key, "/receipts/": a_receipt, "/episodes/": an_episode}
 """What stands before the name in a path, to what makes such an object for a customer (its id)."""
 
 BODIES: dict[str, Any] = {}

@@ -169,7 +169,6 @@ def test_row_c7_the_last_of_two_equal_keys_wins() -> None:
         ({"guided_json": {}, "guided_regex": "a"}, "invalid_parameter", "guided_regex"),
         ({"guided_choice": []}, "invalid_parameter", "guided_choice"),
         ({"failover": ["a"] * 6}, "invalid_failover", "failover"),
-        ({"session_id": "x"}, "session_not_found", "session_id"),
         ({"tensorzero::extra_body": {"model": "x"}}, "invalid_extra_body", "tensorzero::extra_body"),
         ({"tensorzero::extra_body": [{"pointer": "/n", "value": 9}]}, "invalid_extra_body", "tensorzero::extra_body"),
         ({"tensorzero::extra_headers": {"a b": "x"}}, "invalid_parameter", "tensorzero::extra_headers"),

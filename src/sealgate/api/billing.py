@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Annotated, Any, get_args
-from urllib.parse import parse_qs
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from sealgate.api import forms
 from sealgate.api.call import Call
 from sealgate.api.guard import Guard
+from sealgate.api.query import Query, wrong
 from sealgate.api.routes import Route
 from sealgate.auth.caller import scope
-from sealgate.errors import Detail, Problem, StorageError
+from sealgate.errors import Problem, StorageError
 from sealgate.formats import moments
 from sealgate.limits import reports
 from sealgate.limits.periods import DAY
@@ -156,27 +156,8 @@ def _unreadable() -> Problem:
     return Problem("storage_unavailable", "The ledger cannot be read at the moment.")
 
 
-class _Query:
-    """The query string; each name at most once."""
-
-    def __init__(self, query: bytes) -> None:
-        self._given = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
-
-    def text(self, name: str) -> str | None:
-        values = self._given.get(name)
-        if values is None:
-            return None
-        if len(values) > 1:
-            raise _wrong(name, "is given more than once")
-        return values[0]
-
-    def number(self, name: str, default: int, least: int, most: int) -> int:
-        text = self.text(name)
-        if text is None:
-            return default
-        if not (text.isascii() and text.isdigit() and len(text) <= 16 and least <= int(text) <= most):
-            raise _wrong(name, f"is a whole number from {least} to {most}")
-        return int(text)
+class _Query(Query):
+    """What of the ledger is asked for."""
 
     def moment(self, name: str) -> int | None:
         text = self.text(name)
@@ -186,7 +167,7 @@ class _Query:
             # A plus sign that was not escaped has become a space.
             return moments.parse(text.replace(" ", "+") if text[-6:-5] == " " else text)
         except (ValueError, OverflowError):
-            raise _wrong(name, "is a date or a time in ISO 8601, as 2030-01-31 or 2030-01-31T12:00:00Z") from None
+            raise wrong(name, "is a date or a time in ISO 8601, as 2030-01-31 or 2030-01-31T12:00:00Z") from None
 
     def group(self) -> GroupBy | None:
         text = self.text("group_by")
@@ -195,9 +176,4 @@ class _Query:
         for each in GROUPS:
             if each == text:
                 return each
-        raise _wrong("group_by", f"is one of {', '.join(GROUPS)}")
-
-
-def _wrong(name: str, said: str) -> Problem:
-    detail = Detail((name,), said, place="query")
-    return Problem("invalid_parameter", f"{name} {said}.", param=name, details=[detail])
+        raise wrong("group_by", f"is one of {', '.join(GROUPS)}")

@@ -16,6 +16,7 @@ from sealgate.errors import Problem
 from sealgate.providers.base import Json
 from sealgate.relay import explain
 from sealgate.relay import plan as plans
+from sealgate.relay import stay as stays
 from sealgate.relay.ask import Ask
 from sealgate.relay.hall import Hall
 from sealgate.relay.request import read_chat
@@ -60,15 +61,17 @@ class Chat:
         ask = _read(body, settings.server.default_model, controls, in_api=in_api)
         hold_to(ask, caller, controls)
         if dry:
-            await call.json(self._unsent(ask, caller))
+            await call.json(await self._unsent(ask, caller))
             return
         await self._desk.answer(call, caller, controls, ask, body, OPENAI)
 
-    def _unsent(self, ask: Ask, caller: Caller) -> Json:
+    async def _unsent(self, ask: Ask, caller: Caller) -> Json:
         """What would be asked and sent, without doing it."""
         hall = self._hall
         seen, catalog = hall.means.seen, hall.catalog
-        plan = plans.make(catalog, ask, caller, seen)
+        stay = stays.of(hall.sessions, catalog, caller, ask)
+        await stay.enter()
+        plan = plans.make(catalog, ask, caller, seen, stay.pin)
         asked = catalog.resolve(ask.model, ask.named.region, ask.named.provider)
         return {
             "object": "chat.completion.dry_run",

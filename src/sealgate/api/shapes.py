@@ -100,6 +100,7 @@ class ChatCompletion(Struct):
     usage: Usage
     episode_id: str
     tresor: Tresor
+    session_id: Annotated[str | UnsetType, Meta(description="The session that the request belongs to.")] = UNSET
     system_fingerprint: str | UnsetType = UNSET
     service_tier: str | UnsetType = UNSET
 
@@ -134,7 +135,7 @@ class ChunkChoice(Struct):
 
 
 class ChatCompletionChunk(Struct):
-    """One event of a streamed answer. The finish chunk carries ``tresor`` and ``episode_id``.
+    """One event of a streamed answer. The finish chunk carries ``tresor``, ``episode_id`` and ``session_id``.
 
     What the answer cost stands where the usage stands: on the usage chunk, or on the finish chunk.
     """
@@ -146,6 +147,7 @@ class ChatCompletionChunk(Struct):
     choices: list[ChunkChoice]
     usage: Usage | UnsetType | None = UNSET
     episode_id: str | UnsetType = UNSET
+    session_id: str | UnsetType = UNSET
     tresor: Tresor | UnsetType = UNSET
     system_fingerprint: str | UnsetType = UNSET
     service_tier: str | UnsetType = UNSET

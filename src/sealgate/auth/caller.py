@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from sealgate.config_tables import Budget, Limits
+
+_OWN = re.compile(r"user-[0-9a-f]{32}")
+"""Customers that are one user's own: `sealgate.auth.users.customer_of`."""
 
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,6 +49,12 @@ def scope(caller: Caller) -> str:
     if (key := caller.key_id or caller.budget_key_id) is not None:
         return f"key:{key}"
     return f"user:{caller.customer_id}:{caller.user_id or ''}"
+
+
+def account(caller: Caller) -> tuple[str, str | None]:
+    """In whose account somebody acts: a customer's; a user's where the customer is not that user's own."""
+    customer = caller.customer_id
+    return customer, None if caller.user_id is None or _OWN.fullmatch(customer) else caller.user_id
 
 
 DEFAULT_CUSTOMER = "default"

@@ -16,14 +16,12 @@ from sqlalchemy import Connection, insert, text
 from sealgate.limits.ledger import Outcome
 from sealgate.limits.periods import Window
 from sealgate.storage import Appended
+from sealgate.storage.alone import alone
 from sealgate.storage.tables import intents, ledger
 
-LOCK = 0x5EA1_B1D6
-"""The advisory lock of whoever moves money."""
 AT_ONCE = 200
 """Rows taken care of in one transaction, so that others need not wait long."""
 
-_LOCK = text(f"SELECT pg_advisory_xact_lock({LOCK})")
 # One statement sees one state of the database; two could lie on both sides of another replica's commit.
 _STATE = text(
     "SELECT (SELECT coalesce(sum(spent), 0) FROM spending"
@@ -83,7 +81,7 @@ def reserve(
     connection: Connection, account: Account, amount: int, wishes: Sequence[int], intent: Intent
 ) -> tuple[int | None, int]:
     """Reserve the first of ``wishes`` that ``amount`` still has room for; that one, and what was available before."""
-    _alone(connection)
+    alone(connection)
     found = state(connection, account)
     available = amount - found.spent - found.reserved
     chosen = next((wish for wish in wishes if wish <= available), None)
@@ -107,7 +105,7 @@ def settle(connection: Connection, account: Account, request: str, row: Appended
 
     Where another process took the request for lost and wrote that nobody knows how it ended, that is set right.
     """
-    _alone(connection)
+    alone(connection)
     charged = 0
     if not connection.execute(_SETTLE, {"id": request}).rowcount:
         known = connection.execute(_KNOWN, {"id": request}).first()
@@ -132,7 +130,7 @@ def sweep(connection: Connection, owner: str, before: int, finish: Callable[[dic
     Nobody can tell how far they came. The provider may have answered in full and will then charge for it, so the whole
     reservation counts as spent, and the row says that it is an estimate. ``finish`` is given each row to complete.
     """
-    _alone(connection)
+    alone(connection)
     found = connection.execute(_ORPHANS, {"owner": owner, "before": before, "most": AT_ONCE}).all()
     for each in found:
         known = msgspec.json.decode(each.entry)
@@ -153,16 +151,6 @@ def beat(connection: Connection, owner: str, now: int) -> None:
 def forget(connection: Connection, before: int) -> None:
     """Drop the sums of periods that are long over."""
     connection.execute(_FORGET, {"before": before})
-
-
-def shared(connection: Connection) -> bool:
-    """Whether other processes may be at work on this database."""
-    return connection.dialect.name != "sqlite"
-
-
-def _alone(connection: Connection) -> None:
-    if shared(connection):
-        connection.execute(_LOCK)
 
 
 def _spend(connection: Connection, scope: str, period: str, bucket: int, cost: int) -> None:

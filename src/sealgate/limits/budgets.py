@@ -25,6 +25,7 @@ from sealgate.limits.ledger import Entry, row
 from sealgate.limits.periods import DAY, LONGEST, window
 from sealgate.limits.prices import nano, shown
 from sealgate.storage import Appended, NewRow, Storage
+from sealgate.storage.alone import shared
 from sealgate.storage.tables import ledger
 
 BEAT_SECONDS = 10.0
@@ -193,9 +194,9 @@ class Budgets:
 
     async def start(self) -> None:
         """Take care of what processes before this one left behind, now and from now on. Raises `StorageError`."""
-        shared = await self.storage.read(rows.shared)
+        others = await self.storage.read(shared)
         # A SQLite file has one process: what is not ours is nobody's.
-        await self._sweep(STALE_SECONDS if shared else -STALE_SECONDS)
+        await self._sweep(STALE_SECONDS if others else -STALE_SECONDS)
         self._task = asyncio.create_task(self._keep(), name="budgets")
 
     async def aclose(self) -> None:

@@ -39,6 +39,13 @@ class Label(msgspec.Struct, frozen=True):
     tresor: Json
     tariff: Tariff | None = None
     """What the answer costs."""
+    session_id: str | None = None
+
+    @property
+    def groups(self) -> Json:
+        """What the request belongs to."""
+        found = {"episode_id": self.episode_id}
+        return found if self.session_id is None else {**found, "session_id": self.session_id}
 
 
 class Answer:
@@ -140,7 +147,7 @@ class WholeAnswer(Answer):
                 "choices": choices,
                 "usage": self.usage.render(),
                 **self._passed,
-                "episode_id": label.episode_id,
+                **label.groups,
                 "tresor": self._tresor,
             }
         )
@@ -359,7 +366,7 @@ class StreamedAnswer(Answer):
         if not last:
             return body + self._tail
         ours = self._tresor if self._usage_on_finish else self.label.tresor
-        body += b',"episode_id":"%b","tresor":%b' % (self.label.episode_id.encode(), _encode(ours))
+        body += b',%b,"tresor":%b' % (_encode(self.label.groups)[1:-1], _encode(ours))
         if self._usage_on_finish:
             return body + b',"usage":' + _encode(self.usage.render()) + b"}"
         return body + self._tail

@@ -32,6 +32,8 @@ class Ask(msgspec.Struct, kw_only=True):
     """What a model must be for."""
     prompt: Prompt
     episode_id: str
+    session_id: str | None = None
+    """The session that the request names."""
     include_usage: bool = False
     media_param: str | None = None
     """Where the first medium given by https URL stands, if there is one."""

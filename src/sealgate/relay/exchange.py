@@ -15,6 +15,7 @@ from sealgate.providers.base import Adjustment, Json
 from sealgate.receipts.issuer import NO_DRAFT, Draft
 from sealgate.relay import plan as plans
 from sealgate.relay import reservation
+from sealgate.relay import stay as stays
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
 from sealgate.relay.ask import Ask
@@ -64,6 +65,7 @@ class Exchange:
         self._admission = Admission(hall, entry, started, ending, until, self._turn, draft)
         self._payloads: AsyncGenerator[bytes] | None = None
         self._admission.size = ask.size
+        self._stay = stays.of(hall.sessions, hall.catalog, caller, ask)
         entry.user_id = caller.user_id
 
     @property
@@ -75,8 +77,12 @@ class Exchange:
     async def __aenter__(self) -> AsyncGenerator[bytes]:
         await self._admission.__aenter__()
         try:
+            stay = self._stay
+            await stay.enter()
             plan = self._plan()
             await self._turn.take((target.route for target in plan.targets), self._ask)
+            await stay.begin()
+            self.entry.session_id = stay.session_id
             if self._caller.budget is not None:
                 plan = await self._reserve(plan, self._caller.budget)
             self._payloads = self._walk(plan).payloads()
@@ -91,6 +97,7 @@ class Exchange:
         assert self._payloads is not None
         if error is None:
             await self._admission.settle()
+            self._stay.served(self.entry.routed_model)
             return
         try:
             await self._payloads.aclose()
@@ -98,7 +105,7 @@ class Exchange:
             await self._admission.__aexit__(kind, error, trace)
 
     def _plan(self) -> Plan:
-        plan = plans.make(self._hall.catalog, self._ask, self._caller, self._hall.means.seen)
+        plan = plans.make(self._hall.catalog, self._ask, self._caller, self._hall.means.seen, self._stay.pin)
         self.entry.requested_route = plan.requested_route
         return plan
 
@@ -171,6 +178,7 @@ class AnswerMaker:
             episode_id=ask.episode_id,
             tresor=tresor,
             tariff=route.tariff,
+            session_id=self._entry.session_id,
         )
         answer = self._blank(label)
         answer.thoughts = self._loop.watch()

@@ -85,6 +85,8 @@ def _reason(target: Target, plan: Plan, seen: Seen, asked: Selection, stream: bo
         return "was ejected, and is tried again by this request"
     if target.key != next(each.key for each in plan.targets if each.route is route):
         return f"key {target.key + 1} of {len(route.account.secrets)}, where the one before is refused"
+    if route is plan.pinned:
+        return "the session is there"
     if route not in asked.routes:
         return "named under failover"
     match asked.policy:

@@ -14,6 +14,7 @@ from sealgate.relay.load import Load
 from sealgate.relay.recall import Recall
 from sealgate.relay.turns import Turns
 from sealgate.relay.walk import Means
+from sealgate.sessions.sessions import Sessions
 from sealgate.storage import Storage
 from sealgate.telemetry.logs import Logger
 from sealgate.telemetry.metrics import Metrics
@@ -35,5 +36,6 @@ class Hall:
     load: Load
     turns: Turns
     budgets: Budgets
+    sessions: Sessions
     receipts: Receipts = field(default_factory=NoReceipts)
     draining: bool = False

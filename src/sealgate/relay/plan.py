@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sealgate.auth.caller import Caller
+from sealgate.config_types import ModelType
 from sealgate.errors import Problem, UpstreamError
 from sealgate.providers.base import Adjustment
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
@@ -60,6 +61,9 @@ class Plan(NamedTuple):
     strict: bool = False
     """Whether nothing may be left out."""
 
+    pinned: Route | None = None
+    """The route that comes first because the request's session is there."""
+
     def tries(self) -> Sequence[Target]:
         """The targets as they are asked: each once more for every retry. What fails always gets no retries on top."""
         if self.last_resort or not any(target.route.account.retries for target in self.targets):
@@ -77,12 +81,10 @@ class Seen:
     quirks: Quirks = field(default_factory=Quirks)
 
 
-def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
-    """Raises `Problem` where no route is left."""
+def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen, pin: str | None = None) -> Plan:
+    """``pin`` is the route's id at which the request's session is. Raises `Problem` where no route is left."""
     named = ask.named
-    primary = catalog.resolve(ask.model, named.region, named.provider)
-    _require_allowed(catalog, primary, caller)
-    _require_type(catalog, primary, ask)
+    primary = selected(catalog, caller, ask.type, ask.model, named.region, named.provider)
     wanted = needed(ask.prompt.fields) if ask.type == "chat" else NOTHING
     if (
         named.failover is None
@@ -95,22 +97,46 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen) -> Plan:
         and not seen.health.troubled
         and len(primary.targets) <= MAX_TARGETS
         and ask.type == "chat"
+        and pin in (None, primary.routes[0].id)
     ):
         # Nothing to weigh: what nearly every request is.
-        return Plan(primary.requested_route, primary.targets, (), primary.routes[0])
+        first = primary.routes[0]
+        return Plan(primary.requested_route, primary.targets, (), first, pinned=first if pin is not None else None)
     selections = [primary, *_failover(catalog, ask, caller)]
     ranked = {route.id: route for selection in selections for route in _ranked(selection, ask, wanted, seen)}
     eligible, skipped = _eligible(ranked.values(), ask, wanted, seen.quirks)
+    # Where the model was left for another one, the session does not follow: the next request tries it again.
+    pinned = next((route for route in eligible if route.id == pin and route in primary.routes), None)
+    if pinned is not None:
+        eligible.remove(pinned)
+        eligible.insert(0, pinned)
     healthy, last_resort, unwell = _healthy(eligible, seen.health)
     skipped += unwell
     beyond = dict.fromkeys(target.route for target in healthy[MAX_TARGETS:])
     skipped += [Skipped(route, f"beyond the first {MAX_TARGETS} targets") for route in beyond]
     # Where the model that was asked for cannot honour the request, it was left for another one.
     preferred = eligible[0] if eligible[0] in primary.routes else next(iter(ranked.values()))
-    first = tuple(healthy[:MAX_TARGETS])
+    chosen = tuple(healthy[:MAX_TARGETS])
     checked = frozenset(route for route in eligible if _unsure(route, ask, wanted))
     fetching = frozenset(route for route in eligible if ask.media_param and not route.account.media_by_url)
-    return Plan(primary.requested_route, first, tuple(skipped), preferred, last_resort, checked, fetching, ask.strict)
+    return Plan(
+        primary.requested_route, chosen, tuple(skipped), preferred, last_resort, checked, fetching, ask.strict, pinned
+    )
+
+
+def selected(
+    catalog: Catalog,
+    caller: Caller,
+    wanted: ModelType,
+    name: str,
+    region: str | None = None,
+    provider: str | None = None,
+) -> Selection:
+    """What the caller's name for a model comes to. Raises `Problem` where it may not use it, or not for that."""
+    found = catalog.resolve(name, region, provider)
+    _require_allowed(catalog, found, caller)
+    _require_type(catalog, found, wanted)
+    return found
 
 
 def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]:
@@ -120,7 +146,7 @@ def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]
             # What the request pins for its model, it pins for every name that does not say otherwise.
             selection = catalog.narrowed(name, named.region, named.provider)
             _require_allowed(catalog, selection, caller)
-            _require_type(catalog, selection, ask)
+            _require_type(catalog, selection, ask.type)
         except Problem as problem:
             raise Problem("invalid_failover", problem.message, param="failover") from None
         yield selection
@@ -140,10 +166,10 @@ def _require_allowed(catalog: Catalog, selection: Selection, caller: Caller) -> 
     raise Problem("model_not_allowed", f"This API key may not use the model {selection.key!r}.", param="model")
 
 
-def _require_type(catalog: Catalog, selection: Selection, ask: Ask) -> None:
+def _require_type(catalog: Catalog, selection: Selection, wanted: ModelType) -> None:
     model = catalog.models.get(selection.key)
-    if model is not None and model.type != ask.type:
-        said = f"The model {selection.key!r} is for {model.type}, not for {ask.type}."
+    if model is not None and model.type != wanted:
+        said = f"The model {selection.key!r} is for {model.type}, not for {wanted}."
         raise Problem("invalid_model", said, param="model")
 
 

@@ -80,6 +80,7 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
         type="chat",
         prompt=Prompt(carried, bool(typed.stream), _extra_body(typed, carried), _extra_headers(typed), trace or {}),
         episode_id=episode_id,
+        session_id=typed.session_id,
         include_usage=bool(options and options.include_usage),
         media_param=media_param,
         adjustments=adjustments,
@@ -201,8 +202,6 @@ def _rules(typed: ChatRequest) -> None:
         raise Problem("invalid_parameter", "stream_options needs stream to be true.", param="stream_options")
     if typed.tool_choice not in (None, "none", "auto") and not typed.tools:
         raise Problem("invalid_parameter", "tool_choice needs tools.", param="tool_choice")
-    if typed.session_id is not None:
-        raise Problem("session_not_found", param="session_id")
 
 
 def episode(given: str | None) -> str:

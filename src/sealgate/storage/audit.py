@@ -20,6 +20,7 @@ ACTIONS: dict[str, str] = {
     "key.imported": "A key of another system was taken over.",
     "key.revoked": "A key was ended.",
     "key.default_set": "A key was chosen as its customer's default one.",
+    "automation.changed": "The settings by which sessions are made without being asked for were changed.",
     "configuration.reloaded": "A running server took a new configuration.",
     "configuration.refused": "A running server kept its configuration, because the new one cannot work.",
 }

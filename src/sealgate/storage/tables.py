@@ -173,6 +173,12 @@ Index(
     ledger.c.id,
     sqlite_where=ledger.c.receipt.is_not(None) & ledger.c.log_index.is_(None),
 )
+Index(
+    "ix_ledger_session_id",
+    ledger.c.session_id,
+    ledger.c.id,
+    sqlite_where=ledger.c.session_id.is_not(None),
+)
 
 intents = Table(
     "intents",
@@ -211,3 +217,44 @@ reasoning_state = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 """The reasoning of open tool loops, encrypted, each under a name that tells nothing; `sealgate.relay.recall`."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("key_id", Text),
+    Column("user_id", Text),
+    Column("model", Text, nullable=False),
+    Column("automated", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("route", Text),
+    Column("revision", BigInteger, nullable=False, index=True),
+    Index(None, "holder", "created_at"),
+)
+"""What groups the requests of one ``holder``: a key, or a user without one. No foreign keys, as in the ledger.
+
+``ended_at`` is NULL while nobody has noted an end; one that just expired ends when it expires. ``route`` is where it
+began, for one that goes on where an expired one was; where it stands now is what the ledger says of its last answer.
+``revision`` is that of the topic ``sessions`` when the row last changed.
+"""
+
+# Both partial on PostgreSQL too, as above.
+Index("ix_sessions_open", sessions.c.holder, unique=True, sqlite_where=sessions.c.ended_at.is_(None))
+Index("ix_sessions_due", sessions.c.expires_at, sqlite_where=sessions.c.ended_at.is_(None))
+
+automation = Table(
+    "automation",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("session_duration", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False, index=True),
+)
+"""Who wants sessions made: a customer (``user_id`` empty), or one of several users of a customer. Seconds."""
