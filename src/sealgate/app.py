@@ -13,6 +13,7 @@ from functools import partial
 from sealgate import config
 from sealgate.api import (
     accounts,
+    audio,
     automation,
     billing,
     chat,
@@ -237,7 +238,7 @@ def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKey
     guard = Guard(keys, tokens, hall.load, hall.turns, required=hall.settings.auth.required)
     since = int(time.time())
     table = [*chat.routes(hall, guard), *models.routes(hall, guard, since), *health.routes(hall, guard)]
-    table += embeddings.routes(hall, guard)
+    table += [*embeddings.routes(hall, guard), *audio.routes(hall, guard)]
     table += [*accounts.routes(keys, guard), *me.routes(hall, guard, since)]
     table += messages.routes(hall, guard)
     table += receipts.routes(hall, guard, signing_keys)

@@ -48,6 +48,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description='Origins whose web pages may call (CORS), as https://app.example; "*" means any.'),
     ] = ()
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body, in bytes.")] = 32 * 1024 * 1024
+    max_upload_bytes: Annotated[int, Meta(ge=1024, description="Largest file to transcribe, bytes.")] = 25 * 1024 * 1024
     max_connections: Annotated[int, Meta(ge=1, description="Open connections before new ones get 503.")] = 4096
     max_in_flight: Annotated[
         int, Meta(ge=1, description="Model requests at once; then 503 for those who hold more than their share.")

@@ -96,6 +96,7 @@ CODES: dict[str, Code] = _table(
     Code("invalid_number", 400, "A number is out of range."),
     Code("json_too_deep", 400, "The body is nested more than 64 levels deep."),
     Code("too_many_items", 400, "The body has more items than this server accepts."),
+    Code("invalid_multipart", 400, "The body is not a well-formed multipart form."),
     Code("invalid_model", 400, "A model name is required."),
     Code("invalid_messages", 400, "The messages are malformed."),
     Code("invalid_parameter", 400, "A parameter has the wrong type or is out of range."),

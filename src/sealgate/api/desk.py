@@ -119,7 +119,7 @@ class Desk:
         caller: Caller,
         controls: Controls,
         ask: Ask,
-        body: bytes,
+        body: bytes | memoryview,
         dialect: Dialect,
         seconds: float | None = None,
     ) -> None:

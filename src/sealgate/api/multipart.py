@@ -156,7 +156,7 @@ class Reader:
     def _header_begins(self) -> None:
         self._name, self._value = b"", bytearray()
 
-    def _header(self, is_name: bool, data: bytes, start: int, end: int) -> None:  # noqa: FBT001
+    def _header(self, is_name: bool, data: bytes, start: int, end: int) -> None:
         if is_name:
             self._name += data[start:end]
         else:

@@ -102,10 +102,18 @@ def _operation(route: Route, path: str, of_type: dict[Any, Any], security: dict[
     if parameters:
         found["parameters"] = parameters
     if route.body is not None:
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": of_type[route.body]}}}
+        found["requestBody"] = {"required": True, "content": _body(route, of_type[route.body])}
     if route.access != "public":
         found["security"] = _needs(route, security)
     return found
+
+
+def _body(route: Route, schema: dict[str, Any]) -> dict[str, Any]:
+    if not route.file:
+        return {"application/json": {"schema": schema}}
+    file = {"type": "string", "format": "binary", "description": route.file}
+    form = {"type": "object", "properties": {"file": file}, "required": ["file"]}
+    return {"multipart/form-data": {"schema": {"allOf": [schema, form]}}}
 
 
 def _operation_id(route: Route, path: str) -> str:

@@ -23,8 +23,9 @@ class Route:
     (``/keys/{id}/default``), where it takes one part. ``access`` is what its handler asks of a caller; no endpoint can
     be without an answer to that, and tests hold each handler to it: ``account`` is a user's token or an administrator's
     key. ``body``, ``answer`` and ``events`` are the types of the request, the whole answer (several: a tuple) and a
-    stream's events; ``query`` names the parameters in the query string, ``header`` those in the head, each with what it
-    means and, where not every text will do, its type. ``manner`` is how it says what went wrong.
+    stream's events; ``file`` is set where the body is a form with a file, and says what that is; ``query`` names the
+    parameters in the query string, ``header`` those in the head, each with what it means and, where not every text will
+    do, its type. ``manner`` is how it says what went wrong.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -34,6 +35,7 @@ class Route:
     summary: str
     mounted: bool = True
     body: Any = None
+    file: str = ""
     answer: Any = None
     events: Any = None
     query: tuple[Parameter, ...] = ()

@@ -79,7 +79,7 @@ def _by_magic(head: bytes) -> str | None:
     return "mpeg" if head[:4] in (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3") else None
 
 
-def _wav(view: memoryview, head: bytes, name: str) -> Sound:
+def _wav(view: memoryview, _head: bytes, name: str) -> Sound:
     at, channels, rate, speed = 12, 0, 0, 0
     while at + 8 <= len(view):
         kind, length = bytes(view[at : at + 4]), int(struct.unpack_from("<I", view, at + 4)[0])
@@ -94,7 +94,7 @@ def _wav(view: memoryview, head: bytes, name: str) -> Sound:
     return Sound(name)
 
 
-def _flac(view: memoryview, head: bytes, name: str) -> Sound:
+def _flac(_view: memoryview, head: bytes, name: str) -> Sound:
     packed = int.from_bytes(head[18:26], "big")
     rate, channels, samples = packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
     return Sound(name, samples * 1000 // rate if samples else None, rate, channels)
@@ -159,7 +159,7 @@ def _mp3(view: memoryview, head: bytes, name: str) -> Sound:
     return Sound(name, (len(view) - start) * 8 // frame.kbits, frame.rate, frame.channels)
 
 
-def _mp4(view: memoryview, head: bytes, name: str) -> Sound:
+def _mp4(view: memoryview, _head: bytes, name: str) -> Sound:
     """Boxes at the top level are passed over by their sizes; ``moov`` may stand at the end."""
     at = 0
     while at + 16 <= len(view):
@@ -181,7 +181,7 @@ def _mvhd(data: bytes, at: int) -> int | None:
     return int(length * 1000 // scale) or None
 
 
-def _webm(view: memoryview, head: bytes, name: str) -> Sound:
+def _webm(_view: memoryview, head: bytes, name: str) -> Sound:
     scale = 1_000_000
     if (at := head.find(b"\x2a\xd7\xb1")) >= 0:
         size = head[at + 3] & 0x7F
@@ -193,7 +193,7 @@ def _webm(view: memoryview, head: bytes, name: str) -> Sound:
     return Sound(name, int(struct.unpack_from(layout, head, at + 3)[0] * scale / 1e6) or None)
 
 
-def _untold(view: memoryview, head: bytes, name: str) -> Sound:  # noqa: ARG001
+def _untold(_view: memoryview, _head: bytes, name: str) -> Sound:
     return Sound(name)
 
 

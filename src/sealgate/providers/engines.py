@@ -8,6 +8,7 @@ from sealgate.providers.capabilities import GUIDED, schema_in
 from sealgate.providers.openai_dialects import TGI
 from sealgate.providers.rows import (
     ALLOWED,
+    BOTH,
     FORMATS,
     GUIDED_JSON,
     HOSTED,
@@ -41,7 +42,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="vllm",
         title="vLLM, from 0.12",
-        also=VECTORS,
+        also=BOTH,
         source="docs.vllm.ai/en/latest/serving/openai_compatible_server",
         base_url="http://127.0.0.1:8000/v1",
         port=8000,
@@ -54,7 +55,7 @@ ENGINE_ROWS: tuple[Kind, ...] = (
     clone(
         name="vllm-legacy",
         title="vLLM before 0.12, which knows the `guided_*` names",
-        also=VECTORS,
+        also=BOTH,
         source="docs.vllm.ai/en/v0.9.2/serving/openai_compatible_server",
         base_url="http://127.0.0.1:8000/v1",
         media_by_url=False,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from sealgate.providers import params
+from sealgate.providers.audio import TRANSCRIPTIONS, TRANSLATIONS, VOXTRAL
 from sealgate.providers.base import Kind, Operation, Wire
 from sealgate.providers.capabilities import ALL, HINTS
 from sealgate.providers.embeddings import EMBEDDINGS
@@ -46,6 +47,9 @@ def tgi_regex(pattern: object) -> dict[str, object]:
 
 
 VECTORS: Mapping[Operation, Wire] = {"embeddings": EMBEDDINGS}
+SPEECH: Mapping[Operation, Wire] = {"transcriptions": TRANSCRIPTIONS, "translations": TRANSLATIONS}
+BOTH: Mapping[Operation, Wire] = {**VECTORS, **SPEECH}
+OF_MISTRAL: Mapping[Operation, Wire] = {**VECTORS, "transcriptions": VOXTRAL}
 
 clone = partial(Kind, wire=WIRE, host=BEARER)
 
@@ -54,6 +58,6 @@ COMPATIBLE = clone(
     title="Any server that speaks OpenAI's API, by its `base_url`",
     # Nothing is known of it, so everything goes out as it came.
     source="developers.openai.com/api/reference",
-    also=VECTORS,
+    also=BOTH,
     capabilities=ALL,
 )

@@ -33,6 +33,7 @@ from sealgate.providers.hosted import HOSTED_ROWS
 from sealgate.providers.rows import (
     ALLOWED,
     ANY_ROLE,
+    BOTH,
     COMPATIBLE,
     FORMATS,
     GUIDED_JSON,
@@ -42,7 +43,6 @@ from sealgate.providers.rows import (
     OLDER_ROLES,
     TEXT,
     TOOLS,
-    VECTORS,
     clone,
     tgi_regex,
 )
@@ -231,7 +231,7 @@ KINDS: dict[str, Kind] = {
         clone(
             name="sandbox",
             title="The built-in offline sandbox",
-            also=VECTORS,
+            also=BOTH,
             source="docs/sandbox.md",
             base_url="sandbox:",
             capabilities=ALL,

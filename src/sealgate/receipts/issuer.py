@@ -96,7 +96,7 @@ class SignedDraft:
 
     __slots__ = ("_about", "_body", "_fields", "_forwarded", "_keys", "_rewritten", "_size", "_wire", "jws")
 
-    def __init__(self, about: About, keys: SigningKeys, body: bytes, fields: Any) -> None:
+    def __init__(self, about: About, keys: SigningKeys, body: bytes | memoryview, fields: Any) -> None:
         self.jws: str | None = None
         self._about = about
         self._keys = keys
@@ -169,7 +169,7 @@ class Receipts(Protocol):
         kind: Kind,
         endpoint: str,
         model: str,
-        body: bytes,
+        body: bytes | memoryview,
         fields: Any,
         nonce: str | None = None,
         wanted: bool | None = None,
@@ -204,7 +204,7 @@ class Issuer:
         kind: Kind,
         endpoint: str,
         model: str,
-        body: bytes,
+        body: bytes | memoryview,
         fields: Any,
         nonce: str | None = None,
         wanted: bool | None = None,

@@ -115,10 +115,10 @@ def begun(salt: bytes, label: str) -> Any:
     return hashlib.sha256(b"%b%b\0" % (salt, label.encode("ascii")))
 
 
-def digest(salt: bytes, label: str, data: bytes) -> str:
+def digest(salt: bytes, label: str, data: bytes | memoryview) -> str:
     """One salted digest."""
     if len(data) < _SMALL:
-        return jws.b64(hashlib.sha256(b"%b%b\0%b" % (salt, label.encode("ascii"), data)).digest())
+        return jws.b64(hashlib.sha256(b"".join((salt, label.encode("ascii"), b"\0", data))).digest())
     hashed = begun(salt, label)
     hashed.update(data)
     return jws.b64(hashed.digest())

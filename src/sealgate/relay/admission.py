@@ -22,7 +22,13 @@ from sealgate.relay.walk import Outcome as Attempted
 from sealgate.relay.walk import Walk
 from sealgate.storage import Appended, NewRow
 
-OPERATIONS = {"chat.completions": "chat", "embeddings": "embeddings", "messages": "chat"}
+OPERATIONS = {
+    "chat.completions": "chat",
+    "embeddings": "embeddings",
+    "audio.transcriptions": "transcription",
+    "audio.translations": "translation",
+    "messages": "chat",
+}
 """Ledger endpoint to OpenTelemetry's ``gen_ai.operation.name``."""
 
 COMMIT_SECONDS = 1.0

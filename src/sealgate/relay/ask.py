@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from sealgate.config_types import ModelType
+from sealgate.formats.sound import Sound
 from sealgate.providers.base import Adjustment, Json, Prompt
 
 
@@ -42,6 +43,10 @@ class Ask(msgspec.Struct, kw_only=True):
     """Bytes of the body without its media, for estimates of prompt tokens."""
     fields: Json | None = None
     """The body as it was parsed, the gateway's own fields included, where it is JSON. Never changed."""
+    sound: Sound | None = None
+    """Of a transcription: what the file's header says, where it tells its length."""
+    audio_ms: int = 0
+    """Milliseconds of the sound, guessed from its size where the header does not tell."""
     choices: int = 1
     max_tokens: int | None = None
     """Most tokens of the answer, where the request says so."""

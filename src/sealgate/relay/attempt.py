@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request, Response
 from sealgate.outward.inflate import inflated
-from sealgate.providers.base import Adjustment, Json, Kind, Prompt, Reader, Wire, Written
+from sealgate.providers.base import Adjustment, Json, Prompt, Reader, Wire, Written
 from sealgate.providers.refused import without
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
@@ -59,7 +59,7 @@ class Attempt:
             response = self._response = inflated(response, coding)
         if response.status != 200:
             raise wire.failure(response.status, response.headers, await _error_body(response))
-        if mismatch := _mismatch(response, _types(account.kind, wire, stream=prompt.stream)):
+        if mismatch := _mismatch(response, _types(self._target, prompt)):
             # An error may come as a plain 200 document where a stream was asked for; its class matters.
             document = _reader(wire, found, prompt, stream=False)
             document.feed(await _error_body(response))
@@ -144,11 +144,14 @@ async def _error_body(response: Response) -> bytes:
     return b"".join(pieces)
 
 
-def _types(kind: Kind, wire: Wire, *, stream: bool) -> Sequence[str]:
+def _types(target: Target, prompt: Prompt) -> Sequence[str]:
     """The content types that an answer may have."""
-    if not stream:
+    kind, operation = target.route.account.kind, prompt.operation
+    if not prompt.stream:
         return (JSON,)
-    return (wire.stream_type, JSON) if kind.array_streams else (wire.stream_type,)
+    streamed = kind.wires[operation].stream_type
+    # Providers of transcripts that know no streams pass over that one was asked for.
+    return (streamed, JSON) if kind.array_streams or operation != "chat" else (streamed,)
 
 
 def _mismatch(response: Response, wanted: Sequence[str]) -> str | None:

@@ -14,7 +14,7 @@ from sealgate.limits.ledger import Entry
 from sealgate.providers.base import Adjustment, Json
 from sealgate.receipts.issuer import NO_DRAFT, Draft
 from sealgate.relay import plan as plans
-from sealgate.relay import reservation
+from sealgate.relay import reservation, transcripts
 from sealgate.relay import stay as stays
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
@@ -186,6 +186,8 @@ class AnswerMaker:
 
     def _blank(self, label: Label) -> Answer:
         ask = self._ask
+        if ask.type == "transcription":
+            return transcripts.answer(label, ask)
         if ask.prompt.operation == "embeddings":
             return EmbeddingsAnswer(label, ask)
         if not ask.prompt.stream:

@@ -22,6 +22,8 @@ IMAGE_TOKENS = 4096
 """More than the providers count for one image, unless it is asked for in its original size."""
 MEDIA_BYTES_PER_TOKEN = 8
 """Files and sound as base64: a dense PDF has a token in about as many."""
+SOUND_TOKENS_PER_SECOND = 130
+"""More than the providers count for a second of a transcription."""
 STORED_FILE_TOKENS = 65_536
 """A file that the provider keeps and the request only names."""
 
@@ -38,10 +40,11 @@ def wish(ask: Ask, route: Route, *, checked: bool = False) -> Wish | None:
     if tariff is None:
         return None
     prompt = -(-ask.size // BYTES_PER_TOKEN) + sum(_media(ask.prompt.fields.get("messages") or ()))
+    prompt += -(-ask.audio_ms * SOUND_TOKENS_PER_SECOND // 1000)
     completion = (ask.max_tokens or route.max_output_tokens or ASSUMED_ANSWER) * ask.choices
     if checked:
         prompt, completion = 2 * prompt + completion, 2 * completion
-    return Wish(tariff.most(prompt, completion), prompt, completion)
+    return Wish(tariff.most(prompt, completion, ask.audio_ms), prompt, completion)
 
 
 async def reserve(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:

@@ -355,7 +355,7 @@ class Walk:
 
     def _patience(self, *, is_last: bool) -> float:
         """Seconds of silence before the first content. A whole answer is silent until it is there."""
-        if not self._prompt.stream:
+        if not self._prompt.stream or self._prompt.operation != "chat":
             return max(self._means.timeouts.total, self._means.timeouts.max_total)
         return self._means.timeouts.gap if is_last else self._means.timeouts.first_content
 

@@ -19,7 +19,7 @@ PIECE = 1024 * 1024
 
 
 class Spool:
-    """``async with``-less on purpose: what is dropped is gone.
+    """One upload.
 
     `write` adds to it, `read` gives all of it, after which nothing may be written. `close` gives the space back, unless
     somebody still holds what was read: then it goes with that.
@@ -32,7 +32,7 @@ class Spool:
         self.size = 0
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         except OSError as error:
             raise StorageError(f"the spool {folder} cannot be written: {error.strerror}") from error
 

@@ -32,12 +32,14 @@ from sealgate.testing.thread import ThreadedUpstream
 Handler: TypeAlias = Callable[[Received], Behaviour | None]
 """Looks at a request and says what to do; None leaves it to the default."""
 
+OPERATIONS = ("/chat/completions", "/embeddings", "/audio/transcriptions", "/audio/translations")
+
 
 class ScriptedUpstream:
     """A server on 127.0.0.1 that plays a script for each request and remembers everything.
 
     Which one, in this order: the next of those given to `enqueue`; the one given to `on_model` for the model in the
-    body; what ``handler`` says; else ``default`` on ``/chat/completions`` and ``/embeddings``, a list of models on
+    body; what ``handler`` says; else ``default`` where something is asked of a model, a list of models on
     ``GET /models`` (which never uses up a queued script), and 404 anywhere else.
 
     ``close_after_idle`` closes a kept connection after so many seconds without a request. ``tls`` makes it an
@@ -209,7 +211,7 @@ class ScriptedUpstream:
             return chosen
         if lists:
             return json_answer(self._list_models())
-        if path.endswith(("/chat/completions", "/embeddings")):
+        if path.endswith(OPERATIONS):
             return self.default
         return error(404, "unknown_url", f"Unknown request URL: {request.method} {path}.")
 

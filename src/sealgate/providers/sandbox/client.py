@@ -9,14 +9,15 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request
 from sealgate.providers.sandbox.models import Pace
-from sealgate.providers.sandbox.reply import Reply, embeddings, models, reply, unknown
+from sealgate.providers.sandbox.reply import Reply, embeddings, models, reply, transcript, unknown
 
 Sleep = Callable[[float], Awaitable[None]]
 
 BREATH = 16
 """Events after which a stream without a pace lets others run once: it never waits, so it would never let go."""
 
-_OTHER_PATHS = ("/audio/transcriptions", "/audio/translations", "/responses")
+_OTHER_PATHS = ("/responses",)
+_TASKS = {"/audio/transcriptions": "transcribe", "/audio/translations": "translate"}
 
 
 class SandboxClient:
@@ -65,6 +66,9 @@ class SandboxClient:
             return unknown(path)
         if path.endswith("/embeddings"):
             return embeddings(request.body)
+        for ending, task in _TASKS.items():
+            if path.endswith(ending):
+                return transcript(request.body, request.headers["content-type"], task)
         self._serial += 1
         return reply(request.body, created, self._serial)
 

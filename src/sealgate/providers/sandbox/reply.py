@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure
-from sealgate.providers.sandbox import faults, vectors
+from sealgate.providers.sandbox import faults, sounds, vectors
 from sealgate.providers.sandbox.answer import Choice, choices, usage
 from sealgate.providers.sandbox.models import MODELS, Behaviour, Pace, behaviour
 from sealgate.providers.sandbox.refused import RefusedError, error_body
@@ -168,7 +168,22 @@ def embeddings(body: bytes) -> Reply:
         return _whole(refused.body(), status=refused.status)
 
 
+def transcript(body: bytes, content_type: str, task: str) -> Reply:
+    """The reply to a form with a sound; ``task`` is ``transcribe`` or ``translate``."""
+    try:
+        form = sounds.read(body, content_type)
+        stream = form.fields.get("stream") == "true"
+        early = _without_answer(behaviour(model_name(form.fields)), stream)
+        if early is not None:
+            return early
+        if stream:
+            return Reply(200, dict(EVENTS), sounds.events(form))
+        return _whole(sounds.answer(form, task))
+    except RefusedError as refused:
+        return _whole(refused.body(), status=refused.status)
+
+
 def unknown(path: str) -> Reply:
     """The reply to a path that the sandbox does not serve."""
-    message = f"The sandbox answers chat completions and embeddings only, not {path!r}."
+    message = f"The sandbox answers chat completions, embeddings and transcriptions only, not {path!r}."
     return _whole(error_body(message, "invalid_request_error", "unknown_url"), status=404)
