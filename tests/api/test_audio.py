@@ -513,7 +513,7 @@ def test_the_official_sdk_reads_every_answer_of_the_sandbox(serve: Serve) -> Non
             **asked, response_format="verbose_json", timestamp_granularities=["word", "segment"]
         )
         srt = client.audio.transcriptions.create(**asked, response_format="srt")
-        with pytest.warns(DeprecationWarning):  # in favour of nothing that does the same
+        with pytest.warns(DeprecationWarning, match="deprecated"):
             english = client.audio.translations.create(**asked)
         stream = list(client.audio.transcriptions.create(**asked, stream=True))
         with pytest.raises(openai.BadRequestError) as refused:
