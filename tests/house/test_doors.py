@@ -35,12 +35,13 @@ DOORS: dict[str, tuple[str, ...]] = {
     "google": ("providers/google.py",),
     "joserfc": ("auth/jwt.py", "testing/issuer.py"),
     "redis": ("limits/redis.py",),
+    "yaml": ("cli/moving/source.py",),
 }
 """Library to the rooms (a folder ends in a slash) that may import it."""
 
 ENVIRONMENT = ("config.py",)
 
-BROUGHT = {"yarl": "aiohttp takes its addresses", "google": "google-auth is a part of it"}
+BROUGHT = {"yarl": "aiohttp takes its addresses", "google": "google-auth is a part of it", "yaml": "pyyaml's own name"}
 """Libraries that come with a declared one and are part of its own interface."""
 
 

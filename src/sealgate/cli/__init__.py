@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from sealgate import __version__
-from sealgate.cli import audit, doctor, explain, init, keys, models, serve, signing_keys, usage, verify
+from sealgate.cli import audit, doctor, explain, import_config, init, keys, models, serve, signing_keys, usage, verify
 
 app = typer.Typer(
     help="A self-hosted gateway for language models.",
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("init")(init.init)
+app.command("import")(import_config.command)
 app.command("models")(models.models)
 app.command("explain")(explain.command)
 app.command("doctor")(doctor.command)
