@@ -69,8 +69,9 @@ class Gateways:
     Its configuration is a FIFO, so it stands still until it is told to go on: then it opens the database.
     """
 
-    def __init__(self, folder: Path, start: Callable[..., Process]) -> None:
+    def __init__(self, folder: Path, start: Callable[..., Process], config: str = CONFIG) -> None:
         self.folder = folder
+        self.config = config
         self._start = start
         self.port = free_port()
         self.key = ""
@@ -91,7 +92,7 @@ class Gateways:
         """Let the next one go on, and launch the one after it."""
         process, fifo = self._next
         held = writer_of(fifo, process)
-        os.write(held, CONFIG.encode())
+        os.write(held, self.config.encode())
         os.close(held)
         if not last:
             self._next = self._launch()
