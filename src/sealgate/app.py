@@ -26,6 +26,7 @@ from sealgate.api import (
     receipts,
     reference,
 )
+from sealgate.api import log as log_doors
 from sealgate.api import sessions as session_calls
 from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
@@ -45,8 +46,10 @@ from sealgate.outward.documents import Documents
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
 from sealgate.receipts import software, store
-from sealgate.receipts.issuer import Issuer, NoReceipts, Receipts, finish_unknown
+from sealgate.receipts.issuer import Issuer, NoReceipts, Receipts, SealedReceipts, finish_unknown
 from sealgate.receipts.keys import SigningKeys
+from sealgate.receipts.log import Log, NoLog, open_log
+from sealgate.receipts.witnesses import Witnesses
 from sealgate.relay import catalog
 from sealgate.relay.budget import RetryBudget
 from sealgate.relay.hall import Hall
@@ -75,6 +78,7 @@ class Gateway:
     keys: KeyStore
     tokens: Bearers
     signing_keys: SigningKeys
+    witnesses: Witnesses | None
     retention: Retention
     first_key: CreatedKey | None
     flush: Callable[[], None]
@@ -104,7 +108,8 @@ class Gateway:
             # What was learned of the old routes and keys is forgotten with them.
             hall.settings, hall.catalog = settings, fresh
             hall.means = means(settings, upstreams, hall.metrics, hall.means.budget, hall.log)
-            hall.receipts = issuer(settings, self.signing_keys)
+            hall.transparency.describes(software.of(settings))
+            hall.receipts = issuer(settings, self.signing_keys, hall.transparency)
             hall.load.resize(settings.server.max_in_flight)
             hall.turns.configure(settings)
             hall.recall.keep_seconds = settings.reasoning.keep_seconds
@@ -127,6 +132,9 @@ class Gateway:
         await self.tokens.aclose()
         await self.hall.recall.aclose()
         await self.hall.sessions.aclose()
+        if self.witnesses is not None:
+            await self.witnesses.aclose()
+        await self.hall.transparency.aclose()
         await self.signing_keys.aclose()
         await self.keys.aclose()
         await self.hall.budgets.aclose()
@@ -164,6 +172,7 @@ async def open_gateway(settings: Settings) -> Gateway:
         if settings.receipts.enabled:
             await signing_keys.prepare()
         await signing_keys.start()
+        transparency = await opened_log(settings, storage)
         budgets = Budgets(storage, finish=partial(finish_unknown, signing_keys))
         await budgets.start()
     except BaseException:
@@ -177,7 +186,9 @@ async def open_gateway(settings: Settings) -> Gateway:
     turns = Turns(shared or MemoryLimiter(), settings, metrics.limited)
     recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
     hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns, budgets, sessions)
-    hall.receipts = issuer(settings, signing_keys)
+    hall.transparency = transparency
+    hall.receipts = issuer(settings, signing_keys, transparency)
+    witnesses = watched_log(hall, signing_keys, transparency) if isinstance(transparency, Log) else None
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     if shared is not None:
         await shared.start()
@@ -190,7 +201,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     days = settings.retention
     retention = Retention(storage, [Rule(days.receipt_days, store.forget), Rule(days.ledger_days, ledger.forget)])
     retention.start()
-    return Gateway(front, hall, keys, tokens, signing_keys, retention, first_key, flush)
+    return Gateway(front, hall, keys, tokens, signing_keys, witnesses, retention, first_key, flush)
 
 
 def bearers(settings: Settings, storage: Storage, keys: KeyStore) -> Bearers:
@@ -213,11 +224,40 @@ def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: Re
     return Means(upstreams, settings.timeouts, seen, budget, set())
 
 
-def issuer(settings: Settings, keys: SigningKeys) -> Receipts:
-    """Who issues receipts under this configuration."""
+def issuer(settings: Settings, keys: SigningKeys, transparency: Log | NoLog) -> Receipts:
+    """Who issues receipts under this configuration, and while the log is as it is."""
     if not settings.receipts.enabled:
         return NoReceipts()
-    return Issuer(keys, settings.issuer, software.of(settings))
+    if transparency.sealed and transparency.strict:
+        return SealedReceipts()
+    return Issuer(keys, settings.issuer, software.of(settings), transparency.terms)
+
+
+async def opened_log(settings: Settings, storage: Storage) -> Log | NoLog:
+    """The transparency log, where there is one. Raises `ConfigError`, `StorageError`."""
+    if not (settings.receipts.enabled and settings.receipts.log.enabled):
+        return NoLog()
+    local = settings.database_url.startswith("sqlite")
+    configured = settings.receipts.log
+    runs = software.of(settings)
+    return await open_log(storage, settings.data_dir, configured, settings.issuer, runs, alone=local)
+
+
+def watched_log(hall: Hall, keys: SigningKeys, log: Log) -> Witnesses:
+    """Let the log's state be seen, receipts follow it, and witnesses sign it."""
+
+    def seal() -> None:
+        hall.receipts = issuer(hall.settings, keys, log)
+
+    def entries() -> tuple[bool, dict[str, int]]:
+        shown = {"published": log.published, "witnessed": log.witnessed}
+        return log.sealed is not None, {name: each.size if each else 0 for name, each in shown.items()}
+
+    log.on_seal = seal
+    hall.metrics.watch_log(entries)
+    witnesses = Witnesses(log, Documents().post)
+    witnesses.start()
+    return witnesses
 
 
 def _routes_up(hall: Hall) -> dict[str, bool]:
@@ -241,7 +281,7 @@ def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKey
     table += [*embeddings.routes(hall, guard), *audio.routes(hall, guard)]
     table += [*accounts.routes(keys, guard), *me.routes(hall, guard, since)]
     table += messages.routes(hall, guard)
-    table += receipts.routes(hall, guard, signing_keys)
+    table += [*receipts.routes(hall, guard, signing_keys), *log_doors.routes(hall, guard)]
     table += billing.routes(hall, guard)
     table += [*session_calls.routes(hall, guard), *automation.routes(hall, guard, since), *episodes.routes(hall, guard)]
     return Routes([*table, *reference.routes(table, lambda: tokens.logins)])

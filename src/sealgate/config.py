@@ -123,16 +123,27 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Put ``SEALGATE_SERVER__PORT=8080`` at ``raw["server"]["port"]``."""
-    tables = {name: hint for name, hint in _hints(Settings).items() if name not in FREE_TABLES}
+    places = {PREFIX + "__".join(path).upper(): (path, hint) for path, hint in _places(Settings, ())}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or "__" not in variable:
             continue
-        table, _, key = variable.removeprefix(PREFIX).lower().partition("__")
-        if table not in tables or key not in _hints(tables[table]):
-            known = [f"{PREFIX}{t}__{k}".upper() for t in tables for k in _hints(tables[t])]
-            raise ConfigError(f"the environment variable {variable} sets nothing{_nearest(variable, known)}")
-        if isinstance(raw.setdefault(table, {}), dict):
-            raw[table][key] = _from_text(value, _hints(tables[table])[key], variable)
+        if variable.upper() not in places:
+            raise ConfigError(f"the environment variable {variable} sets nothing{_nearest(variable, places)}")
+        (*tables, key), hint = places[variable.upper()]
+        table: Any = raw
+        for name in tables:
+            table = table.setdefault(name, {}) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table[key] = _from_text(value, hint, variable)
+
+
+def _places(struct: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Where each key of the fixed tables stands, and its type."""
+    for name, hint in _hints(struct).items():
+        if isinstance(hint, type) and issubclass(hint, Struct):
+            yield from _places(hint, (*path, name))
+        elif path:
+            yield (*path, name), hint
 
 
 def _from_text(value: str, hint: Any, variable: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from sealgate.config_log import ReceiptLog
 from sealgate.config_routes import Limits as Limits
 from sealgate.config_routes import Model, Provider
 from sealgate.config_types import Count, Name, Seconds, Secret
@@ -231,6 +232,7 @@ class Receipts(Struct, frozen=True, forbid_unknown_fields=True):
     """Signed receipts of what the gateway did."""
 
     enabled: Annotated[bool, Meta(description="Issue a receipt for every answer, unless its caller declines.")] = True
+    log: ReceiptLog = ReceiptLog()
 
 
 class Retention(Struct, frozen=True, forbid_unknown_fields=True):

@@ -28,10 +28,16 @@ EXAMPLE = """\
 def render() -> str:
     """TOML with every setting of the fixed tables at its default, commented out."""
     parts = ["# Sealgate. Every setting is optional; what is shown commented out is the default.\n"]
-    for name, table in typing.get_type_hints(config.Settings).items():
-        if name not in config.FREE_TABLES:
-            parts.append("\n".join(_table(name, table)) + "\n")
+    parts += ["\n".join(_table(name, table)) + "\n" for name, table in fixed_tables(config.Settings)]
     return "\n".join([*parts, EXAMPLE])
+
+
+def fixed_tables(struct: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and declaration of each table whose keys are ours, and of those inside it."""
+    for name, hint in typing.get_type_hints(struct).items():
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            yield path + name, hint
+            yield from fixed_tables(hint, f"{path}{name}.")
 
 
 def _table(name: str, struct: Any) -> Iterator[str]:
@@ -44,11 +50,12 @@ def _table(name: str, struct: Any) -> Iterator[str]:
 
 
 def settings_of(struct: Any) -> Iterator[tuple[str, str, Any]]:
-    """Name, description and default of each setting of a table."""
+    """Name, description and default of each setting of a table; tables inside it are their own."""
     hints = typing.get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-        yield field.name, _description(hints[field.name]), default
+        if not isinstance(default, msgspec.Struct):
+            yield field.name, _description(hints[field.name]), default
 
 
 def _description(hint: Any) -> str:

@@ -86,6 +86,7 @@ CODES: dict[str, Code] = _table(
         "unpriced_model", 403, "This API key has a budget, and no route of that model has a price.", should_retry=False
     ),
     Code("not_found", 404, "There is no such object."),
+    Code("not_yet_logged", 404, "The receipt waits for its place in the log.", retry_after=1),
     Code("too_many_keys", 409, "There are as many active keys as a customer may have. Revoke one first."),
     Code("key_not_active", 409, "The key is revoked or has expired."),
     Code("auth_unavailable", 503, "Keys and tokens cannot be checked at the moment.", retry_after=1),
@@ -166,6 +167,7 @@ CODES: dict[str, Code] = _table(
     Code("schema_not_satisfied", 502, "The answer did not satisfy the schema, also repaired.", should_retry=False),
     Code("upstream_bad_stream", 502, "The provider's stream could not be understood.", should_retry=False),
     # Ourselves: matrix rows F18, H, I.
+    Code("log_sealed", 503, "The transparency log is sealed, and without it this server answers nothing."),
     Code("storage_unavailable", 503, "The request could not be recorded, so it was not answered.", retry_after=5),
     Code("gateway_shutting_down", 503, "The server is shutting down.", retry_after=1),
     Code("internal_error", 500, "Something went wrong on the server.", should_retry=False),

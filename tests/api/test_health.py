@@ -28,7 +28,11 @@ async def test_health_says_that_the_process_answers(running: Running) -> None:
 
 @pytest.mark.anyio
 async def test_status_says_the_version(running: Running) -> None:
-    assert (await running.get("/status", {})).json == {"status": "ok", "version": __version__}
+    assert (await running.get("/status", {})).json == {
+        "status": "ok",
+        "version": __version__,
+        "log": {"state": "open", "standing": "unwitnessed"},
+    }
 
 
 @pytest.mark.anyio

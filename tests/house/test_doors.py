@@ -23,6 +23,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "receipts/store.py",
         "sessions/store.py",
         "sessions/episodes.py",
+        "receipts/log_rows.py",
         "limits/budget_rows.py",
         "limits/reports.py",
         "relay/reasoning_records.py",

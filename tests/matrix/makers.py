@@ -81,7 +81,10 @@ MAKERS: dict[str, Maker] = {"/auth/keys/": a_key, "/receipts/": a_receipt, "/epi
 BODIES: dict[str, Any] = {}
 """Bodies for the paths that take one: one that would do if the object were the caller's."""
 
-NOBODYS = {"/models/": "the catalogue belongs to no customer"}
+NOBODYS = {
+    "/models/": "the catalogue belongs to no customer",
+    "/log/tile/": "the log is one for all, and says nothing of anybody",
+}
 """Paths with a name of something that is no customer's, and why."""
 
 

@@ -52,6 +52,8 @@ class Health:
             await self._hall.storage.check()
         except StorageError:
             reasons.append("storage_unavailable")
+        if self._hall.transparency.strict and self._hall.transparency.sealed:
+            reasons.append("log_sealed")
         await call.json({"status": "unavailable", "reasons": reasons} if reasons else {"status": "ok"},
                         503 if reasons else 200)  # fmt: skip
 
@@ -64,7 +66,14 @@ class Health:
         await call.json({"object": "list", "data": [_standing(seen, route) for route in routes]})
 
     async def status(self, call: Call) -> None:
-        await call.json({"status": "ok", "version": __version__})
+        """The version, and how the transparency log is: why it is sealed, if it is, and whether witnesses sign it."""
+        log = self._hall.transparency
+        state: Json = {"state": log.state}
+        if log.state != "off":
+            state["standing"] = log.standing
+        if log.sealed:
+            state["reason"] = log.sealed
+        await call.json({"status": "ok", "version": __version__, "log": state})
 
     async def metrics(self, call: Call) -> None:
         """Prometheus text, for everyone, for administrators, or for nobody, as configured."""

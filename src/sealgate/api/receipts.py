@@ -15,6 +15,7 @@ from sealgate.errors import Problem, StorageError
 from sealgate.providers.base import Json
 from sealgate.receipts import store
 from sealgate.receipts.keys import MAX_AGE, SigningKeys
+from sealgate.receipts.log_rows import Signed
 from sealgate.receipts.store import NOT_LOGGED
 from sealgate.relay.hall import Hall
 
@@ -54,13 +55,17 @@ class Receipts:
             raise Problem("storage_unavailable", "Receipts cannot be read at the moment.") from error
         if found is None:
             raise Problem("not_found")
-        await call.json({"id": call.path_value, "receipt": found.jws, "log": _place(found.log_index)})
+        place = _place(found.log_index, self._hall.transparency.witnessed)
+        await call.json({"id": call.path_value, "receipt": found.jws, "log": place})
 
 
-def _place(index: int | None) -> Json:
+def _place(index: int | None, witnessed: Signed | None) -> Json:
     if index is None:
         return {"state": "pending"}
-    return {"state": "off"} if index == NOT_LOGGED else {"state": "logged", "index": index}
+    if index == NOT_LOGGED:
+        return {"state": "off"}
+    seen = witnessed is not None and index < witnessed.size
+    return {"state": "logged", "index": index, "standing": "witnessed" if seen else "unwitnessed"}
 
 
 class Keys:

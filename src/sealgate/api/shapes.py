@@ -307,16 +307,42 @@ class Health(Struct):
     status: Literal["ok", "unavailable"]
     reasons: list[str] | UnsetType = UNSET
     version: str | UnsetType = UNSET
+    log: LogState | UnsetType = UNSET
 
 
 class LogPlace(Struct):
-    """Where a receipt stands in the transparency log."""
+    """Where a receipt is in the transparency log."""
 
     state: Annotated[
-        Literal["off", "pending", "logged"],
-        Meta(description="off: none was promised; pending: it will be in the next checkpoint; logged: it is in one."),
+        Literal["pending", "logged", "off"],
+        Meta(description="pending: it waits for its place; off: it names no log."),
     ]
     index: int | UnsetType = UNSET
+    standing: Annotated[
+        Literal["unwitnessed", "witnessed"] | UnsetType,
+        Meta(description="witnessed: a quorum of witnesses signed a checkpoint that holds it."),
+    ] = UNSET
+
+
+class LogIdentity(Struct):
+    """What to pin of the transparency log. `sealgate verify receipt --policy` takes this document as it is."""
+
+    origin: str
+    vkey: Annotated[str, Meta(description="The public key that signs its checkpoints (c2sp.org/signed-note).")]
+    url: Annotated[str, Meta(description="Where its checkpoint and tiles are.")]
+    public: Annotated[bool, Meta(description="Whether they can be read without a key.")]
+    witnesses: Annotated[list[str], Meta(description="Public keys of those who are asked to sign its checkpoints.")]
+    quorum: Annotated[int, Meta(description="How many of them make a checkpoint witnessed; 0: there are none.")]
+    state: Annotated[Literal["open", "sealed"], Meta(description="sealed: nothing more is entered.")]
+    standing: Literal["unwitnessed", "witnessed"]
+
+
+class LogState(Struct):
+    """How the transparency log is."""
+
+    state: Literal["off", "open", "sealed"]
+    standing: Literal["unwitnessed", "witnessed"] | UnsetType = UNSET
+    reason: Annotated[str | UnsetType, Meta(description="Why it is sealed.")] = UNSET
 
 
 class StoredReceipt(Struct):

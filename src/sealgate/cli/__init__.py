@@ -6,6 +6,7 @@ import typer
 
 from sealgate import __version__
 from sealgate.cli import audit, doctor, explain, import_config, init, keys, models, serve, signing_keys, usage, verify
+from sealgate.cli import witness as witness_command
 
 app = typer.Typer(
     help="A self-hosted gateway for language models.",
@@ -21,6 +22,7 @@ app.command("explain")(explain.command)
 app.command("doctor")(doctor.command)
 app.command("usage")(usage.command)
 app.command("audit")(audit.command)
+app.command("witness")(witness_command.witness)
 app.add_typer(keys.app)
 app.add_typer(signing_keys.app)
 app.add_typer(verify.app)

@@ -6,7 +6,6 @@ Run in the root of the source tree. ``--check`` writes nothing and fails where a
 from __future__ import annotations
 
 import sys
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from sealgate import config
 from sealgate.cli import provider_pages
 from sealgate.cli.markdown import NOTE, table
-from sealgate.config_template import settings_of
+from sealgate.config_log import Witness
+from sealgate.config_template import fixed_tables, settings_of
 from sealgate.errors import CODES, Failure
 from sealgate.providers.base import UNKNOWN_HINT, Kind
 from sealgate.providers.capabilities import CAPABILITIES
@@ -78,10 +78,18 @@ def _configuration() -> str:
         "commented file. Every key is optional. Keys of the fixed tables can be set in the environment: "
         "`SEALGATE_SERVER__PORT=8080`.\n"
     ]
-    fixed = [(f"[{name}]", table) for name, table in typing.get_type_hints(config.Settings).items()
-             if name not in config.FREE_TABLES]  # fmt: skip
+    fixed = [(f"[{name}]", table) for name, table in fixed_tables(config.Settings)]
     issuers = ("[auth.issuers.NAME]", config.Issuer)
-    for title, declared in [*fixed, issuers, ROWS_OF_PROVIDERS, ROWS_OF_MODELS, ROWS_OF_ROUTES, ROWS_OF_LIMITS]:
+    witnesses = ("[[receipts.log.witnesses]]", Witness)
+    for title, declared in [
+        *fixed,
+        witnesses,
+        issuers,
+        ROWS_OF_PROVIDERS,
+        ROWS_OF_MODELS,
+        ROWS_OF_ROUTES,
+        ROWS_OF_LIMITS,
+    ]:
         rows = [(f"`{name}`", _default(default), description) for name, description, default in settings_of(declared)]
         parts.append(f"\n## `{title}`\n\n{declared.__doc__}\n\n" + table("key", "default", "what it does", rows=rows))
     return "".join(parts)

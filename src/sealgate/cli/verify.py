@@ -38,10 +38,17 @@ def receipt(
     ] = None,
     nonce: Annotated[str | None, typer.Option("--nonce", help="The X-Tresor-Nonce you sent.")] = None,
     issuer: Annotated[str | None, typer.Option("--issuer", metavar="URL", help="Who should have issued it.")] = None,
+    proof: Annotated[
+        str | None, typer.Option("--proof", metavar="FILE", help="From GET /v1/receipts/{id}/proof; needs --policy.")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="FILE", help="The log and the witnesses to believe, as you have kept them."),
+    ] = None,
 ) -> None:
     """Check a receipt: its form, key and signature, and whether it speaks of this request and this response.
 
     Exit code 0: all that was checked passed; 1: something failed; 2: it could not be checked.
     """
-    inquiry = Inquiry(file, jwks, jwks_url, request, response, nonce, issuer)
+    inquiry = Inquiry(file, jwks, jwks_url, request, response, nonce, issuer, proof, policy)
     raise typer.Exit(offline.run(inquiry, sys.stdout, sys.stderr))

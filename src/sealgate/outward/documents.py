@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
 
 from sealgate.errors import UpstreamError
 from sealgate.formats.addresses import secure_url
 from sealgate.outward.client import Limits, Request, Response
 from sealgate.outward.dial import verifying_context
 from sealgate.outward.http1 import Http1Client
+
+T = TypeVar("T")
 
 MAX_BYTES = 256 * 1024
 SECONDS = 5.0
@@ -34,6 +37,13 @@ class Document(NamedTuple):
     max_age: int | None
 
 
+class Answered(NamedTuple):
+    """What came back: the status, and the body."""
+
+    status: int
+    data: bytes
+
+
 class Documents:
     """Fetches documents. Nothing stays open between two of them, so it need not be closed."""
 
@@ -46,15 +56,24 @@ class Documents:
 
     async def get(self, url: str) -> Document:
         """The document at ``url``, which is https, or http on this machine. Raises `DocumentError`."""
+        return await self._exchange(Request("GET", url, _HEADERS, b""), self._read)
+
+    async def post(self, url: str, body: bytes) -> Answered:
+        """Send a text there, and return the answer whatever its status. Raises `DocumentError`."""
+        headers = {"content-type": "text/plain; charset=utf-8", "user-agent": "sealgate"}
+        return await self._exchange(Request("POST", url, headers, body), self._answered)
+
+    async def _exchange(self, request: Request, read: Callable[[Response], Awaitable[T]]) -> T:
+        url = request.url
         try:
             secure_url(url)
             async with asyncio.timeout(self._seconds):
                 client = Http1Client(ssl_context=await self._trust(), max_idle=0)
                 try:
                     until = asyncio.get_running_loop().time() + self._seconds
-                    response = await client.send(Request("GET", url, _HEADERS, b""), Limits(until=until))
+                    response = await client.send(request, Limits(until=until))
                     try:
-                        return await self._read(response)
+                        return await read(response)
                     finally:
                         response.close()
                 finally:
@@ -75,6 +94,14 @@ class Documents:
     async def _read(self, response: Response) -> Document:
         if response.status != 200:
             raise ValueError(f"it was answered with status {response.status}")
+        data = await self._body(response)
+        found = _MAX_AGE.search(response.headers.get("cache-control", ""))
+        return Document(data, int(found[1]) if found else None)
+
+    async def _answered(self, response: Response) -> Answered:
+        return Answered(response.status, await self._body(response))
+
+    async def _body(self, response: Response) -> bytes:
         if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise ValueError("it came compressed, which was not asked for")
         pieces, size = [], 0
@@ -83,5 +110,4 @@ class Documents:
             if size > self._max_bytes:
                 raise ValueError(f"it is larger than {self._max_bytes >> 10} KiB")
             pieces.append(piece)
-        found = _MAX_AGE.search(response.headers.get("cache-control", ""))
-        return Document(b"".join(pieces), int(found[1]) if found else None)
+        return b"".join(pieces)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from sealgate.errors import StorageError
+from sealgate.errors import Problem, StorageError
 from sealgate.formats import ids, jws
 from sealgate.receipts import receipt
 from sealgate.receipts.keys import SigningKeys
@@ -185,6 +185,14 @@ class NoReceipts:
 
     def draft(self, request_id: str, **_: Any) -> Draft:  # noqa: ARG002
         return NO_DRAFT
+
+
+class SealedReceipts:
+    """Requests are refused, because the log is sealed and the operator wants none without it."""
+
+    def draft(self, request_id: str, **_: Any) -> Draft:  # noqa: ARG002
+        """Raises `Problem` ``log_sealed``."""
+        raise Problem("log_sealed")
 
 
 class Issuer:

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from . import report
+from . import logged, report
 from .verify import Documents, Expected, Verdict, verify
 
 LARGEST = 64 * 1024 * 1024
@@ -33,6 +33,8 @@ class Inquiry(NamedTuple):
     response: str | None = None
     nonce: str | None = None
     issuer: str | None = None
+    proof: str | None = None
+    policy: str | None = None
 
 
 class UnusableError(Exception):
@@ -58,7 +60,26 @@ def check(inquiry: Inquiry) -> Verdict:
         *(None if name is None else _read(name, what) for name, what in
           ((inquiry.request, "request"), (inquiry.response, "response")))
     )  # fmt: skip
-    return verify(token, _keys(inquiry), Expected(inquiry.issuer, named, inquiry.nonce, time.time()), documents)
+    expected = Expected(inquiry.issuer, named, inquiry.nonce, time.time())
+    proof = _proof(inquiry)
+    verdict = verify(token, _keys(inquiry), expected, documents)
+    return verdict if proof is None else logged.checked(verdict, *proof)
+
+
+def _proof(inquiry: Inquiry) -> tuple[str, logged.Policy] | None:
+    """The proof that the receipt is in the log, and whose signatures count under it."""
+    if inquiry.proof is None:
+        return None
+    if inquiry.policy is None:
+        raise UnusableError(
+            "No key of a log to check the proof with. Give a policy that you trust: --policy FILE, such as the "
+            "gateway's /.well-known/sealgate-log.json as you have kept it."
+        )
+    try:
+        trusted = logged.policy(json.loads(_read(inquiry.policy, "policy")))
+    except (ValueError, RecursionError) as error:
+        raise UnusableError(f"{inquiry.policy} cannot be used: {error}.") from None
+    return _read(inquiry.proof, "proof").decode("utf-8", "replace"), trusted
 
 
 def read_receipt(content: bytes) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ from typing import Any
 from sealgate.config import Settings
 from sealgate.limits.budgets import Budgets
 from sealgate.receipts.issuer import NoReceipts, Receipts
+from sealgate.receipts.log import Log, NoLog
 from sealgate.relay.catalog import Catalog
 from sealgate.relay.load import Load
 from sealgate.relay.recall import Recall
@@ -38,4 +39,5 @@ class Hall:
     budgets: Budgets
     sessions: Sessions
     receipts: Receipts = field(default_factory=NoReceipts)
+    transparency: Log | NoLog = field(default_factory=NoLog)
     draining: bool = False

@@ -258,3 +258,55 @@ automation = Table(
     Column("revision", BigInteger, nullable=False, index=True),
 )
 """Who wants sessions made: a customer (``user_id`` empty), or one of several users of a customer. Seconds."""
+
+logs = Table(
+    "logs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("origin", Text, nullable=False, unique=True),
+    Column("vkey", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("sealed", Text),
+    Column("sealed_at", BigInteger),
+    Column("writer", Text),
+    Column("writer_until", BigInteger),
+)
+"""Transparency logs. ``sealed`` is why nothing more is entered; ``writer`` is who may enter, and until when."""
+
+log_entries = Table(
+    "log_entries",
+    metadata,
+    Column("log", Integer, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("entry", LargeBinary, nullable=False),
+)
+"""What a log consists of, in its order; the files of the log are made of it. Never changed, never deleted."""
+
+log_statements = Table(
+    "log_statements",
+    metadata,
+    Column("log", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+)
+"""Which entries a log has that are not receipts', by what they say."""
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("log", Integer, primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("signed_at", BigInteger, nullable=False),
+)
+"""What was signed: one root for each size, ever."""
+
+cosignatures = Table(
+    "cosignatures",
+    metadata,
+    Column("log", Integer, primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("witness", Text, primary_key=True),
+    Column("line", Text, nullable=False),
+)
+"""What witnesses, by their vkeys, signed of a checkpoint."""

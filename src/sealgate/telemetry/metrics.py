@@ -74,6 +74,7 @@ class Metrics(Collector):
         self._lag: Callable[[], float] = float
         self._memory: Callable[[], float] = float
         self._fetches: Callable[[], Mapping[Labels, int]] = dict
+        self._log: Callable[[], tuple[bool, Mapping[str, int]]] = lambda: (False, {})
         self._pending: Callable[[], int] = int
         self._lost: Callable[[], int] = int
         self._registry = CollectorRegistry()
@@ -138,6 +139,10 @@ class Metrics(Collector):
         """Read this at each scrape: whether limits are counted together with others."""
         self._shared = lambda: {(): shared()}
 
+    def watch_log(self, log: Callable[[], tuple[bool, Mapping[str, int]]]) -> None:
+        """Read this at each scrape: whether the log is sealed, and how many of its entries stand how."""
+        self._log = log
+
     def watch_ledger(self, pending: Callable[[], int], lost: Callable[[], int]) -> None:
         """Read these at each scrape."""
         self._pending, self._lost = pending, lost
@@ -162,6 +167,9 @@ class Metrics(Collector):
         yield _counter(registry.LEDGER_LOST, {(): self._lost()})
         yield _gauge(registry.IN_FLIGHT, self.in_flight)
         yield _gauge(registry.LEDGER_PENDING, self._pending())
+        sealed, entries = self._log()
+        yield _gauge(registry.LOG_SEALED, sealed)
+        yield _gauges(registry.LOG_ENTRIES, entries)
         yield _gauge(registry.BUILD_INFO, 1, __version__)
 
     def render(self) -> bytes:

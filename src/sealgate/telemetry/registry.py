@@ -131,6 +131,15 @@ ISSUER_FETCHES = Metric(
 )
 LEDGER_PENDING = Metric("sealgate_ledger_pending", "gauge", "Rows waiting for their commit.")
 LEDGER_LOST = Metric("sealgate_ledger_lost_total", "counter", "Rows that could not be written.")
+LOG_SEALED = Metric(
+    "sealgate_log_sealed", "gauge", "1 where the transparency log is sealed: nothing more is entered. Look at /status."
+)
+LOG_ENTRIES = Metric(
+    "sealgate_log_entries",
+    "gauge",
+    "Entries of the transparency log under its last checkpoint: published, and witnessed by a quorum.",
+    ("standing",),
+)
 BUILD_INFO = Metric("sealgate_build_info", "gauge", "Always 1; the version is a label.", ("version",))
 
 METRICS = (
@@ -155,6 +164,8 @@ METRICS = (
     ISSUER_FETCHES,
     LEDGER_PENDING,
     LEDGER_LOST,
+    LOG_SEALED,
+    LOG_ENTRIES,
     BUILD_INFO,
 )
 

@@ -24,6 +24,8 @@ def main() -> None:
     reader.add_argument("--response", metavar="FILE", help="the body you got: JSON, or the events as they came")
     reader.add_argument("--nonce", metavar="TEXT", help="the X-Tresor-Nonce you sent")
     reader.add_argument("--issuer", metavar="URL", help="who should have issued it")
+    reader.add_argument("--proof", metavar="FILE", help="from GET /v1/receipts/{id}/proof; needs --policy")
+    reader.add_argument("--policy", metavar="FILE", help="the log and the witnesses to believe, as you have kept them")
     sys.exit(offline.run(offline.Inquiry(**vars(reader.parse_args())), sys.stdout, sys.stderr))
 
 

@@ -1,0 +1,233 @@
+"""The rows behind the transparency log: the only SQL of it. Each function runs in a transaction.
+
+Two processes can never make two histories of these rows: a position and a size are primary keys, the next position is
+read before what is put there, and both are in one transaction. Times are unix microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
+
+from sealgate.receipts import store
+from sealgate.storage.tables import checkpoints, cosignatures, ledger, log_entries, log_statements, logs
+
+KEPT = 1000
+"""Checkpoints that stay recorded; older ones say nothing that the later ones do not."""
+
+
+class LogRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A log as the database knows it; ``sealed`` is why nothing more is entered."""
+
+    id: int
+    origin: str
+    vkey: str
+    sealed: str | None = None
+
+
+class Signed(NamedTuple):
+    """A checkpoint that was signed: its size, its root, and the note with the log's own signature."""
+
+    size: int
+    root: bytes
+    note: str
+
+
+class Extent(NamedTuple):
+    """How far a log has come: its entries, its last checkpoint, and why it is sealed, if it is."""
+
+    entries: int
+    last: Signed | None
+    sealed: str | None
+
+
+class Look(NamedTuple):
+    """What the database says at one moment: the log's extent, whether a receipt waits, and the signing keys."""
+
+    extent: Extent
+    waits: bool
+    keys: Sequence[store.KeyRow]
+
+
+def latest(connection: Connection) -> LogRow | None:
+    """The log that was begun last."""
+    row = connection.execute(_LOG.order_by(logs.c.id.desc()).limit(1)).first()
+    return None if row is None else LogRow(**row._mapping)
+
+
+def by_origin(connection: Connection, origin: str) -> LogRow | None:
+    row = connection.execute(_LOG.where(logs.c.origin == origin)).first()
+    return None if row is None else LogRow(**row._mapping)
+
+
+_LOG = select(logs.c.id, logs.c.origin, logs.c.vkey, logs.c.sealed)
+
+
+def begin(connection: Connection, origin: str, vkey: str, now: int) -> LogRow:
+    """The log of that name, begun now unless another process was faster."""
+    found = by_origin(connection, origin)
+    if found is None:
+        number = connection.execute(select(func.coalesce(func.max(logs.c.id), 0) + 1)).scalar_one()
+        connection.execute(insert(logs).values(id=number, origin=origin, vkey=vkey, created_at=now))
+        found = LogRow(id=number, origin=origin, vkey=vkey)
+    return found
+
+
+def seal(connection: Connection, log: int, reason: str, now: int) -> None:
+    """Enter nothing more; the first reason stays."""
+    connection.execute(
+        update(logs).where(logs.c.id == log, logs.c.sealed.is_(None)).values(sealed=reason, sealed_at=now)
+    )
+
+
+def claim(connection: Connection, log: int, writer: str, now: int, until: int) -> bool:
+    """Be the one process that enters, until then, unless another one is."""
+    free = or_(logs.c.writer == writer, logs.c.writer.is_(None), logs.c.writer_until < now)
+    claimed = update(logs).where(logs.c.id == log, free).values(writer=writer, writer_until=until)
+    return connection.execute(claimed).rowcount == 1
+
+
+def release(connection: Connection, log: int, writer: str) -> None:
+    """Let another process enter."""
+    mine = update(logs).where(logs.c.id == log, logs.c.writer == writer)
+    connection.execute(mine.values(writer=None, writer_until=None))
+
+
+def is_writer(connection: Connection, log: int, writer: str) -> bool:
+    """Whether this process may enter; keeps others from becoming it until the transaction ends."""
+    mine = update(logs).where(logs.c.id == log, logs.c.writer == writer, logs.c.sealed.is_(None))
+    return connection.execute(mine.values(writer=writer)).rowcount == 1
+
+
+def enter(connection: Connection, log: int, writer: str, statements: Mapping[str, bytes], limit: int) -> int | None:
+    """Give what waits its places, statements that are new before receipts; how many got one. None: not the writer."""
+    if not is_writer(connection, log, writer):
+        return None
+    first = size(connection, log)
+    fresh = _fresh(connection, log, statements)
+    waiting = store.pending(connection, limit)
+    added = [*(statements[name] for name in fresh), *(each.leaf for each in waiting)]
+    if not added:
+        return 0
+    rows = [{"log": log, "position": position, "entry": entry} for position, entry in enumerate(added, first)]
+    connection.execute(insert(log_entries), rows)
+    if fresh:
+        connection.execute(insert(log_statements), [{"log": log, "name": name} for name in fresh])
+    if waiting:
+        places = enumerate(waiting, first + len(fresh))
+        connection.execute(_PLACE, [{"row": each.ledger_id, "place": place} for place, each in places])
+    return len(added)
+
+
+_PLACE = update(ledger).where(ledger.c.id == bindparam("row")).values(log_index=bindparam("place"))
+
+
+def _fresh(connection: Connection, log: int, statements: Mapping[str, bytes]) -> list[str]:
+    if not statements:
+        return []
+    known = select(log_statements.c.name).where(log_statements.c.log == log, log_statements.c.name.in_(statements))
+    there = set(connection.execute(known).scalars())
+    return [name for name in statements if name not in there]
+
+
+def size(connection: Connection, log: int) -> int:
+    """How many entries there are."""
+    last = select(func.max(log_entries.c.position)).where(log_entries.c.log == log)
+    found = connection.execute(last).scalar()
+    return 0 if found is None else int(found) + 1
+
+
+def entries(connection: Connection, log: int, start: int, limit: int) -> list[bytes]:
+    """Entries from a position on."""
+    where = (log_entries.c.log == log, log_entries.c.position >= start, log_entries.c.position < start + limit)
+    rows = connection.execute(select(log_entries.c.entry).where(*where).order_by(log_entries.c.position))
+    return [bytes(entry) for entry in rows.scalars()]
+
+
+def extent(connection: Connection, log: int) -> Extent:
+    """How far the log has come."""
+    sealed = connection.execute(select(logs.c.sealed).where(logs.c.id == log)).scalar_one_or_none()
+    return Extent(size(connection, log), last(connection, log), sealed)
+
+
+def look(connection: Connection, log: int) -> Look:
+    """What there may be to do."""
+    _, keys = store.all_keys(connection)
+    return Look(extent(connection, log), bool(store.pending(connection, 1)), keys)
+
+
+def last(connection: Connection, log: int) -> Signed | None:
+    """The largest checkpoint."""
+    return _signed(connection, log, _CHECKPOINT.order_by(checkpoints.c.size.desc()).limit(1))
+
+
+_CHECKPOINT = select(checkpoints.c.size, checkpoints.c.root, checkpoints.c.note)
+
+
+def _signed(connection: Connection, log: int, query: object) -> Signed | None:
+    row = connection.execute(query.where(checkpoints.c.log == log)).first()  # type: ignore[attr-defined]
+    return None if row is None else Signed(row.size, bytes(row.root), row.note)
+
+
+def checkpoint(connection: Connection, log: int, size: int) -> Signed | None:
+    """The checkpoint of that size."""
+    return _signed(connection, log, _CHECKPOINT.where(checkpoints.c.size == size))
+
+
+def sign(connection: Connection, log: int, signed: Signed, now: int) -> Signed:
+    """Record a checkpoint, unless there is one of its size: that one counts. What counts is returned."""
+    found = checkpoint(connection, log, signed.size)
+    if found is not None:
+        return found
+    connection.execute(insert(checkpoints).values(log=log, signed_at=now, **signed._asdict()))
+    return signed
+
+
+def prune(connection: Connection, log: int, kept: int = KEPT) -> None:
+    """Forget old checkpoints and what was cosigned of them."""
+    oldest = select(checkpoints.c.size).where(checkpoints.c.log == log).order_by(checkpoints.c.size.desc())
+    bound = connection.execute(oldest.offset(kept - 1).limit(1)).scalar()
+    witnessed = select(func.max(cosignatures.c.size)).where(cosignatures.c.log == log).group_by(cosignatures.c.witness)
+    seen = list(connection.execute(witnessed).scalars())
+    if bound is None:
+        return
+    bound = min([bound, *seen])
+    connection.execute(delete(checkpoints).where(checkpoints.c.log == log, checkpoints.c.size < bound))
+    connection.execute(delete(cosignatures).where(cosignatures.c.log == log, cosignatures.c.size < bound))
+
+
+def cosign(connection: Connection, log: int, size: int, lines: Mapping[str, str]) -> None:
+    """Record what witnesses signed of a checkpoint, by their vkeys."""
+    for witness, line in lines.items():
+        there = (cosignatures.c.log == log, cosignatures.c.size == size, cosignatures.c.witness == witness)
+        connection.execute(delete(cosignatures).where(*there))
+        connection.execute(insert(cosignatures).values(log=log, size=size, witness=witness, line=line))
+
+
+def seen_by(connection: Connection, log: int, witnesses: Sequence[str]) -> dict[str, int]:
+    """The largest size that each of these witnesses signed."""
+    query = select(cosignatures.c.witness, func.max(cosignatures.c.size)).where(
+        cosignatures.c.log == log, cosignatures.c.witness.in_(witnesses)
+    )
+    return {row[0]: int(row[1]) for row in connection.execute(query.group_by(cosignatures.c.witness))}
+
+
+def cosigned(connection: Connection, log: int, size: int, witnesses: Sequence[str]) -> list[str]:
+    """The lines of these witnesses under a checkpoint."""
+    query = select(cosignatures.c.line).where(
+        cosignatures.c.log == log, cosignatures.c.size == size, cosignatures.c.witness.in_(witnesses)
+    )
+    return list(connection.execute(query.order_by(cosignatures.c.witness)).scalars())
+
+
+def witnessed(connection: Connection, log: int, witnesses: Sequence[str], quorum: int) -> Signed | None:
+    """The largest checkpoint that a quorum of these witnesses signed."""
+    if not quorum:
+        return None
+    counted = select(cosignatures.c.size).where(cosignatures.c.log == log, cosignatures.c.witness.in_(witnesses))
+    enough = counted.group_by(cosignatures.c.size).having(func.count() >= quorum)
+    found = connection.execute(enough.order_by(cosignatures.c.size.desc()).limit(1)).scalar()
+    return None if found is None else checkpoint(connection, log, found)

@@ -1,0 +1,290 @@
+"""The log enters each receipt once, survives, and seals itself where it would have two histories."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.receipts.log_house import ORIGIN, checked, jws, opened, put
+
+from sealgate.config_log import ReceiptLog
+from sealgate.errors import ConfigError
+from sealgate.formats import leaves, merkle, note
+from sealgate.receipts import log_rows
+from sealgate.receipts.receipt import LogTerms
+from sealgate.storage import Storage, open_storage
+from sealgate.storage.tables import checkpoints, ledger, log_entries
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_what_waits_is_entered_once_in_order_and_shown(storage: Storage, tmp_path: Path) -> None:
+    log = await opened(storage, tmp_path)
+    assert log.terms == LogTerms(ORIGIN, 60)
+    assert await log.checkpoint() is None
+    await put(storage, 2, 1)
+    await log.tick()
+    await put(storage, 3)
+    await log.tick()
+    await log.tick()
+    assert await checked(log, storage) == [leaves.of_jws(jws(number)) for number in (1, 2, 3)]
+    await log.aclose()
+
+
+async def test_a_log_of_several_tiles_proves_every_entry(storage: Storage, tmp_path: Path) -> None:
+    log = await opened(storage, tmp_path)
+    await put(storage, *range(300))
+    await log.tick()
+    entries = await checked(log, storage)
+    assert len(entries) == 300
+    assert not (log.files.folder / "tile/0/000.p").exists()
+    for index in (0, 255, 256, 299):
+        shown = await log.proof(ORIGIN, index)
+        assert shown is not None
+        proof = note.proof(shown)
+        told = note.checkpoint(proof.note.text)
+        merkle.verify_inclusion(merkle.leaf(entries[index]), index, told.size, proof.hashes, told.root)
+    assert await log.proof(ORIGIN, 300) is None
+    await log.aclose()
+
+
+async def test_the_next_process_goes_on_where_the_last_one_ended(storage: Storage, tmp_path: Path) -> None:
+    first = await opened(storage, tmp_path)
+    await put(storage, *range(5))
+    await first.tick()
+    shown = await first.checkpoint()
+    await first.aclose()
+
+    second = await opened(storage, tmp_path)
+    assert await second.checkpoint() == shown
+    await put(storage, 5)
+    await second.tick()
+    assert len(await checked(second, storage)) == 6
+    await second.aclose()
+
+
+async def test_a_second_process_follows_and_takes_over(storage: Storage, tmp_path: Path) -> None:
+    """Row H15: of two at one log only one enters; the other shows the same, in a folder of its own too."""
+    first = await opened(storage, tmp_path, alone=False)
+    shutil.copytree(tmp_path / "log-keys", tmp_path / "b" / "log-keys")
+    second = await opened(storage, tmp_path / "b", alone=False)
+    await put(storage, 1)
+    await first.tick()
+    await put(storage, 2)
+    await second.tick()
+    assert (first.writes, second.writes) == (True, False)
+    assert len(await checked(second, storage)) == 1
+    await first.aclose()
+    await second.tick()
+    assert second.writes
+    assert len(await checked(second, storage)) == 2
+    await second.aclose()
+
+
+async def test_two_processes_in_one_folder_are_kept_apart_by_its_lock(storage: Storage, tmp_path: Path) -> None:
+    first, second = await opened(storage, tmp_path), await opened(storage, tmp_path)
+    await put(storage, 1)
+    await first.tick()
+    await put(storage, 2)
+    await second.tick()
+    assert (first.writes, second.writes) == (True, False)
+    assert second.published == first.published
+    await first.aclose()
+    await second.tick()
+    assert len(await checked(second, storage)) == 2
+    await second.aclose()
+
+
+async def test_an_altered_tile_seals_the_log_at_the_next_audit(storage: Storage, tmp_path: Path) -> None:
+    """Row H17: receipts name no log from then on, and nothing is entered any more."""
+    log = await opened(storage, tmp_path)
+    sealed: list[str] = []
+    log.on_seal = lambda: sealed.append("told")
+    await put(storage, 1, 2)
+    await log.tick()
+    await log.audit()
+    assert log.sealed is None
+    tile = log.files.folder / "tile/entries/000.p/2"
+    tile.write_bytes(tile.read_bytes().replace(b"receipt", b"deceipt"))
+    await log.audit()
+    assert log.sealed is not None
+    assert (log.terms, log.state, sealed) == (None, "sealed", ["told"])
+    await put(storage, 3)
+    await log.tick()
+    assert log.published is not None
+    assert log.published.size == 2
+    await log.aclose()
+
+    again = await opened(storage, tmp_path)
+    assert again.sealed == log.sealed
+    assert await again.checkpoint() is not None
+    await again.aclose()
+
+
+async def test_an_altered_lowest_tile_seals_the_log_at_the_start(storage: Storage, tmp_path: Path) -> None:
+    log = await opened(storage, tmp_path)
+    await put(storage, 1, 2)
+    await log.tick()
+    await log.aclose()
+    tile = log.files.folder / "tile/0/000.p/2"
+    tile.write_bytes(bytes(64))
+    again = await opened(storage, tmp_path)
+    assert again.sealed is not None
+    assert "root" in again.sealed
+    await again.aclose()
+
+
+async def test_a_restored_database_seals_the_log(tmp_path: Path) -> None:
+    """Row H16, where the files are still there: they show more than the database knows."""
+    storage = open_storage(f"sqlite:///{tmp_path}/a.db")
+    log = await opened(storage, tmp_path)
+    await put(storage, 1)
+    await log.tick()
+    await storage.aclose()
+    shutil.copy(tmp_path / "a.db", tmp_path / "backup.db")
+    storage = open_storage(f"sqlite:///{tmp_path}/a.db")
+    await log.aclose()
+    log = await opened(storage, tmp_path)
+    await put(storage, 2)
+    await log.tick()
+    await log.aclose()
+    await storage.aclose()
+    shutil.copy(tmp_path / "backup.db", tmp_path / "a.db")
+    storage = open_storage(f"sqlite:///{tmp_path}/a.db")
+    log = await opened(storage, tmp_path)
+    assert log.sealed is not None
+    assert "older" in log.sealed
+    fresh = await opened(storage, tmp_path, ReceiptLog(origin=ORIGIN + "b"))
+    assert fresh.sealed is None
+    await log.aclose()
+    await fresh.aclose()
+    await storage.aclose()
+
+
+async def test_lost_files_are_written_again_from_the_database(storage: Storage, tmp_path: Path) -> None:
+    log = await opened(storage, tmp_path)
+    await put(storage, *range(260))
+    await log.tick()
+    shown = await log.checkpoint()
+    await log.aclose()
+    shutil.rmtree(log.files.folder)
+    again = await opened(storage, tmp_path)
+    assert again.sealed is None
+    assert await again.checkpoint() == shown
+    assert len(await checked(again, storage)) == 260
+    await again.aclose()
+
+
+async def test_a_changed_entry_in_the_database_seals_the_log(storage: Storage, tmp_path: Path) -> None:
+    log = await opened(storage, tmp_path)
+    await put(storage, 1, 2)
+    await log.tick()
+    await log.aclose()
+    shutil.rmtree(log.files.folder)
+    await storage.write(lambda c: c.execute(log_entries.update().where(log_entries.c.position == 0).values(entry=b"x")))
+    again = await opened(storage, tmp_path)
+    assert again.sealed is not None
+    await again.aclose()
+
+
+async def test_what_was_signed_is_signed_once(storage: Storage, tmp_path: Path) -> None:
+    """Row H14: a checkpoint that is recorded and not yet published is published as it is, to the byte."""
+    log = await opened(storage, tmp_path)
+    await put(storage, 1)
+    await log.tick()
+    await log.aclose()
+    (log.files.folder / "checkpoint").unlink()
+    marked = await storage.read(lambda c: c.execute(checkpoints.select()).one())
+    again = await opened(storage, tmp_path)
+    assert (log.files.folder / "checkpoint").read_text() == marked.note
+    await again.aclose()
+
+
+async def test_deleted_receipts_leave_their_entries(storage: Storage, tmp_path: Path) -> None:
+    """Row H21."""
+    log = await opened(storage, tmp_path)
+    await put(storage, 1, 2)
+    await log.tick()
+    await storage.write(lambda c: c.execute(ledger.delete()))
+    await log.audit()
+    assert log.sealed is None
+    assert len(await checked(log, storage)) == 2
+    await log.aclose()
+
+
+async def test_a_missing_log_key_refuses_the_start(storage: Storage, tmp_path: Path) -> None:
+    log = await opened(storage, tmp_path)
+    await log.aclose()
+    (file,) = (tmp_path / "log-keys").iterdir()
+    file.rename(tmp_path / "away")
+    with pytest.raises(ConfigError, match="no log key file"):
+        await opened(storage, tmp_path)
+    shutil.copy(tmp_path / "away", file)
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        await opened(storage, tmp_path)
+
+
+async def test_without_a_name_the_log_keeps_the_one_of_its_first_start(storage: Storage, tmp_path: Path) -> None:
+    first = await opened(storage, tmp_path, ReceiptLog())
+    assert first.origin == "gw.example/receipts"
+    await first.aclose()
+    named = await opened(storage, tmp_path, ReceiptLog(origin="other.example"))
+    await named.aclose()
+    again = await opened(storage, tmp_path, ReceiptLog())
+    assert again.origin == "other.example"
+    await again.aclose()
+
+
+async def test_old_checkpoints_are_forgotten(storage: Storage, tmp_path: Path) -> None:
+    log = await opened(storage, tmp_path)
+    for number in range(4):
+        await put(storage, number)
+        await log.tick()
+    await storage.write(lambda c: log_rows.prune(c, log.log.id, kept=2))
+    sizes = await storage.read(lambda c: list(c.execute(checkpoints.select()).scalars("size")))
+    assert sorted(sizes) == [3, 4]
+    await log.aclose()
+
+
+def killed_at(folder: Path, steps: list[int], count: int) -> int:
+    """Run rounds that are killed at these steps; how many were."""
+    root = Path(__file__).parents[2]
+    program = [sys.executable, "-m", "tests.receipts.log_killed", str(folder), ",".join(map(str, steps)), str(count)]
+    ran = subprocess.run(program, check=False, capture_output=True, text=True, cwd=root, timeout=500)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return int(ran.stdout)
+
+
+async def hold_together(folder: Path, count: int) -> None:
+    """Nothing lost, nothing twice, one history: after any number of deaths."""
+    storage = open_storage(f"sqlite:///{folder}/sealgate.db")
+    log = await opened(storage, folder)
+    assert log.sealed is None
+    await log.tick()
+    entries = await checked(log, storage)
+    assert sorted(entries) == sorted(leaves.of_jws(jws(number)) for number in range(count))
+    signed = await storage.read(lambda c: c.execute(checkpoints.select()).all())
+    for each in signed:
+        root = merkle.root(each.size, merkle.of_hashes([merkle.leaf(entry) for entry in entries[: each.size]]))
+        assert root == each.root
+    await log.aclose()
+    await storage.aclose()
+
+
+async def test_killed_at_every_step_it_has_one_history(tmp_path: Path) -> None:
+    """Rows H13 and H14: SIGKILL after each transaction, each draft of a file and each move."""
+    assert killed_at(tmp_path, [*range(1, 15), 0], 3) >= 12
+    await hold_together(tmp_path, 45)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_killed_two_hundred_times_at_random_steps_it_has_one_history(tmp_path: Path) -> None:
+    chance = random.Random(6962)
+    assert killed_at(tmp_path, [chance.randint(1, 24) for _ in range(200)], 11) > 100
+    await hold_together(tmp_path, 2200)

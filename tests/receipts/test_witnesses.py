@@ -1,0 +1,210 @@
+"""Witnesses are asked, believed where they contradict, and never waited for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.receipts.log_house import ORIGIN, opened, put
+
+from sealgate import config_log
+from sealgate.config_log import ReceiptLog
+from sealgate.formats import note
+from sealgate.receipts.log import Log
+from sealgate.receipts.witness import Witness, WitnessKey
+from sealgate.receipts.witnesses import Witnesses
+from sealgate.storage import Storage, open_storage
+
+pytestmark = pytest.mark.anyio
+KEYS = [
+    WitnessKey(f"w{number}.example", Ed25519PrivateKey.from_private_bytes(bytes([number] * 32))) for number in (1, 2)
+]
+
+
+class Reply(NamedTuple):
+    status: int
+    data: bytes
+
+
+class Village:
+    """Witnesses that live in this process; ``broken`` maps a name to what it does instead of answering."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broken: dict[str, Reply | Exception] = {}
+        self.witnesses: dict[str, Witness] = {}
+        self.questions: list[bytes] = []
+
+    def meet(self, log: Log) -> Witnesses:
+        for key in KEYS:
+            if key.name not in self.witnesses:
+                self.witnesses[key.name] = Witness(key, [log.key], self.folder / f"{key.name}.json")
+        return Witnesses(log, self.post)
+
+    async def post(self, url: str, body: bytes) -> Reply:
+        name = url.removeprefix("https://").removesuffix("/add-checkpoint")
+        self.questions.append(body)
+        if (strange := self.broken.get(name)) is not None:
+            if isinstance(strange, Exception):
+                raise strange
+            return strange
+        answer = self.witnesses[name].add_checkpoint(body)
+        return Reply(answer.status, answer.body)
+
+
+def settings(quorum: int | None = None) -> ReceiptLog:
+    known = tuple(config_log.Witness(url=f"https://{key.name}/", key=str(key.public)) for key in KEYS)
+    return ReceiptLog(origin=ORIGIN, witnesses=known, quorum=quorum)
+
+
+@pytest.fixture
+def village(tmp_path: Path) -> Village:
+    (tmp_path / "village").mkdir()
+    return Village(tmp_path / "village")
+
+
+async def test_with_a_quorum_a_checkpoint_is_witnessed(storage: Storage, tmp_path: Path, village: Village) -> None:
+    log = await opened(storage, tmp_path, settings())
+    witnesses = village.meet(log)
+    await put(storage, *range(3))
+    await log.tick()
+    assert log.standing == "unwitnessed"
+    await witnesses.ask()
+    assert log.standing == "witnessed"
+    shown = note.parse(await log.checkpoint() or "")
+    assert [note.signed_by(shown, key.public) is not None for key in KEYS] == [True, True]
+    assert (log.files.folder / "checkpoint").read_text() == str(shown)
+    await put(storage, 3)
+    await log.tick()
+    await witnesses.ask()
+    assert village.questions[-1].startswith(b"old 3\n")
+    assert log.witnessed == log.published
+    await witnesses.ask()
+    assert len(village.questions) == 4
+    await log.aclose()
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        TimeoutError("slow"),
+        Reply(500, b""),
+        Reply(404, b""),
+        Reply(200, b"garbage"),
+        Reply(200, b"\xff"),
+        Reply(409, b"garbage"),
+        Reply(200, str(note.cosign("w2.example", KEYS[0].private, "x\n", 1)).encode()),
+        Reply(200, str(note.cosign("w1.example", KEYS[0].private, "x\n", 1)).encode()),
+    ],
+)
+async def test_row_h18_one_that_is_down_slow_or_wrong_leaves_its_signature_out(
+    storage: Storage, tmp_path: Path, village: Village, strange: Reply | Exception
+) -> None:
+    log = await opened(storage, tmp_path, settings())
+    witnesses = village.meet(log)
+    village.broken["w1.example"] = strange
+    await put(storage, 1)
+    await log.tick()
+    await witnesses.ask()
+    assert (log.sealed, log.standing) == (None, "unwitnessed")
+    shown = note.parse(await log.checkpoint() or "")
+    assert [each.name for each in shown.signatures] == [ORIGIN, "w2.example"]
+    village.broken.clear()
+    await witnesses.ask()
+    assert log.standing == "witnessed"
+    await log.aclose()
+
+
+async def test_a_quorum_of_one_needs_only_one(storage: Storage, tmp_path: Path, village: Village) -> None:
+    log = await opened(storage, tmp_path, settings(quorum=1))
+    witnesses = village.meet(log)
+    village.broken["w2.example"] = TimeoutError()
+    await put(storage, 1)
+    await log.tick()
+    await witnesses.ask()
+    assert log.standing == "witnessed"
+    await put(storage, 2)
+    await log.tick()
+    shown = note.proof(await log.proof(ORIGIN, 0) or "")
+    assert note.checkpoint(shown.note.text).size == 1, "what is witnessed proves more than what is newer"
+    assert note.checkpoint(note.proof(await log.proof(ORIGIN, 1) or "").note.text).size == 2
+    await log.aclose()
+
+
+async def test_a_witness_whose_answer_was_lost_is_asked_again_from_where_it_is(
+    storage: Storage, tmp_path: Path, village: Village
+) -> None:
+    log = await opened(storage, tmp_path, settings())
+    witnesses = village.meet(log)
+    await put(storage, 1, 2)
+    await log.tick()
+    signed = log.published
+    assert signed is not None
+    village.witnesses["w1.example"].add_checkpoint(f"old 0\n\n{signed.note}".encode())
+    await put(storage, 3)
+    await log.tick()
+    await witnesses.ask()
+    assert log.standing == "witnessed"
+    await log.aclose()
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 5])
+async def test_row_h16_a_restored_backup_is_sealed_by_what_a_witness_saw(
+    tmp_path: Path, village: Village, more: int
+) -> None:
+    """Shorter than what was witnessed, as long, or longer and different: it never becomes a second history."""
+    place = tmp_path / "gateway"
+    storage = open_storage(f"sqlite:///{place}/a.db")
+    log = await opened(storage, place, settings())
+    await put(storage, 1)
+    await log.tick()
+    await village.meet(log).ask()
+    await log.aclose()
+    await storage.aclose()
+    shutil.copytree(place, tmp_path / "backup")
+
+    storage = open_storage(f"sqlite:///{place}/a.db")
+    log = await opened(storage, place, settings())
+    await put(storage, 2, 3)
+    await log.tick()
+    await village.meet(log).ask()
+    assert log.standing == "witnessed"
+    await log.aclose()
+    await storage.aclose()
+    shutil.rmtree(place)
+    shutil.copytree(tmp_path / "backup", place)
+
+    storage = open_storage(f"sqlite:///{place}/a.db")
+    log = await opened(storage, place, settings())
+    witnesses = village.meet(log)
+    assert log.sealed is None
+    if more:
+        await put(storage, *range(10, 10 + more))
+        await log.tick()
+        await witnesses.ask()
+        assert log.sealed is not None
+        assert "w1.example" in log.sealed
+    else:
+        await witnesses.ask()
+        assert log.sealed is None, "nothing was entered, so nothing was signed anew, and nobody was asked"
+    await log.aclose()
+    await storage.aclose()
+
+
+async def test_a_witness_that_contradicts_its_own_signature_seals_nothing(
+    storage: Storage, tmp_path: Path, village: Village
+) -> None:
+    log = await opened(storage, tmp_path, settings())
+    witnesses = village.meet(log)
+    await put(storage, 1)
+    await log.tick()
+    await witnesses.ask()
+    await put(storage, 2)
+    await log.tick()
+    village.broken["w1.example"] = Reply(422, b"")
+    await witnesses.ask()
+    assert log.sealed is None
+    await log.aclose()
