@@ -201,6 +201,12 @@ def test_a_history_with_calls_keeps_its_tools() -> None:
     assert said[0].action == "emulated"
 
 
+def test_that_no_tool_may_be_called_is_told_as_lost_where_the_model_cannot_be_told() -> None:
+    body, said = write({"messages": HISTORY, "tools": [WEATHER], "tool_choice": "none"}, NOVA)
+    assert body["toolConfig"] == {"tools": [SPEC]}
+    assert [(each.param, each.action) for each in said] == [("tool_choice", "dropped")]
+
+
 def test_a_schema_is_native_where_the_model_takes_one() -> None:
     body, said = write({"response_format": FORM, "tools": [WEATHER]})
     form = body["outputConfig"]["textFormat"]
@@ -343,6 +349,18 @@ def test_reasoning_goes_back_as_it_came() -> None:
         {"reasoningContent": {"reasoningText": {"text": "own", "signature": "t"}}},
         {"text": "Yes"},
     ]
+
+
+@pytest.mark.parametrize("reasoning", [
+    {"reasoning_details": [{"type": "reasoning.encrypted", "data": "Zm9v", "format": "google-gemini-v1", "index": 0}]},
+    {"reasoning_details": [{"type": "reasoning.text", "text": "t", "signature": "s", "format": "google-gemini-v1"}]},
+    {"reasoning_content": "So then"},
+])  # fmt: skip
+def test_reasoning_that_others_have_signed_is_not_sent_and_the_caller_told(reasoning: Json) -> None:
+    """As after a failover: Bedrock would refuse it with a 400, and the whole request with it."""
+    body, said = write({"messages": [USER, {"role": "assistant", "content": "Yes", **reasoning}, USER]})
+    assert body["messages"][1]["content"] == [{"text": "Yes"}]
+    assert [(each.param, each.action) for each in said] == [("messages[].reasoning", "dropped")]
 
 
 # Whole answers

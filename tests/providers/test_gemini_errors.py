@@ -81,6 +81,7 @@ def test_a_key_that_is_told_to_be_invalid_by_its_reason_alone() -> None:
     ([], "* Quota exceeded for metric: requests, limit: 0.5, model: x", Failure.RATE_LIMITED, 7),
     ([], "* Quota exceeded for metric: requests, limit: 1000000", Failure.RATE_LIMITED, 7),
     (["x", {"violations": None}, {"violations": ["x"]}, {"retryDelay": 3}], "m", Failure.RATE_LIMITED, 7),
+    ([{"violations": 5}, 5], "m", Failure.RATE_LIMITED, 7),
 ])  # fmt: skip
 def test_a_minutes_quota_passes_and_a_days_does_not(details: Any, message: str, class_: Failure, wait: float) -> None:
     """How long to wait is in the details, else in the header."""
@@ -98,6 +99,11 @@ def test_a_minutes_quota_passes_and_a_days_does_not(details: Any, message: str, 
 def test_an_error_in_place_of_an_answer_has_the_status_that_it_names(given: Any, status: int, class_: Failure) -> None:
     found = refused(given)
     assert (found.status, found.failure) == (status, class_)
+
+
+def test_details_that_are_no_list_say_nothing() -> None:
+    body = json.dumps({"error": {"code": 503, "message": "m", "status": "UNAVAILABLE", "details": 5}}).encode()
+    assert failure(503, {}, body).failure is Failure.OVERLOADED
 
 
 def test_only_googles_own_errors_are_its_own() -> None:

@@ -93,3 +93,10 @@ def test_ids_of_others_become_nine_letters_and_digits_that_still_belong_together
     assert all(re.fullmatch(r"[a-zA-Z0-9]{9}", each) for each in called)
     assert len(set(called)) == len(ids)
     assert sent(calling(*ids))[0][0] == messages[0], "the same in each request, so that prompt caches hold"
+
+
+def test_calls_lose_what_other_providers_put_on_them() -> None:
+    signed = calling("abcdefghi")
+    signed["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": "s"}}
+    told = [Adjustment("messages[].tool_calls[].extra_content", "dropped", "the provider takes no such field")]
+    assert sent(signed) == ([calling("abcdefghi")], told)

@@ -128,7 +128,8 @@ def test_both_forms_of_an_answer_are_known(carries: str, body: Any, text: str, r
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"nonsense", b'"generated_text"', b'[{"generated_text":3}]',
-                                  b'{"generated_text'])  # fmt: skip
+                                  b'{"generated_text', b'{"generated_text":"a","details":[3]}',
+                                  b'{"generated_text":"a","details":{"input_length":"x","generated_tokens":1}}'])  # fmt: skip
 def test_an_answer_that_is_none_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(UpstreamError) as caught:
         whole(body)
@@ -233,6 +234,16 @@ def test_other_events_and_odd_shapes_are_passed_over() -> None:
     reader = account().kind.wire.reader({}, stream=True)
     assert list(reader.feed(event("SomethingNew", {"x": 1}) + event("PayloadPart", b"\n"))) == []
     assert len(list(reader.feed(parts(odd, 500)))) == 1, "it is judged where all chunks are"
+
+
+@pytest.mark.parametrize("odd", [
+    {"token": [3]}, {"generated_text": "a", "details": "x"}, {"token": {"text": {}}, "generated_text": "a", "details": 1},
+    {"generated_text": "a", "details": {"input_length": "x", "generated_tokens": 1}},
+])  # fmt: skip
+def test_a_token_of_an_unknown_shape_is_a_failure_of_the_route(odd: Json) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        list(account(carries="tgi").kind.wire.reader({}, stream=True).feed(parts(sse(odd), 500)))
+    assert caught.value.failure is Failure.BAD_STREAM
 
 
 # Through a gateway

@@ -410,3 +410,11 @@ def test_a_stream_says_what_it_cost_where_it_says_its_usage(on_finish: bool) -> 
     found = [json.loads(payload) for payload in payloads]
     assert [each["tresor"].get("cost") for each in found if "tresor" in each] == ([COST] if on_finish else [None, COST])
     assert found[-1]["usage"] == USAGE
+
+
+@pytest.mark.parametrize("index", ["x", 1.5, [0], True])
+def test_a_choice_whose_index_is_no_number_breaks_the_stream(index: Any) -> None:
+    answer = StreamedAnswer(LABEL, 1, 100, include_usage=False, usage_on_finish=False)
+    with pytest.raises(UpstreamError) as caught:
+        answer.take({"choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]})
+    assert caught.value.failure is Failure.BAD_STREAM

@@ -126,7 +126,10 @@ class Conversation:
             self._said.append(adjustment)
 
     def _assistant(self, message: Json) -> list[Json]:
-        blocks = _reasoning(message.get("reasoning_details") or ())
+        details = message.get("reasoning_details") or ()
+        blocks = _reasoning(details)
+        if not blocks and (details or message.get("reasoning_content")):
+            self._say("messages[].reasoning", "dropped", "only reasoning that the provider has signed can be sent back")
         blocks += self._parts(message.get("content"))
         if message.get("refusal"):
             blocks.append({"text": message["refusal"]})
@@ -205,7 +208,7 @@ def _reasoning(details: Iterable[Any]) -> list[Json]:
     texts: dict[Any, Json] = {}
     blocks: list[Json] = []
     for place, detail in enumerate(details):
-        if not isinstance(detail, dict):
+        if not isinstance(detail, dict) or not _is_own(detail.get("format")):
             continue
         kind, data = detail.get("type"), detail.get("data")
         if kind in ("reasoning.encrypted", "redacted_thinking") and isinstance(data, str):
@@ -219,6 +222,11 @@ def _reasoning(details: Iterable[Any]) -> list[Json]:
             texts[key]["text"] += detail.get("text") or detail.get("thinking") or ""
             texts[key]["signature"] += detail.get("signature") or ""
     return [b for b in blocks if b["reasoningContent"].get("reasoningText", {"signature": True})["signature"]]
+
+
+def _is_own(mark: Any) -> bool:
+    """Whether reasoning of this format was given by a model of Bedrock's: what others have signed is refused."""
+    return not isinstance(mark, str) or mark == "bedrock" or mark.startswith("anthropic")
 
 
 def _tool_id(given: str) -> str:
@@ -374,6 +382,8 @@ def _own_choice(fields: Json, body: Json, model: str, said: list[Adjustment]) ->
     config, alone = body.get("toolConfig"), fields.get("parallel_tool_calls")
     claude = bool(CLAUDE.search(model))
     if config and "toolChoice" not in config and (fields.get("tool_choice") == "none" or not fields.get("tools")):
+        if not claude and fields.get("tools"):
+            said.append(Adjustment("tool_choice", "dropped", "Converse has no such choice, and calls need their tools"))
         return {"type": "none"} if claude else None
     if alone is None:
         return None

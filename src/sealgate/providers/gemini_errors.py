@@ -59,7 +59,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamErr
     error = status_in(body)
     if error is None or found.failure in (Failure.REDIRECT, Failure.QUOTA):
         return found
-    details = [detail for detail in error.get("details") or () if isinstance(detail, dict)]
+    details = _objects(error.get("details"))
     word, message = error.get("status"), str(error.get("message"))
     if word in BY_STATUS:
         found.failure = BY_STATUS[word]
@@ -86,6 +86,11 @@ def status_in(body: bytes) -> Json | None:
     return error if isinstance(error, dict) and isinstance(error.get("status"), str) else None
 
 
+def _objects(found: Any) -> list[Json]:
+    """The objects in a list, where it is one."""
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
 def _delay(details: Iterable[Json]) -> float | None:
     """Seconds by ``RetryInfo``, which writes them as ``48s``."""
     for detail in details:
@@ -96,7 +101,7 @@ def _delay(details: Iterable[Json]) -> float | None:
 
 def _is_used_up(details: Iterable[Json], message: str) -> bool:
     """Whether what is exhausted is a day's quota, or one of nothing: waiting as long as callers do does not help."""
-    violations = [each for detail in details for each in detail.get("violations") or () if isinstance(each, dict)]
+    violations = [each for detail in details for each in _objects(detail.get("violations"))]
     return _NONE.search(message) is not None or any(
         "PerDay" in str(each.get("quotaId")) or each.get("quotaValue") == "0" for each in violations
     )

@@ -28,7 +28,7 @@ from sealgate.providers.rows import (
     clone,
 )
 
-REASONING = frozenset({"reasoning_content", "reasoning_details"})
+REASONING = frozenset({"reasoning_content", "reasoning_details", "extra_content"})
 """What our own answers carry, and what OpenAI's messages have no place for."""
 
 

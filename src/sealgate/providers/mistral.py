@@ -19,6 +19,8 @@ _ID = re.compile(r"[a-zA-Z0-9]{9}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _KNOWN = frozenset({"role", "content", "tool_calls", "tool_call_id", "prefix"})
 
+_OF_CALLS = frozenset({"id", "type", "function", "index"})
+
 
 def messages() -> Change:
     """The conversation in Mistral's form."""
@@ -54,10 +56,16 @@ def _message(message: Json, say: Say) -> Json:
         found["content"] = [_thinking(thoughts), *_as_parts(found.get("content"))]
         say("reasoning_content", "renamed", "sent as a part of the content")
     if calls := found.get("tool_calls"):
-        found["tool_calls"] = [{**call, "id": _id(call.get("id"))} for call in calls]
+        for name in {name: None for call in calls for name in call if name not in _OF_CALLS}:
+            say(f"tool_calls[].{name}", "dropped", NOT_TAKEN)
+        found["tool_calls"] = [_call(call) for call in calls]
     if "tool_call_id" in found:
         found["tool_call_id"] = _id(found["tool_call_id"])
     return found
+
+
+def _call(call: Json) -> Json:
+    return {name: value for name, value in call.items() if name in _OF_CALLS} | {"id": _id(call.get("id"))}
 
 
 def _part(part: Json) -> Json:

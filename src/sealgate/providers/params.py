@@ -226,14 +226,14 @@ def along(with_name: str, detail: str) -> Change:
 def messages(*, developer: bool = False, unnamed: Collection[str] = (), without: Collection[str] = ()) -> Change:
     """Messages of role ``developer`` as ``system``; ``name`` left out of messages of the roles in ``unnamed``.
 
-    ``without`` are fields that are left out of every message.
+    ``without`` are fields that are left out of every message, and of the calls in it.
     """
 
     def apply(name: str, given: Json, body: Json) -> Iterable[Adjustment]:
         before = given[name]
         older = developer and "developer" in [message.get("role") for message in before]
         named = unnamed and [message for message in before if "name" in message and message.get("role") in unnamed]
-        fields = [field for field in without if any(message.get(field) for message in before)]
+        fields = [field for field in without if any(_holds(message, field) for message in before)]
         if not older and not named and not fields:
             return ()
         body[name] = [_message(each, developer=developer, unnamed=unnamed, without=without) for each in before]
@@ -337,9 +337,16 @@ def _name(tool: Json) -> Any:
     return name if type(name) is str else None
 
 
+def _holds(message: Json, field: str) -> bool:
+    return bool(message.get(field)) or any(field in call for call in message.get("tool_calls") or ())
+
+
 def _message(message: Json, *, developer: bool, unnamed: Collection[str], without: Collection[str]) -> Json:
     role = message.get("role")
     if role in unnamed or not message.keys().isdisjoint(without):
         gone = {"name", *without} if role in unnamed else without
         message = {key: value for key, value in message.items() if key not in gone}
+    if without and (calls := message.get("tool_calls")):
+        bare = [{key: value for key, value in call.items() if key not in without} for call in calls]
+        message = {**message, "tool_calls": bare}
     return {**message, "role": "system"} if developer and role == "developer" else message

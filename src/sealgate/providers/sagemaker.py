@@ -43,6 +43,7 @@ TERMS = {name: f"`parameters.{to}`" for name, to in _PARAMETERS.items()} | {
     "max_completion_tokens": "`parameters.max_new_tokens`",
 }  # fmt: skip
 """Where parameters stand in TGI's body."""
+UNKNOWN_SHAPE = (AttributeError, TypeError)
 _SPEAKERS = {"assistant": "Assistant", "system": "System", "developer": "System", "tool": "Tool", "function": "Tool"}
 
 
@@ -134,7 +135,10 @@ class CarriedReader(WholeReader):
             if isinstance(answer, list) and answer:
                 answer = answer[0]
             if isinstance(answer, dict) and isinstance(answer.get("generated_text"), str):
-                return (_generated(answer),)
+                try:
+                    return (_generated(answer),)
+                except UNKNOWN_SHAPE:
+                    raise UpstreamError(Failure.BAD_RESPONSE, "the answer's details have an unknown shape") from None
         return super().end()
 
 
@@ -171,7 +175,7 @@ class CarriedStreamReader:
         for frame in self._frames.feed(piece):
             if frame.event == "PayloadPart":
                 for found in self._take(frame.payload):
-                    chunk = found if "choices" in found else self._token(found)
+                    chunk = found if "choices" in found else self._read(found)
                     self._calls.note(chunk)
                     yield chunk
                 if self._inner is not None and self._inner.done:
@@ -190,6 +194,12 @@ class CarriedStreamReader:
                 return ()
             self._inner = CarriedReader() if payload[:1] in (b"{", b"[") else StreamReader()
         return self._inner.feed(payload)
+
+    def _read(self, event: Json) -> Json:
+        try:
+            return self._token(event)
+        except UNKNOWN_SHAPE:
+            raise UpstreamError(Failure.BAD_STREAM, "a token has an unknown shape") from None
 
     def _token(self, event: Json) -> Json:
         """One of TGI's events. The text of the whole comes once more at the end; it is not needed."""

@@ -266,6 +266,8 @@ class StreamedAnswer(Answer):
 
     def _choice(self, choice: Json, ready: list[bytes]) -> None:
         index = choice.get("index") or 0
+        if type(index) is not int:
+            raise TypeError("a choice's index is no number")
         if index in self._closed:
             return
         delta = choice.get("delta")
