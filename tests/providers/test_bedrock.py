@@ -355,6 +355,7 @@ def test_reasoning_goes_back_as_it_came() -> None:
     {"reasoning_details": [{"type": "reasoning.encrypted", "data": "Zm9v", "format": "google-gemini-v1", "index": 0}]},
     {"reasoning_details": [{"type": "reasoning.text", "text": "t", "signature": "s", "format": "google-gemini-v1"}]},
     {"reasoning_content": "So then"},
+    {"reasoning_details": [{"type": "thinking", "thinking": 5, "signature": {}, "index": []}]},
 ])  # fmt: skip
 def test_reasoning_that_others_have_signed_is_not_sent_and_the_caller_told(reasoning: Json) -> None:
     """As after a failover: Bedrock would refuse it with a 400, and the whole request with it."""

@@ -237,7 +237,7 @@ def test_other_events_and_odd_shapes_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("odd", [
-    {"token": [3]}, {"generated_text": "a", "details": "x"}, {"token": {"text": {}}, "generated_text": "a", "details": 1},
+    {"token": [3]}, {"generated_text": "a", "details": "x"}, {"token": {}, "generated_text": "a", "details": 1},
     {"generated_text": "a", "details": {"input_length": "x", "generated_tokens": 1}},
 ])  # fmt: skip
 def test_a_token_of_an_unknown_shape_is_a_failure_of_the_route(odd: Json) -> None:

@@ -205,7 +205,7 @@ class Conversation:
 
 def _reasoning(details: Iterable[Any]) -> list[Json]:
     """What the model thought before, as it gave it; without its signature it would be refused."""
-    texts: dict[Any, Json] = {}
+    texts: dict[str, Json] = {}
     blocks: list[Json] = []
     for place, detail in enumerate(details):
         if not isinstance(detail, dict) or not _is_own(detail.get("format")):
@@ -215,18 +215,23 @@ def _reasoning(details: Iterable[Any]) -> list[Json]:
             wrapped = data if detail.get("format") == "bedrock" else base64.b64encode(data.encode()).decode()
             blocks.append({"reasoningContent": {"redactedContent": wrapped}})
         elif kind in ("reasoning.text", "thinking"):
-            key = detail.get("index", f"own {place}")
+            key = str(detail.get("index", f"own {place}"))
             if key not in texts:
                 texts[key] = {"text": "", "signature": ""}
                 blocks.append({"reasoningContent": {"reasoningText": texts[key]}})
-            texts[key]["text"] += detail.get("text") or detail.get("thinking") or ""
-            texts[key]["signature"] += detail.get("signature") or ""
+            texts[key]["text"] += _word(detail, "text") or _word(detail, "thinking")
+            texts[key]["signature"] += _word(detail, "signature")
     return [b for b in blocks if b["reasoningContent"].get("reasoningText", {"signature": True})["signature"]]
 
 
 def _is_own(mark: Any) -> bool:
     """Whether reasoning of this format was given by a model of Bedrock's: what others have signed is refused."""
     return not isinstance(mark, str) or mark == "bedrock" or mark.startswith("anthropic")
+
+
+def _word(detail: Json, name: str) -> str:
+    value = detail.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _tool_id(given: str) -> str:
