@@ -129,7 +129,8 @@ def test_both_forms_of_an_answer_are_known(carries: str, body: Any, text: str, r
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"nonsense", b'"generated_text"', b'[{"generated_text":3}]',
                                   b'{"generated_text', b'{"generated_text":"a","details":[3]}',
-                                  b'{"generated_text":"a","details":{"input_length":"x","generated_tokens":1}}'])  # fmt: skip
+                                  b'{"generated_text":"a","details":{"input_length":"x","generated_tokens":1}}',
+                                  ])  # fmt: skip
 def test_an_answer_that_is_none_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(UpstreamError) as caught:
         whole(body)
