@@ -1,0 +1,30 @@
+"""What an episode holds, from the ledger, on both engines."""
+
+from __future__ import annotations
+
+import pytest
+
+from sealgate.limits.ledger import Entry, row
+from sealgate.sessions import episodes
+from sealgate.sessions.episodes import Page
+from sealgate.storage import Storage
+from sealgate.storage.tables import ledger
+
+
+async def page(storage: Storage, customer: str, episode: str, limit: int = 10, offset: int = 0) -> Page:
+    return await storage.read(lambda connection: episodes.page(connection, customer, episode, limit, offset))
+
+
+@pytest.mark.anyio
+async def test_an_episode_is_paged_oldest_first_and_is_one_customers(storage: Storage) -> None:
+    for number in range(5):
+        for customer in ("acme", "umbrella"):
+            one = Entry(
+                id=f"{number}{customer}", request_id="r", customer_id=customer, endpoint="chat.completions",
+                created_at=number, episode_id="e", model="m", prompt_tokens=number,
+            )  # fmt: skip
+            await storage.append(ledger, row(one))
+    first, second = await page(storage, "acme", "e", 3), await page(storage, "acme", "e", 3, 3)
+    assert [each.id for each in (*first.inferences, *second.inferences)] == [f"{n}acme" for n in range(5)]
+    assert (first.total, second.total) == (5, 5)
+    assert (await page(storage, "acme", "f"), await page(storage, "zenith", "e")) == (Page([], 0), Page([], 0))
