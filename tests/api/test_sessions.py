@@ -141,6 +141,7 @@ async def test_a_pinned_route_that_fails_is_left_and_the_session_goes_with_it(se
 
 @pytest.mark.anyio
 async def test_a_session_that_cannot_be_had_is_said_so(serve: Serve) -> None:
+    """Row B7: another customer's is as one that is not there."""
     async with serve({"acme": answer("Hi")}, {"m": ["acme"], "other": ["acme"]}) as running:
         session_id = (await ask(running, "POST", OPEN + "m")).json["session_id"]
         alias = await running.chat(model="global/acme/m", session_id=session_id)

@@ -1,12 +1,19 @@
 """``sealgate explain``: the plan of a request, from the configuration alone."""
 
+import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from sealgate.cli import app
+from sealgate.limits.ledger import Entry, Outcome, row
+from sealgate.sessions import store
+from sealgate.sessions.store import Holder, Wanted
+from sealgate.storage import open_storage
+from sealgate.storage.tables import ledger
 
 CONFIG = """
 [server]
@@ -77,3 +84,34 @@ def test_a_request_that_is_none_gets_a_sentence(config: str) -> None:
     assert "is not a JSON object" in found.output
     found = explain("m", "--config", config, "--request", "-", content='{"messages": []}')
     assert (found.exit_code, "invalid_messages" in found.output) == (1, True)
+
+
+def test_a_requests_session_says_which_route_comes_first(config: str, tmp_path: Path) -> None:
+    url, now = f"sqlite:///{tmp_path}/sealgate.db", time.time_ns() // 1000
+    where = {"SEALGATE_STORAGE__URL": url}
+    holder = Holder("acme", "k", None)
+    storage = open_storage(url)
+    try:
+        made = asyncio.run(
+            storage.write(
+                lambda connection: store.open_one(connection, Wanted("session-1", holder, "m", 60, now, reuse=True))
+            )
+        )
+        answered = Entry(
+            id="1", request_id="1", customer_id="acme", endpoint="chat.completions", created_at=now, outcome=Outcome.OK,
+            session_id=made.id, routed_model="global/local/m",
+        )  # fmt: skip
+        asyncio.run(storage.append(ledger, row(answered)))
+    finally:
+        storage.close()
+
+    def asked(session_id: str, model: str = "m") -> Result:
+        body = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "session_id": session_id})
+        arguments = ["explain", model, "--config", config, "--json", "--request", "-"]
+        return CliRunner(env=where).invoke(app, arguments, input=body)
+
+    targets = json.loads(asked("session-1").stdout)["targets"]
+    assert [each["route"] for each in targets] == ["global/local/m", "eu/acme/m"]
+    assert targets[0]["reason"] == "the session is there"
+    assert "session_not_found" in asked("session-2").output
+    assert "session_model_mismatch" in asked("session-1", "local::other").output

@@ -13,6 +13,7 @@ DATES = {
     "auth/keys.py": "whether a key has expired",
     "auth/tokens.py": "whether a token has begun, and whether it has expired",
     "cli/doctor.py": "whether this machine's clock is set, and agrees with the providers'",
+    "cli/explain.py": "whether a session has expired",
     "cli/signing_keys.py": "which signing key is which",
     "receipts/issuer.py": "when a receipt was issued",
     "receipts/keys.py": "which signing key is which, and when one was made",
