@@ -15,6 +15,7 @@ from sealgate.limits.budgets import Unlimited
 from sealgate.limits.ledger import Entry, Outcome, row
 from sealgate.receipts.issuer import NO_DRAFT, Draft
 from sealgate.relay import usage as usages
+from sealgate.relay.ask import Ask
 from sealgate.relay.hall import Hall
 from sealgate.relay.told import told
 from sealgate.relay.turns import FREE, Turn
@@ -61,8 +62,7 @@ class Admission:
         self.walk: Walk | None = None
         self.lost = False
         """Whether the row, and the receipt with it, may not have been recorded."""
-        self.size = 0
-        """Bytes of the request, for a guess at its tokens."""
+        self.ask: Ask | None = None
         self.purse: Unlimited = hall.budgets.unlimited
         self._hall = hall
         self._started = started
@@ -157,7 +157,7 @@ class Admission:
         if walk is not None:
             _describe(entry, walk, self._started)
             if walk.answer is None and outcome in (Outcome.CLIENT_DISCONNECTED, Outcome.TRUNCATED):
-                _abandoned(entry, walk, self.size)
+                _abandoned(entry, walk, self.ask)
         self._turn.settle(self._tokens())
         return row(entry) if walk is None else self.draft.sealed(row(entry), lambda: told(entry, walk))
 
@@ -230,12 +230,12 @@ def _describe(entry: Entry, walk: Walk, started: float) -> None:
         entry.first_content_us = int((walk.first_content_at - started) * 1e6)
 
 
-def _abandoned(entry: Entry, walk: Walk, size: int) -> None:
+def _abandoned(entry: Entry, walk: Walk, ask: Ask | None) -> None:
     """The caller left while a provider was working, before anything came: the prompt was sent, and is paid for."""
-    if walk.current is None:
+    if walk.current is None or ask is None:
         return
-    route = walk.current.route
-    usage = usages.estimate(size, 0)
+    tariff = walk.current.route.tariff
+    usage = usages.estimate(ask.size, 0)
     entry.prompt_tokens, entry.usage_source = usage.prompt, "estimated"
-    if route.tariff is not None:
-        entry.cost, entry.currency = route.tariff.cost(usage.prompt, 0), route.tariff.currency
+    if tariff is not None:
+        entry.cost, entry.currency = tariff.cost(usage.prompt, 0, audio_ms=ask.audio_ms), tariff.currency

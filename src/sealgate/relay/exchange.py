@@ -64,7 +64,7 @@ class Exchange:
         self._turn = turn or hall.turns.turn(caller)
         self._admission = Admission(hall, entry, started, ending, until, self._turn, draft)
         self._payloads: AsyncGenerator[bytes] | None = None
-        self._admission.size = ask.size
+        self._admission.ask = ask
         self._stay = stays.of(hall.sessions, hall.catalog, caller, ask)
         entry.user_id = caller.user_id
 
