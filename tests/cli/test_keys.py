@@ -351,3 +351,17 @@ def test_default_shows_the_oldest_active_key_until_another_is_chosen(run: Run) -
     assert document(run("default", "--json"))["name"] == "one"
     assert run("default", "two", fails=True).stderr
     assert run("default", "unknown", fails=True).stderr
+
+
+@pytest.mark.parametrize("how", ["plain", "hash", "salted"])
+@pytest.mark.parametrize(
+    "key", ["tr-" + "0c1d2e3f4a5b6978" * 6, OSIRIS, "sk-Ab12Cd." + "0c1d2e3f4a5b6978" * 4, "Qw3rTy7uIo9pAsDfGhJk2w"]
+)
+def test_a_key_of_every_format_is_taken_over_in_every_way(run: Run, data: Path, key: str, how: str) -> None:
+    if how == "plain":
+        run("import", "--name", "moved", stdin=key)
+    elif how == "hash":
+        run("import", "--name", "moved", "--sha256", hashlib.sha256(key.encode()).hexdigest())
+    else:
+        run("import", "--name", "moved", "--prefix", "p:", "--sha256", hashlib.sha256(f"p:{key}".encode()).hexdigest())
+    assert the_caller(data, key).customer_id == "default"

@@ -80,14 +80,14 @@ def check(document: dict[str, Any], origin: str) -> None:
     assert list(written.get("providers", {})) == moved.providers
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(DEPLOYMENTS | VALUES, max_size=4), ROUTERS | VALUES, ROUTERS, VALUES)
 def test_every_leaf_of_any_litellm_file_is_accounted_for(entries: Any, router: Any, library: Any, rest: Any) -> None:
     document = {"model_list": entries, "router_settings": router, "litellm_settings": library, "general_settings": rest}
     check(document, "LiteLLM")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([*tensorzero.VENDORS, "dummy"]), PROVIDERS), min_size=1, max_size=3),
     st.dictionaries(st.sampled_from(["weight", "model", "type", "temperature"]), VALUES),
@@ -106,7 +106,7 @@ def test_every_leaf_of_any_tensorzero_file_is_accounted_for(
     check(document, "TensorZero")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.randoms(use_true_random=False), st.sampled_from([("LiteLLM", LITELLM), ("TensorZero", TENSORZERO)]), VALUES)
 def test_a_real_file_with_a_value_changed_is_accounted_for(
     chance: random.Random, sample: tuple[str, Any], value: Any

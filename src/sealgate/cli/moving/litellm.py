@@ -98,8 +98,9 @@ def _vendor(params: View, full: str) -> tuple[str, str]:
 
 
 def _order(found: Deployment) -> Decimal:
-    """``order``: the smaller is asked first; those without are asked first of all, as if it were 0."""
-    return found.params.number("order") or Decimal(0)
+    """``order``: the smaller is asked first; those without come last."""
+    number = found.params.number("order")
+    return Decimal("Infinity") if number is None else number
 
 
 def _route(draft: Draft, found: Deployment, look: Look) -> None:
@@ -157,6 +158,8 @@ def _settings(found: Deployment, look: Look) -> tuple[dict[str, Any], str]:
 
 def _base(params: View, vendor: names.Vendor, look: Look) -> str | None:
     key = "api_base" if "api_base" in params else "base_url"
+    if key == "api_base":
+        params.leave("base_url", "api_base says it")
     if key not in params:
         return vendor.base_url or (drafts.UNSET_URL if vendor.kind in ("azure", "compatible") else None)
     text = _value(params, key, look)
@@ -188,6 +191,8 @@ def _setting(params: View, key: str, ours: str, settings: dict[str, Any], look: 
     text = _value(params, key, look)
     if ours == "api_version" and text in ("v1", "preview", "latest"):
         params.leave(key, "without api_version the API that has no versions is used, which is the same")
+    elif ours in settings:
+        params.leave(key, "another name of the same setting says it")
     elif text and re.fullmatch(r"[A-Za-z0-9._-]{1,100}", text):
         settings[ours] = text
     else:
@@ -296,7 +301,7 @@ def _weights(draft: Draft, deployments: list[Deployment]) -> None:
     for name, model in draft.models.items():
         group = [each for each in sorted(deployments, key=_order) if each.group == name]
         key = next((key for key in ("weight", "rpm", "tpm") if any(key in each.params for each in group)), None)
-        ordered = any(_order(each) for each in group)
+        ordered = any(_order(each).is_finite() for each in group)
         if ordered:
             model.settings["policy"] = "order"
             for each in group:

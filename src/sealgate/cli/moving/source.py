@@ -45,7 +45,7 @@ def read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{file} is nested too deeply") from None
-    except ValueError as error:
+    except (ConfigError, ValueError) as error:
         raise ConfigError(f"{file}: {error}") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{file} holds no settings")

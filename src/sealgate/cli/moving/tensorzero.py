@@ -51,6 +51,8 @@ VENDORS: dict[str, Vendor] = {
     "vllm": Vendor("vllm", "none", BASE),
     "xai": Vendor("xai", "env::XAI_API_KEY"),
 }
+LONG = ("azure", "vllm", "sglang", "tgi", "sagemaker", "vertex")
+"""Kinds whose routes need more than a name, so that ``type::name`` cannot stand for one."""
 COSTS = {"/usage/prompt_tokens": "input_per_mtok", "/usage/completion_tokens": "output_per_mtok"}
 
 CALLERS = "callers send it with each request: there are no functions here, only models"
@@ -301,8 +303,11 @@ def _function(draft: Draft, view: View, name: str, defaults: View) -> None:
     made.remarks.append("It was a function: its prompts, tools and parameters are the callers' now.")
     variants = view.table("variants")
     shares = _shares(view, variants)
+    carried: set[str] = set()
     for each in sorted(variants.value, key=lambda each: not shares.get(each)):
-        _variant(draft, made, variants.table(each), shares.get(each, Decimal(0)), target, defaults)
+        if _variant(draft, made, variants.table(each), shares.get(each, Decimal(0)), target, defaults):
+            carried.add(each)
+    _experiment(view.table("experimentation"), carried)
     if made.routes:
         draft.models[name] = made
         view.carry("type", target)
@@ -320,44 +325,40 @@ def _shares(view: View, variants: View) -> dict[str, Decimal]:
     candidates = experiment.value.get("candidate_variants")
     if isinstance(candidates, dict):
         inner = experiment.table("candidate_variants")
-        found = {key: number for key in inner.value if (number := inner.number(key)) is not None and number >= 0}
-        _said(experiment, found, variants)
-        return found
+        return {key: number for key in inner.value if (number := inner.number(key)) is not None and number >= 0}
     if isinstance(candidates, list):
-        found = {key: Decimal(1) for key in experiment.texts("candidate_variants")}
-        _said(experiment, found, variants)
-        return found
+        return dict.fromkeys(experiment.texts("candidate_variants"), Decimal(1))
     tables = {key: variants.table(key) for key in variants.value}
     weights = {key: number for key, table in tables.items() if (number := table.number("weight")) is not None}
     return {key: max(number, Decimal(0)) for key, number in weights.items()} or dict.fromkeys(tables, Decimal(1))
 
 
-def _said(experiment: View, found: dict[str, Decimal], variants: View) -> None:
+def _experiment(view: View, carried: set[str]) -> None:
     """What of an experiment is in the weights: the drawing, and variants that come last."""
-    if experiment.value.get("type") in ("static", "static_weights", "uniform"):
-        experiment.carry("type", "policy weighted")
-    for index, each in enumerate(experiment.texts("fallback_variants")):
-        if each in variants and each not in found:
-            experiment.source.carry((*experiment.place, "fallback_variants", index), "a weight of 0: asked last")
-    for key in found:
-        if key in variants and isinstance(experiment.value["candidate_variants"], dict):
-            experiment.source.carry((*experiment.place, "candidate_variants", key), "weight of its route")
-    for index, key in enumerate(experiment.value["candidate_variants"]):
-        if isinstance(experiment.value["candidate_variants"], list) and key in variants:
-            experiment.source.carry((*experiment.place, "candidate_variants", index), "weight of its route")
+    candidates = view.value.get("candidate_variants")
+    if carried and view.value.get("type") in ("static", "static_weights", "uniform"):
+        view.carry("type", "policy weighted")
+    for key, value in candidates.items() if isinstance(candidates, dict) else ():
+        if key in carried and isinstance(value, int | Decimal) and value >= 0:
+            view.source.carry((*view.place, "candidate_variants", key), "weight of its route")
+    for key in ("candidate_variants", "fallback_variants"):
+        for index, each in enumerate(view.texts(key) if isinstance(view.value.get(key), list) else ()):
+            if each in carried:
+                view.source.carry((*view.place, key, index), "weight of its route; 0 is asked last")
 
 
-def _variant(draft: Draft, made: ModelDraft, view: View, share: Decimal, target: str, defaults: View) -> None:
+def _variant(draft: Draft, made: ModelDraft, view: View, share: Decimal, target: str, defaults: View) -> bool:
+    """Write the routes of a variant's model, if it names one."""
     if view.value.get("type", "chat_completion") != "chat_completion":
         view.source.leave(
             view.place, "a variant that asks several models and chooses is not made: callers can ask each"
         )
-        return
+        return False
     named = view.text("model")
     routes = _routes_of(draft, named, made, defaults) if named else []
     if not routes:
         view.source.leave(view.place, "it names no model that was carried")
-        return
+        return False
     view.carry("model", f"{target}.routes")
     view.carry("type", f"{target}.routes")
     view.carry("weight", f"{target}.routes weight")
@@ -365,6 +366,7 @@ def _variant(draft: Draft, made: ModelDraft, view: View, share: Decimal, target:
     for first, route in zip([True] + [False] * len(routes), routes, strict=False):
         made.routes.append({**route, "weight": share if first else Decimal(0)})
     view.explain(VARIANT)
+    return True
 
 
 def _routes_of(draft: Draft, named: str, made: ModelDraft, defaults: View) -> list[dict[str, Any]]:
@@ -379,8 +381,12 @@ def _routes_of(draft: Draft, named: str, made: ModelDraft, defaults: View) -> li
         return routes
     found, separator, name = named.partition("::")
     vendor = VENDORS.get(found)
-    # Those that need more than a name cannot be written so short.
-    if not separator or not name or vendor is None or vendor.kind in ("azure", "vllm", "sglang", "tgi", "sagemaker"):
+    if (
+        not separator
+        or not name
+        or vendor is None
+        or vendor.kind in ("azure", "vllm", "sglang", "tgi", "sagemaker", "vertex")
+    ):
         return []
     view = View(Source({}), (found,), {"type": found, vendor.model: name})
     single = ModelDraft(settings={"type": "chat"}, routes=list(made.routes))
