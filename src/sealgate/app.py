@@ -13,6 +13,7 @@ from functools import partial
 from sealgate import config
 from sealgate.api import (
     accounts,
+    attestation,
     audio,
     automation,
     billing,
@@ -46,6 +47,8 @@ from sealgate.outward.documents import Documents
 from sealgate.outward.http1 import Http1Client
 from sealgate.providers.discover import discover
 from sealgate.receipts import software, store
+from sealgate.receipts.attestation import Keys, jwks_sha256
+from sealgate.receipts.attester import Attester
 from sealgate.receipts.issuer import Issuer, NoReceipts, Receipts, SealedReceipts, finish_unknown
 from sealgate.receipts.keys import SigningKeys
 from sealgate.receipts.log import Log, NoLog, open_log
@@ -78,6 +81,7 @@ class Gateway:
     keys: KeyStore
     tokens: Bearers
     signing_keys: SigningKeys
+    attester: Attester
     witnesses: Witnesses | None
     retention: Retention
     first_key: CreatedKey | None
@@ -99,7 +103,9 @@ class Gateway:
                 settings = await with_discovered(load())
                 if settings.receipts.enabled:
                     await self.signing_keys.prepare()
-                fresh, upstreams = catalog.build(settings), Upstreams(settings.providers)
+                fresh = catalog.build(settings)
+                await self.attester.configure(settings)
+                upstreams = Upstreams(settings.providers)
             except (ConfigError, StorageError) as error:
                 hall.log.error("reload_refused", error=str(error))
                 await self._record("configuration.refused", error=str(error))
@@ -109,7 +115,7 @@ class Gateway:
             hall.settings, hall.catalog = settings, fresh
             hall.means = means(settings, upstreams, hall.metrics, hall.means.budget, hall.log)
             hall.transparency.describes(software.of(settings))
-            hall.receipts = issuer(settings, self.signing_keys, hall.transparency)
+            hall.receipts = issuer(settings, self.signing_keys, hall.transparency, self.attester)
             hall.load.resize(settings.server.max_in_flight)
             hall.turns.configure(settings)
             hall.recall.keep_seconds = settings.reasoning.keep_seconds
@@ -134,6 +140,7 @@ class Gateway:
         await self.hall.sessions.aclose()
         if self.witnesses is not None:
             await self.witnesses.aclose()
+        await self.attester.aclose()
         await self.hall.transparency.aclose()
         await self.signing_keys.aclose()
         await self.keys.aclose()
@@ -173,6 +180,8 @@ async def open_gateway(settings: Settings) -> Gateway:
             await signing_keys.prepare()
         await signing_keys.start()
         transparency = await opened_log(settings, storage)
+        attester = Attester(partial(attested_keys, signing_keys, transparency), settings.server.tls_cert)
+        await attester.configure(settings)
         budgets = Budgets(storage, finish=partial(finish_unknown, signing_keys))
         await budgets.start()
     except BaseException:
@@ -187,8 +196,9 @@ async def open_gateway(settings: Settings) -> Gateway:
     recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
     hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns, budgets, sessions)
     hall.transparency = transparency
-    hall.receipts = issuer(settings, signing_keys, transparency)
-    witnesses = watched_log(hall, signing_keys, transparency) if isinstance(transparency, Log) else None
+    hall.receipts = issuer(settings, signing_keys, transparency, attester)
+    attester.start()
+    witnesses = watched_log(hall, signing_keys, transparency, attester) if isinstance(transparency, Log) else None
     metrics.watch_routes(lambda: _routes_up(hall), lambda: _active(hall))
     if shared is not None:
         await shared.start()
@@ -197,11 +207,11 @@ async def open_gateway(settings: Settings) -> Gateway:
     tokens.start()
     recall.start()
     metrics.watch_issuers(lambda: tokens.fetches)
-    front = Front(hall, routes(hall, keys, tokens, signing_keys))
+    front = Front(hall, routes(hall, keys, tokens, signing_keys, attester))
     days = settings.retention
     retention = Retention(storage, [Rule(days.receipt_days, store.forget), Rule(days.ledger_days, ledger.forget)])
     retention.start()
-    return Gateway(front, hall, keys, tokens, signing_keys, witnesses, retention, first_key, flush)
+    return Gateway(front, hall, keys, tokens, signing_keys, attester, witnesses, retention, first_key, flush)
 
 
 def bearers(settings: Settings, storage: Storage, keys: KeyStore) -> Bearers:
@@ -224,13 +234,18 @@ def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: Re
     return Means(upstreams, settings.timeouts, seen, budget, set())
 
 
-def issuer(settings: Settings, keys: SigningKeys, transparency: Log | NoLog) -> Receipts:
+def issuer(settings: Settings, keys: SigningKeys, transparency: Log | NoLog, attester: Attester) -> Receipts:
     """Who issues receipts under this configuration, and while the log is as it is."""
     if not settings.receipts.enabled:
         return NoReceipts()
     if transparency.sealed and transparency.strict:
         return SealedReceipts()
-    return Issuer(keys, settings.issuer, software.of(settings), transparency.terms)
+    return Issuer(keys, settings.issuer, software.of(settings), transparency.terms, attester)
+
+
+def attested_keys(keys: SigningKeys, transparency: Log | NoLog) -> Keys:
+    """What evidence of the machine is bound to, besides the certificate."""
+    return Keys(jwks_sha256(keys.jwks()), transparency.log.vkey if isinstance(transparency, Log) else None)
 
 
 async def opened_log(settings: Settings, storage: Storage) -> Log | NoLog:
@@ -243,11 +258,11 @@ async def opened_log(settings: Settings, storage: Storage) -> Log | NoLog:
     return await open_log(storage, settings.data_dir, configured, settings.issuer, runs, alone=local)
 
 
-def watched_log(hall: Hall, keys: SigningKeys, log: Log) -> Witnesses:
+def watched_log(hall: Hall, keys: SigningKeys, log: Log, attester: Attester) -> Witnesses:
     """Let the log's state be seen, receipts follow it, and witnesses sign it."""
 
     def seal() -> None:
-        hall.receipts = issuer(hall.settings, keys, log)
+        hall.receipts = issuer(hall.settings, keys, log, attester)
 
     def entries() -> tuple[bool, dict[str, int]]:
         shown = {"published": log.published, "witnessed": log.witnessed}
@@ -273,7 +288,7 @@ def _active(hall: Hall) -> dict[str, int]:
     return found
 
 
-def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKeys) -> Routes:
+def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKeys, attester: Attester) -> Routes:
     """Every endpoint there is."""
     guard = Guard(keys, tokens, hall.load, hall.turns, required=hall.settings.auth.required)
     since = int(time.time())
@@ -282,6 +297,7 @@ def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKey
     table += [*accounts.routes(keys, guard), *me.routes(hall, guard, since)]
     table += messages.routes(hall, guard)
     table += [*receipts.routes(hall, guard, signing_keys), *log_doors.routes(hall, guard)]
+    table += attestation.routes(attester)
     table += billing.routes(hall, guard)
     table += [*session_calls.routes(hall, guard), *automation.routes(hall, guard, since), *episodes.routes(hall, guard)]
     return Routes([*table, *reference.routes(table, lambda: tokens.logins)])

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from sealgate.config_routes import Limits, Model, Policy, Provider, Route
 from sealgate.config_tables import (
+    Attestation,
     Auth,
     Billing,
     Issuer,
@@ -39,6 +40,7 @@ from sealgate.formats.addresses import is_loopback
 __all__ = [
     "DEFAULT_FILE",
     "FREE_TABLES",
+    "Attestation",
     "Auth",
     "Billing",
     "Issuer",

@@ -235,6 +235,22 @@ class Receipts(Struct, frozen=True, forbid_unknown_fields=True):
     log: ReceiptLog = ReceiptLog()
 
 
+class Attestation(Struct, frozen=True, forbid_unknown_fields=True):
+    """Evidence of the machine that the gateway runs on. Never run on hardware by this project."""
+
+    mode: Annotated[
+        Literal["none", "file", "tsm"],
+        Meta(description="none; a file that the operator had made; or reports of Linux on a confidential machine."),
+    ] = "none"
+    file: Annotated[
+        str | None, Meta(description="File with the evidence, at most 32 KiB; it is read again when it changes.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if (self.mode == "file") != (self.file is not None):
+            raise ValueError('file is for mode = "file", and needed there')
+
+
 class Retention(Struct, frozen=True, forbid_unknown_fields=True):
     """How long records are kept; 0: for good. Read at the start."""
 
@@ -274,6 +290,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     retention: Retention = Retention()
     reasoning: Reasoning = Reasoning()
     receipts: Receipts = Receipts()
+    attestation: Attestation = Attestation()
     telemetry: Telemetry = Telemetry()
     providers: dict[Name, Provider] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)

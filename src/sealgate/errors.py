@@ -169,6 +169,7 @@ CODES: dict[str, Code] = _table(
     # Ourselves: matrix rows F18, H, I.
     Code("log_sealed", 503, "The transparency log is sealed, and without it this server answers nothing."),
     Code("storage_unavailable", 503, "The request could not be recorded, so it was not answered.", retry_after=5),
+    Code("attestation_unavailable", 503, "There is no evidence at the moment.", retry_after=5),
     Code("gateway_shutting_down", 503, "The server is shutting down.", retry_after=1),
     Code("internal_error", 500, "Something went wrong on the server.", should_retry=False),
 )

@@ -17,6 +17,7 @@ import msgspec
 from sealgate.errors import Problem, StorageError
 from sealgate.formats import ids, jws
 from sealgate.receipts import receipt
+from sealgate.receipts.attester import Attester
 from sealgate.receipts.keys import SigningKeys
 from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms, Outcome, Software, Told
 from sealgate.receipts.store import NOT_LOGGED
@@ -198,12 +199,20 @@ class SealedReceipts:
 class Issuer:
     """Receipts are issued: in the name of ``issuer``, the gateway's address, about ``software``."""
 
-    def __init__(self, keys: SigningKeys, issuer: str, software: Software, log: LogTerms | None = None) -> None:
+    def __init__(
+        self,
+        keys: SigningKeys,
+        issuer: str,
+        software: Software,
+        log: LogTerms | None = None,
+        attester: Attester | None = None,
+    ) -> None:
         self.issuer = issuer
         self.software = software
         """Replaced by a reload; a receipt says what its request began with."""
         self.log = log
         self._keys = keys
+        self._attester = attester
 
     def draft(
         self,
@@ -219,8 +228,18 @@ class Issuer:
     ) -> Draft:
         if wanted is False:
             return NO_DRAFT
+        attested = None if self._attester is None else self._attester.claim
         about = About(
-            ids.dashed(request_id), kind, self.issuer, nonce, _salt(), endpoint, model, self.software, self.log
+            ids.dashed(request_id),
+            kind,
+            self.issuer,
+            nonce,
+            _salt(),
+            endpoint,
+            model,
+            self.software,
+            self.log,
+            attested,
         )
         return SignedDraft(about, self._keys, body, fields)
 

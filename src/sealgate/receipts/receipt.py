@@ -108,6 +108,8 @@ class About(NamedTuple):
     model: str
     software: Software
     log: LogTerms | None
+    router_attestation: Mapping[str, str] | None = None
+    """``type``, ``evidence_sha256`` and, where the evidence is bound to one, ``statement_sha256``."""
 
 
 def begun(salt: bytes, label: str) -> Any:
@@ -199,7 +201,7 @@ def payload(about: About, told: Told, digests: Digests, now: int) -> bytes:
             },
             "attempts": told.attempts,
             "adjustments": told.adjustments,
-            "router_attestation": None,
+            "router_attestation": about.router_attestation,
             "inference_attestation": None,
             "software": about.software._asdict(),
             "log": log and log._asdict(),
