@@ -205,6 +205,6 @@ def test_attestation_evidence_is_not_passed_unread() -> None:
     evidence = {"type": "tdx", "evidence_sha256": "00"}
     verdict = verify(resigned(lambda claims: {**claims, "router_attestation": evidence}), KEYS)
     assert {check.name: (check.mark, check.text) for check in verdict.checks}["gateway"] == (
-        "----", "evidence not checked",
+        "----", "not checked, nothing here reads evidence of type 'tdx'",
     )  # fmt: skip
     assert verdict.level == 0

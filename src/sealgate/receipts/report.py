@@ -46,7 +46,8 @@ def _conclusion(verdict: Verdict) -> str:
     if verdict.level < 2:
         lacks.append("unwitnessed")
     if verdict.level < 3:
-        lacks.append("not attested")
+        named = verdict.claims is not None and verdict.claims["router_attestation"] is not None
+        lacks.append("evidence not checked" if named else "not attested")
     return f"PASS: {words}; {', '.join(lacks)}.\nIt means: {MEANS}; {DOES_NOT_MEAN}."
 
 

@@ -314,7 +314,14 @@ def _beyond(claims: Mapping[str, Any]) -> list[Check]:
     if log is not None:
         logged = f"not checked, no proof was given; {log['origin']} promised an entry within {log['mmd']} s"
     attested = [
-        Check(title, "----", "not attested" if claims[name] is None else "evidence not checked")
+        Check(title, "----", _evidence(claims[name]))
         for title, name in (("gateway", "router_attestation"), ("upstream", "inference_attestation"))
     ]
     return [Check("log", "----", logged), Check("witnesses", "----", "unwitnessed"), *attested]
+
+
+def _evidence(named: Mapping[str, Any] | None) -> str:
+    """Step 9. Nothing here reads evidence, so it never passes."""
+    return (
+        "not attested" if named is None else f"not checked, nothing here reads evidence of type {named.get('type')!r}"
+    )
