@@ -46,6 +46,7 @@ async def test_plain_hardware_says_so_to_everybody_and_receipts_claim_nothing(se
     async with serve({"acme": answer()}) as gateway:
         told = await gateway.get("/attestation?nonce=C0ffee", {})
         keys = (await gateway.get("/.well-known/jwks.json", {})).json
+        log = (await gateway.get("/.well-known/sealgate-log.json", {})).json
         reply = await gateway.chat(headers={"x-tresor-receipt": "true"})
     assert (told.status, told.headers["cache-control"]) == (200, "no-store")
     found = told.json
@@ -53,7 +54,7 @@ async def test_plain_hardware_says_so_to_everybody_and_receipts_claim_nothing(se
     assert found["note"].startswith("Not attested")
     assert {found[name] for name in ("evidence", "evidence_sha256", "provider", "auxiliary", "bound")} == {None}
     assert json.loads(found["statement"]) == {
-        "jwks_sha256": sha(rfc8785.dumps(keys)), "log_vkey": None, "nonce": "c0ffee",
+        "jwks_sha256": sha(rfc8785.dumps(keys)), "log_vkey": log["vkey"], "nonce": "c0ffee",
         "purpose": "sealgate.report_data.v1", "tls_spki_sha256": None,
     }  # fmt: skip
     assert found["report_data"] == sha(found["statement"]) + "00" * 32
