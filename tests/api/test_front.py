@@ -147,7 +147,7 @@ async def test_row_i12_an_error_while_an_event_is_written_is_no_caller_who_left(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The row says that it was our own failure, once."""
-    real = EventStream.payload
+    real = EventStream.write
 
     async def some(self: EventStream, data: bytes) -> None:
         if b"content" in data:
@@ -155,7 +155,7 @@ async def test_row_i12_an_error_while_an_event_is_written_is_no_caller_who_left(
         await real(self, data)
 
     async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
-        monkeypatch.setattr(EventStream, "payload", some)
+        monkeypatch.setattr(EventStream, "write", some)
         reply = await running.chat(stream=True)
         assert (reply.complete, reply.done) == (False, False)
         row = await running.row()
