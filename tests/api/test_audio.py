@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import wave
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -13,14 +15,19 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from tests.gateway import Reply, Running, Serve, model, read_reply
+from tests.gateway import Reply, Running, Serve, model, provider, read_reply
 
+from sealgate.api import audio
 from sealgate.config import Model, Provider, Route
 from sealgate.config import Server as ServerTable
+from sealgate.config_tables import Budget, Limits
+from sealgate.errors import Problem, StorageError
 from sealgate.limits.ledger import Outcome
-from sealgate.testing import Behaviour, error
+from sealgate.receipts.receipt import digest
+from sealgate.storage.spool import Spool
+from sealgate.testing import Behaviour, ScriptedUpstream, error
 from sealgate.testing.received import Received
-from sealgate.testing.script import json_answer
+from sealgate.testing.script import LAST_CHUNK, Chunk, head, json_answer, sse
 
 PATH = "/v1/audio/transcriptions"
 SANDBOX = Provider(kind="sandbox", region="local")
@@ -205,6 +212,7 @@ REFUSED: list[tuple[list[tuple[str, bytes]], str, str]] = [
     ([FILE, ASKED, ('"failover"', b"other")], "invalid_failover", "failover"),
     ([FILE, ASKED, ('"failover[]"', b"other")], "invalid_failover", "failover"),
     ([FILE, ASKED, ASKED], "invalid_parameter", "model"),
+    ([FILE, ASKED, ('"model[]"', b"other")], "invalid_parameter", "model[]"),
     ([FILE, ASKED, ('"prompt"', b"\xff")], "invalid_parameter", "prompt"),
     ([FILE], "invalid_model", "model"),
     ([FILE, ('"model"', b"nobody")], "model_not_found", "model"),
@@ -387,13 +395,10 @@ async def test_a_caller_who_leaves_in_the_middle_of_an_upload_leaves_nothing_beh
 @pytest.mark.anyio
 async def test_a_full_disk_is_503_and_the_partial_file_is_gone(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row J9."""
-    from sealgate.storage.spool import Spool
 
     def full(self: Spool, data: bytes) -> None:
         self._file.write(data[:10])
         raise StorageError("the spool cannot be written: No space left on device")
-
-    from sealgate.errors import StorageError
 
     async with serve({"acme": said()}, MODEL) as gateway:
         with monkeypatch.context() as patch:
@@ -408,8 +413,6 @@ async def test_a_full_disk_is_503_and_the_partial_file_is_gone(serve: Serve, mon
 
 
 def events(*found: Any) -> Behaviour:
-    from sealgate.testing.script import LAST_CHUNK, Chunk, head, sse
-
     def play(_: Received) -> Iterator[Any]:
         yield head(200, {"content-type": "text/event-stream"})
         for each in found:
@@ -483,23 +486,21 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_one_without_conte
     assert left.documents[-1]["tresor"]["failover"] is True
 
 
+BY_MINUTE = Route(provider="acme", model="test-model", per_minute=Decimal("0.006"), per_request=Decimal("0.001"))
+PRICED = {"m": Model(routes=(BY_MINUTE,), type="transcription")}
+
+
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("usage", "source", "cost"),
-    [({"type": "duration", "seconds": 90}, "reported", 11_000_000), (None, "reported", 2_150_000 - 1_000_000 + 0)],
-)
-async def test_minutes_are_paid_as_told_or_by_the_files_header(
-    serve: Serve, usage: Any, source: str, cost: int
-) -> None:
+@pytest.mark.parametrize(("usage", "minutes"), [({"type": "duration", "seconds": 90}, 9_000_000), (None, 150_000)])
+async def test_minutes_are_paid_as_told_or_by_the_files_header(serve: Serve, usage: Any, minutes: int) -> None:
     """A minute is 0.006, a request 0.001: 90 seconds told; else the 1.5 seconds of the file."""
-    route = Route(provider="acme", model="test-model", per_minute=Decimal("0.006"), per_request=Decimal("0.001"))
-    cost = 1_000_000 + (9_000_000 if usage else 150_000)
+    cost = 1_000_000 + minutes
     more = {} if usage is None else {"usage": usage}
-    async with serve({"acme": said(**more)}, {"m": Model(routes=(route,), type="transcription")}) as gateway:
+    async with serve({"acme": said(**more)}, PRICED) as gateway:
         reply = await ask(gateway)
         row = await gateway.row()
 
-    assert (row.cost, row.usage_source) == (cost, source)
+    assert (row.cost, row.usage_source) == (cost, "reported")
     assert reply.json["tresor"]["cost"] == f"{cost / 1e9:.9f}".rstrip("0")
 
 
@@ -530,3 +531,116 @@ def test_the_official_sdk_reads_every_answer_of_the_sandbox(serve: Serve) -> Non
     assert "".join(event.delta for event in stream[:-1]) == told
     assert refused.value.code == "invalid_failover"
     assert {row.endpoint for row in rows} == {"audio.transcriptions", "audio.translations"}
+
+
+@pytest.mark.anyio
+async def test_tokens_are_counted_in_every_providers_words(serve: Serve) -> None:
+    usage = {
+        "prompt_audio_seconds": 3, "prompt_tokens": 5, "total_tokens": 400, "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 375},
+    }  # fmt: skip
+    async with serve({"acme": said(usage=usage)}, MODEL) as gateway:
+        reply = await ask(gateway)
+        row = await gateway.row()
+
+    assert (row.prompt_tokens, row.completion_tokens) == (380, 20)
+    assert reply.json["usage"] == {
+        "type": "tokens", "input_tokens": 380, "output_tokens": 20, "total_tokens": 400,
+        "input_token_details": {"text_tokens": 5, "audio_tokens": 375},
+    }  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_budgets_and_limits_hold_for_uploads_too(serve: Serve) -> None:
+    async with serve({"acme": said()}, PRICED) as gateway:
+        keys = gateway.gateway.keys
+        poor = await keys.create(name="poor", budget=Budget(Decimal("0.001")))
+        rich = await keys.create(name="rich", budget=Budget(Decimal("0.01")))
+        slow = await keys.create(name="slow", limits=Limits(requests_per_minute=1))
+        refused = await ask(gateway, authorization=f"Bearer {poor.key}")
+        served = await ask(gateway, authorization=f"Bearer {rich.key}")
+        first = await ask(gateway, authorization=f"Bearer {slow.key}")
+        second = await ask(gateway, authorization=f"Bearer {slow.key}")
+
+    assert (refused.status, refused.code) == (402, "insufficient_quota")
+    assert served.status == first.status == 200
+    assert (second.status, second.code) == (429, "rate_limit_exceeded")
+    assert len(gateway.upstreams["acme"].requests) == 2
+
+
+@pytest.mark.anyio
+async def test_the_receipt_is_about_the_form_as_it_came_and_the_text_as_it_went(serve: Serve) -> None:
+    body = form(ASKED, FILE)
+    async with serve({"acme": said()}, MODEL) as gateway:
+        reply = await send(gateway, body)
+        row = await gateway.row()
+
+    assert row.receipt is not None
+    claims = json.loads(urlsafe_b64decode(row.receipt.split(".")[1] + "=="))
+    salt = urlsafe_b64decode(claims["salt"] + "==")
+    assert claims["receipt_type"] == "transcription"
+    assert claims["request"]["wire"] == digest(salt, "request.wire", body)
+    assert claims["request"]["jcs"] is None
+    assert claims["response"]["wire"] == digest(salt, "response.wire", reply.body)
+    content = b'[{"index":0,"text":"Hello there."}]'
+    assert claims["response"]["content"] == digest(salt, "response.content", content)
+
+
+@pytest.mark.anyio
+async def test_the_gateways_own_fields_stay_here(serve: Serve) -> None:
+    async with serve({"acme": said()}, MODEL) as gateway:
+        reply = await ask(gateway, ('"episode_id"', b"x"), ('"tensorzero::tags[a]"', b"x"), ('"user"', b"someone"))
+        row = await gateway.row()
+
+    assert received(gateway.upstreams["acme"].requests[0])[0].keys() == {"model", "response_format", "file"}
+    assert [each["param"] for each in reply.json["tresor"]["adjustments"]] == ["episode_id", "tensorzero::tags[a]"]
+    assert row.end_user == "someone"
+
+
+@pytest.mark.anyio
+async def test_beyond_the_room_for_uploads_a_request_is_503(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = audio.Held()
+    monkeypatch.setattr(audio, "MAX_HELD", 100)
+    held.take(150)
+    with pytest.raises(Problem, match="Too many uploads"):
+        held.take(1)
+    held.give_back(150)
+    held.take(1)
+
+    async with serve({"acme": said()}, MODEL) as gateway:
+        replies = [await ask(gateway) for _ in range(2)]
+    assert [each.status for each in replies] == [200, 200], "what is over is given back"
+
+
+@pytest.mark.anyio
+async def test_a_provider_without_formats_is_asked_for_segments(serve: Serve) -> None:
+    found = said(segments=[{"start": 0.1, "end": 0.9, "text": "Hi", "speaker_id": "s"}], language=None)
+    async with ScriptedUpstream(default=found) as upstream:
+        async with serve(
+            {"voxtral": provider(upstream, "mistral")}, {"m": model("voxtral", type="transcription")}
+        ) as gateway:
+            srt = await ask(gateway, ('"response_format"', b"srt"), ('"prompt"', b"Names"))
+            plain = await ask(gateway, ('"prompt"', b"Names"))
+        fields = [received(each)[0] for each in upstream.requests]
+
+    assert srt.body == b"1\n00:00:00,100 --> 00:00:00,900\nHi\n\n"
+    assert fields[0]["timestamp_granularities[]"] == ["segment"]
+    assert fields[1].keys() == {"model", "file"}
+    assert [each["param"] for each in plain.json["tresor"]["adjustments"]] == ["prompt"]
+
+
+RECORDED = Path(__file__).parents[3] / "shared" / "recorded"
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="the recordings are not beside the project")
+async def test_recorded_answers_of_real_providers_come_out_with_text_and_usage(serve: Serve) -> None:
+    found = [json.loads(path.read_text()) for path in RECORDED.rglob("*.json")]
+    found = [each for each in found if each["api"] == "transcriptions" and each["response"]["status"] == 200]
+    assert found
+    for each in found:
+        document = json.loads(each["response"]["body"])
+        async with serve({"acme": lambda _, it=document: json_answer(it)}, MODEL) as gateway:
+            reply = await ask(gateway)
+        assert reply.json["text"] == each["expect"]["text"]
+        assert reply.json["usage"]["total_tokens"] == document["usage"]["total_tokens"]

@@ -28,6 +28,10 @@ TYPES = {
 
 HEAD = 64 * 1024
 """As much of a file's beginning, and of its end, is looked at."""
+LONGEST = 7 * 24 * 3600 * 1000
+"""Milliseconds: a header that tells of more is not believed,"""
+FASTEST = 5_000_000
+"""nor one by which a second takes more bytes than these (192 kHz, 24 bit, 8 channels): that file is longer."""
 ASSUMED_RATE = 8_000
 """Bytes a second of sound whose header does not tell its length: 64 kbit/s."""
 
@@ -58,9 +62,13 @@ def look(data: Data, name: str = "") -> Sound | None:
             return None
         return Sound(extension)
     try:
-        return _READERS[found](view, head, found)
+        told = _READERS[found](view, head, found)
     except (struct.error, IndexError, ValueError, ZeroDivisionError, OverflowError):
         return Sound(found)
+    length = told.milliseconds
+    if length is not None and not (0 < length <= LONGEST and len(view) * 1000 // length <= FASTEST):
+        return told._replace(milliseconds=None)
+    return told
 
 
 def _by_magic(head: bytes) -> str | None:

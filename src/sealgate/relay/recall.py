@@ -99,7 +99,7 @@ class Recall:
 
     def loop(self, customer_id: str, prompt: Prompt) -> Loop:
         """For one request."""
-        return KeptLoop(self, customer_id, prompt) if self.keep_seconds else NO_LOOP
+        return KeptLoop(self, customer_id, prompt) if self.keep_seconds and prompt.operation == "chat" else NO_LOOP
 
     def start(self) -> None:
         """Begin to delete what is too old."""

@@ -65,7 +65,8 @@ class _Asked(TranscriptionRequest, kw_only=True):
 _FIELDS = frozenset(TranscriptionRequest.__struct_fields__)
 _LISTS = frozenset({GRANULARITIES})
 _CARRIED = ("language", "prompt", "temperature", "response_format", GRANULARITIES)
-_OURS = ("tensorzero::", "sealgate::")
+OF_CHAT = "it belongs to chat completions"
+_OF_CHAT = frozenset({"session_id", "episode_id", "extra_body", "extra_headers"})
 
 
 def read_transcription(
@@ -85,8 +86,8 @@ def read_transcription(
         said = f"stream goes with the formats json and text, not with {typed.response_format}."
         raise Problem("invalid_parameter", said, param="stream")
     upload, found = _upload(file, filename)
-    adjustments = [Adjustment(name, "dropped", "callers may not set this") for name in more if name.startswith(_OURS)]
-    fields: Json = {name: values for name, values in more.items() if not name.startswith(_OURS)}
+    adjustments = [Adjustment(name, "dropped", OF_CHAT) for name in more if _is_ours(name)]
+    fields: Json = {name: values for name, values in more.items() if not _is_ours(name)}
     fields |= {name: given[name] for name in _CARRIED if given.get(name) not in (None, "")}
     fields["response_format"] = typed.response_format
     size = sum(len(str(value)) for value in fields.values())
@@ -101,6 +102,11 @@ def read_transcription(
         sound=found if found.milliseconds else None,
         audio_ms=found.milliseconds or sound.assumed(len(upload.data)),
     )
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a field is the gateway's own, and no provider's."""
+    return name.startswith("tensorzero::") or name.partition("[")[0] in _OF_CHAT
 
 
 def _upload(file: bytes | memoryview | None, filename: str) -> tuple[Upload, Sound]:
@@ -123,6 +129,8 @@ def _typed(pairs: Iterable[tuple[str, str]]) -> tuple[_Asked, Json, dict[str, li
         plain = name.removesuffix("[]")
         if plain == "failover":
             raise Problem("invalid_failover", "Transcriptions take no failover.", param="failover")
+        if plain != name and (plain in _FIELDS or plain == "file") and plain not in _LISTS:
+            raise Problem("invalid_parameter", f"{name}: this field is no list.", param=name)
         if plain in _LISTS:
             given.setdefault(plain, []).extend(each.strip() for each in value.split(",") if each.strip())
         elif name in given or (name in more and not name.endswith("[]")):
