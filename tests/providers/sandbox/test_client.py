@@ -168,11 +168,12 @@ async def test_answers_are_dated_by_the_clock() -> None:
 
 @pytest.mark.anyio
 async def test_other_endpoints_are_404_and_models_are_listed() -> None:
-    """The sandbox is a chat model."""
+    """What it has is told its mistakes."""
     client = SandboxClient()
-    for path in ("/v1/embeddings", "/audio/transcriptions", "/responses?x=1"):
+    for path, status in (("/v1/embeddings", 400), ("/audio/transcriptions", 400), ("/responses?x=1", 404)):
         response = await client.send(Request("POST", "sandbox:" + path, {}, b"{}"), Limits())
-        assert response.status == 404
-        assert msgspec.json.decode(await response.read())["error"]["code"] == "unknown_url"
+        assert response.status == status
+        code = msgspec.json.decode(await response.read())["error"]["code"]
+        assert (code == "unknown_url") == (status == 404)
     response = await client.send(Request("GET", "sandbox:/models", {}, b""), Limits())
     assert "echo" in [model["id"] for model in msgspec.json.decode(await response.read())["data"]]

@@ -68,7 +68,7 @@ class SandboxClient:
             return embeddings(request.body)
         for ending, task in _TASKS.items():
             if path.endswith(ending):
-                return transcript(request.body, request.headers["content-type"], task)
+                return transcript(request.body, request.headers.get("content-type", ""), task)
         self._serial += 1
         return reply(request.body, created, self._serial)
 
