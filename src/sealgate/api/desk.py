@@ -20,7 +20,7 @@ from sealgate.formats import sse
 from sealgate.limits.ledger import Entry
 from sealgate.limits.prices import shown
 from sealgate.providers.base import Json
-from sealgate.receipts.issuer import Draft
+from sealgate.receipts.issuer import Draft, Said
 from sealgate.receipts.receipt import Kind
 from sealgate.relay.ask import Ask
 from sealgate.relay.exchange import Exchange
@@ -122,10 +122,12 @@ class Desk:
         body: bytes | memoryview,
         dialect: Dialect,
         seconds: float | None = None,
+        said: Said | None = None,
     ) -> None:
         """Relay the request and send its answer.
 
-        ``body`` is what came, for the receipt; ``seconds`` how long a whole answer may take where nobody says.
+        ``body`` is what came, for the receipt, and ``said`` what was answered, where the dialect has a form for that;
+        ``seconds`` is how long a whole answer may take where nobody says.
         """
         hall = self._hall
         entry = Entry(
@@ -149,6 +151,7 @@ class Desk:
             fields=ask.fields,
             nonce=controls.nonce,
             wanted=controls.receipt,
+            said=said,
         )
         usual = hall.settings.timeouts.total if seconds is None else seconds
         exchange = Exchange(

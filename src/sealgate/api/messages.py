@@ -73,7 +73,7 @@ class Messages:
             raise Problem("invalid_timeout_override", "X-Tresor-Timeout-Seconds is for chat completions only.")
         body, ask = await _read(call, self._hall, caller, controls, read_messages)
         dialect = MessagesDialect(ask.named.model or ask.model, call.id)
-        await self._desk.answer(call, caller, controls, ask, body, dialect)
+        await self._desk.answer(call, caller, controls, ask, body, dialect, said=dialect.said)
 
 
 class Count:

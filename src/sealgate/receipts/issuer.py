@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -23,6 +23,7 @@ from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms
 from sealgate.receipts.store import NOT_LOGGED
 
 Row: TypeAlias = dict[str, Any]
+Said: TypeAlias = Callable[[], Sequence[dict[str, Any]]]
 
 _POOL = 256
 _salts: deque[bytes] = deque()
@@ -95,14 +96,17 @@ NO_DRAFT = NoDraft()
 class SignedDraft:
     """For all others."""
 
-    __slots__ = ("_about", "_body", "_fields", "_forwarded", "_keys", "_rewritten", "_size", "_wire", "jws")
+    __slots__ = ("_about", "_body", "_fields", "_forwarded", "_keys", "_rewritten", "_said", "_size", "_wire", "jws")
 
-    def __init__(self, about: About, keys: SigningKeys, body: bytes | memoryview, fields: Any) -> None:
+    def __init__(
+        self, about: About, keys: SigningKeys, body: bytes | memoryview, fields: Any, said: Said | None = None
+    ) -> None:
         self.jws: str | None = None
         self._about = about
         self._keys = keys
         self._body = body
         self._fields = fields
+        self._said = said
         self._forwarded: str | None = None
         self._rewritten = False
         self._size = 0
@@ -147,7 +151,7 @@ class SignedDraft:
     def _digests(self, told: Told, wire: str, size: int) -> Digests:
         salt = self._about.salt
         document = None if self._fields is None else receipt.canonical_or_none(self._fields)
-        content = None if told.choices is None else receipt.canonical_or_none(told.choices())
+        content = None if told.choices is None else receipt.canonical_or_none((self._said or told.choices)())
         answered = told.routed_model is not None
         return Digests(
             request_wire=receipt.digest(salt, "request.wire", self._body),
@@ -174,10 +178,12 @@ class Receipts(Protocol):
         fields: Any,
         nonce: str | None = None,
         wanted: bool | None = None,
+        said: Said | None = None,
     ) -> Draft:
         """A receipt for a request whose body and whose parsed fields these are; none where ``wanted`` is False.
 
         ``request_id`` is the id of the ledger's row. ``fields`` must not be changed any more; None: not JSON.
+        ``said`` gives what was answered, where the endpoint has a form of its own for that.
         """
 
 
@@ -225,6 +231,7 @@ class Issuer:
         fields: Any,
         nonce: str | None = None,
         wanted: bool | None = None,
+        said: Said | None = None,
     ) -> Draft:
         if wanted is False:
             return NO_DRAFT
@@ -241,7 +248,7 @@ class Issuer:
             self.log,
             attested,
         )
-        return SignedDraft(about, self._keys, body, fields)
+        return SignedDraft(about, self._keys, body, fields, said)
 
 
 def finish_unknown(keys: SigningKeys, row: Row) -> None:

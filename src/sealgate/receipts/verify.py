@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..formats import canonical, choices, jws, leaves
+from ..formats import blocks, canonical, choices, jws, leaves
 
 TYP = "receipt+jwt"
 SLACK = 300
@@ -249,10 +249,11 @@ def _response(claims: Mapping[str, Any], body: bytes | None) -> list[Check]:
     before = _before_end(body)
     if len(before) == told["bytes"] and digest(claims, "response.wire", before) == told["wire"]:
         return [*found, Check("response", "PASS", f"these bytes were sent; the outcome was {outcome}")]
-    if not claims["request"]["endpoint"].endswith("/chat/completions"):
+    read = _FORMS.get(claims["request"]["endpoint"].rpartition("/v1")[2])
+    if read is None:
         return [*found, Check("response", "FAIL", "other bytes were sent")]
     try:
-        said = canonical.encode(said_in(documents))
+        said = canonical.encode(read(documents))
     except (ValueError, TypeError, KeyError, AttributeError):
         return [*found, Check("response", "FAIL", "other bytes were sent, and these are no chat completion")]
     if digest(claims, "response.content", said) == told["content"]:
@@ -266,6 +267,17 @@ def said_in(documents: Sequence[Mapping[str, Any]]) -> list[Any]:
     if len(documents) == 1 and documents[0].get("object") != "chat.completion.chunk":
         return choices.of_completion(documents[0]["choices"])
     return choices.of_chunks(documents)
+
+
+def blocks_in(documents: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What a whole message of Anthropic's dialect, or its events, say."""
+    if len(documents) == 1 and documents[0].get("type") == "message":
+        return blocks.of_message(documents[0]["content"])
+    return blocks.of_events(documents)
+
+
+_FORMS = {"/chat/completions": said_in, "/messages": blocks_in}
+"""How what was said is read, by the endpoint under its mount."""
 
 
 def _documents(body: bytes) -> list[dict[str, Any]]:

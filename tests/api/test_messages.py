@@ -1,0 +1,255 @@
+"""``POST /v1/messages`` over real HTTP: the dialect's errors and headers, its events, and what a cut leaves of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.gateway import Reply, Running, Serve, model, provider
+
+from sealgate.receipts import verify
+from sealgate.testing import ScriptedUpstream, answer, error, error_mid, tool
+from sealgate.testing.anthropic_wire import message, stream_error, thinking, tool_use
+from sealgate.testing.received import Received
+from sealgate.testing.script import Behaviour, Chunk, Fin, Send, Step, json_answer
+
+MESSAGES = "/v1/messages"
+COUNT = "/v1/messages/count_tokens"
+HI = [{"role": "user", "content": "Hi"}]
+
+
+def play(upstream: ScriptedUpstream, behaviour: Any) -> None:
+    """From now on it does this, wherever it is asked."""
+    upstream.handler = lambda _: behaviour
+
+
+def playing(behaviour: Any) -> ScriptedUpstream:
+    upstream = ScriptedUpstream()
+    play(upstream, behaviour)
+    return upstream
+
+
+async def ask(gateway: Running, headers: dict[str, str] | None = None, path: str = MESSAGES, **fields: Any) -> Reply:
+    return await gateway.post(path, {"model": "m", "max_tokens": 100, "messages": HI, **fields}, headers)
+
+
+def types(reply: Reply) -> list[str]:
+    return [each["type"] for each in reply.documents]
+
+
+@pytest.mark.anyio
+async def test_a_stream_has_its_events_in_the_dialects_order(serve: Serve) -> None:
+    behaviour = answer("Hello you", tool_calls=[tool("now", {}), tool("then", {"a": 1})])
+    async with serve({"acme": behaviour}) as gateway:
+        reply = await ask(gateway, stream=True)
+    found = reply.documents
+    assert [event.name for event in reply.events] == types(reply)
+    assert (found[0]["type"], found[-2]["type"], found[-1]) == (
+        "message_start", "message_delta", {"type": "message_stop"},
+    )  # fmt: skip
+    assert found[0]["message"]["content"] == []
+    assert found[-2]["delta"] == {"stop_reason": "tool_use", "stop_sequence": None}
+    assert found[-2]["usage"]["output_tokens"] > 0
+    open_blocks: list[int] = []
+    for each in found[1:-2]:
+        if each["type"] == "content_block_start":
+            assert not open_blocks
+            open_blocks.append(each["index"])
+        elif each["type"] == "content_block_stop":
+            assert open_blocks.pop() == each["index"]
+        else:
+            assert open_blocks == [each["index"]]
+    starts = [each["content_block"]["type"] for each in found if each["type"] == "content_block_start"]
+    assert starts == ["text", "tool_use", "tool_use"]
+    assert reply.headers["x-tresor-receipt-id"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("headers", "fields", "status", "kind", "code"),
+    [
+        ({"authorization": "Bearer sk-sealgate-no"}, {}, 401, "authentication_error", "invalid_api_key"),
+        ({}, {"model": "no"}, 404, "not_found_error", "model_not_found"),
+        ({}, {"max_tokens": None}, 400, "invalid_request_error", "invalid_parameter"),
+        ({}, {"messages": []}, 400, "invalid_request_error", "invalid_messages"),
+        ({}, {"messages": [{"role": "user", "content": [{"type": "no"}]}]}, 400, "invalid_request_error", None),
+        ({}, {"tool_choice": {"type": "any"}}, 400, "invalid_request_error", "invalid_parameter"),
+        ({"x-tresor-timeout-seconds": "5"}, {}, 400, "invalid_request_error", "invalid_timeout_override"),
+        ({"anthropic-version": "2020-01-01"}, {}, 400, "invalid_request_error", "invalid_header"),
+        ({"content-type": "text/plain"}, {}, 415, "invalid_request_error", "unsupported_media_type"),
+        ({}, {"tools": [{"type": "bash_20250124", "name": "bash"}]}, 400, "invalid_request_error",
+         "unsupported_parameter"),
+        ({"x-sealgate-strict": "true"}, {"context_management": {}}, 400, "invalid_request_error",
+         "unsupported_parameter"),
+    ],
+)  # fmt: skip
+async def test_errors_are_in_the_dialects_shape(
+    serve: Serve, headers: dict[str, str], fields: Any, status: int, kind: str, code: str | None
+) -> None:
+    async with serve({"acme": answer("Hi")}) as gateway:
+        reply = await ask(gateway, headers, **fields)
+    found = reply.json
+    assert reply.status == status
+    assert (found["type"], found["error"]["type"]) == ("error", kind)
+    assert code is None or found["error"]["code"] == code
+    assert found["request_id"] == reply.headers["request-id"] == reply.headers["x-request-id"]
+
+
+@pytest.mark.anyio
+async def test_errors_without_a_body_are_in_the_dialects_shape_too(serve: Serve) -> None:
+    async with serve({"acme": answer("Hi")}) as gateway:
+        other, unknown = await gateway.get(MESSAGES), await gateway.get("/v1/nothing")
+        below = await ask(gateway, path="/api" + MESSAGES, messages=[{"role": "no", "content": 1}])
+    assert (other.status, other.json["type"], other.json["error"]["type"]) == (405, "error", "invalid_request_error")
+    assert "type" not in unknown.json, "other endpoints speak as they did"
+    assert (below.status, below.json["type"]) == (422, "error")
+    assert [each["loc"] for each in below.json["detail"]] == [
+        ["body", "messages", 0, "role"], ["body", "messages", 0, "content"],
+    ]  # fmt: skip
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("version", ["2023-06-01", "2026-10-21", None])
+async def test_both_versions_and_both_headers_are_taken(serve: Serve, version: str | None) -> None:
+    async with serve({"acme": answer("Hi")}) as gateway, gateway.client() as client:
+        headers = {"x-api-key": gateway.key, **({"anthropic-version": version} if version else {})}
+        await client.post(MESSAGES, {"model": "m", "max_tokens": 5, "messages": HI}, headers)
+        assert (await client.response()).status == 200
+
+
+@pytest.mark.anyio
+async def test_the_providers_own_dialect_goes_through_as_it_came(serve: Serve) -> None:
+    """Fields, marks and blocks that only it knows, betas that may go on, and stop sequences in the answer."""
+    async with playing(message("Hello")) as upstream:
+        claude = provider(upstream, "anthropic")
+        async with serve({"acme": claude}, {"m": model("acme", upstream_model="claude-sonnet-4-5")}) as gateway:
+            fields: dict[str, Any] = {
+                "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+                "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 2}],
+                "context_management": {"edits": []},
+                "stop_sequences": ["a", "b", "c", "d", "e"],
+                "top_k": 3,
+            }
+            betas = {"anthropic-beta": "interleaved-thinking-2025-05-14,fast-mode-2026-02-01"}
+            reply = await ask(gateway, betas, **fields, service_tier="auto")
+            streamed = await ask(gateway, betas, **fields, stream=True)
+        sent = upstream.requests[0]
+    assert (reply.status, reply.json["content"][0]["text"]) == (200, "Hello")
+    assert sent.json == {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": HI, **fields}
+    assert sent.headers["anthropic-beta"] == "interleaved-thinking-2025-05-14"
+    assert upstream.requests[1].json["stream"] is True
+    assert types(streamed)[-1] == "message_stop"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+async def test_row_f5_an_error_in_the_middle_is_an_error_event_and_no_end(serve: Serve, kind: str) -> None:
+    behaviour = error_mid(2) if kind == "openai" else stream_error(4)
+    async with playing(behaviour) as upstream:
+        table = provider(upstream, "anthropic" if kind == "anthropic" else "compatible")
+        async with serve({"acme": table}, {"m": model("acme")}) as gateway:
+            reply = await ask(gateway, stream=True)
+            row = await gateway.row()
+    assert (reply.status, types(reply)[0], types(reply)[-1]) == (200, "message_start", "error")
+    assert "message_stop" not in types(reply)
+    assert reply.events[-1].name == "error"
+    assert reply.documents[-1]["receipt_id"] == reply.headers["x-tresor-receipt-id"]
+    assert (row.outcome.value, row.endpoint) == ("truncated", "messages")
+
+
+def cut_at(behaviour: Any, offset: int, seen: dict[str, int]) -> Behaviour:
+    """The same answer, of whose body no more comes than so many bytes."""
+
+    def script(received: Received) -> list[Step]:
+        steps: list[Step] = []
+        left = offset
+        for step in behaviour(received):
+            if isinstance(step, Chunk):
+                seen["bytes"] = seen.get("bytes", 0) + len(step.data)
+                if left > 0:
+                    steps.append(Chunk(step.data[:left]))
+                left -= len(step.data)
+            elif isinstance(step, Send) and left == offset:
+                steps.append(step)
+        return [*steps, Fin()]
+
+    return script
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+@pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.long)])
+async def test_rows_f1_f3_f8_a_stream_that_is_cut_never_looks_whole(serve: Serve, kind: str, step: int) -> None:
+    """Wherever it is cut: there is an error, or all of it was there and its end alone was missing."""
+    calls = [tool("now", {"city": "Zürich"})]
+    whole: Any = answer("Grüße an alle", tool_calls=calls)
+    if kind == "anthropic":
+        whole = message(
+            blocks=[thinking("Hm"), {"type": "text", "text": "Grüße an alle"}, tool_use("now", {"city": "Zürich"})]
+        )
+    seen: dict[str, int] = {}
+    async with playing(whole) as upstream:
+        table = provider(upstream, "anthropic" if kind == "anthropic" else "compatible")
+        async with serve({"acme": table}, {"m": model("acme")}) as gateway:
+            good = await ask(gateway, stream=True)
+            assert types(good)[-1] == "message_stop"
+            said = good.documents[-2]
+            play(upstream, cut_at(whole, 10**9, seen))
+            await ask(gateway, stream=True)
+            for offset in range(0, seen["bytes"], step):
+                gateway.forget()
+                play(upstream, cut_at(whole, offset, {}))
+                reply = await ask(gateway, stream=True)
+                if reply.status != 200:
+                    assert reply.json["type"] == "error"
+                elif types(reply)[-1] == "message_stop":
+                    assert reply.documents[-2]["delta"] == said["delta"], offset
+                else:
+                    assert types(reply)[-1] == "error", offset
+                    assert "message_stop" not in types(reply), offset
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_receipt_speaks_of_the_blocks_that_were_sent(serve: Serve, kind: str, stream: bool) -> None:
+    whole: Any = answer("Grüße", tool_calls=[tool("now", {"a": [1, 2]})])
+    if kind == "anthropic":
+        whole = message(blocks=[thinking("Hm"), {"type": "text", "text": "Grüße"}, tool_use("now", {"a": [1, 2]})])
+    async with playing(whole) as upstream:
+        table = provider(upstream, "anthropic" if kind == "anthropic" else "compatible")
+        async with serve({"acme": table}, {"m": model("acme")}) as gateway:
+            reply = await ask(gateway, stream=stream)
+            row = await gateway.row()
+            keys = json.dumps((await gateway.get("/v1/verify/jwks.json")).json).encode()
+    assert row.receipt is not None
+    events = [f"data: {json.dumps(each)}\n\n" for each in reply.documents] if stream else []
+    rewritten = "".join(events).encode() if stream else json.dumps(reply.json, indent=1).encode()
+    for response, words in ((reply.body, "these bytes"), (rewritten, "response.content")):
+        verdict = verify.verify(row.receipt, json.loads(keys), documents=verify.Documents(response=response))
+        [found] = [check for check in verdict.checks if check.name == "response"]
+        assert found.mark == "PASS", found
+        assert words in found.text
+
+
+@pytest.mark.anyio
+async def test_counting_is_the_providers_where_it_is_anthropic(serve: Serve) -> None:
+    def counted(received: Received) -> Any:
+        assert received.path.endswith("/count_tokens")
+        return json_answer({"input_tokens": 42})
+
+    async with playing(counted) as upstream:
+        table = provider(upstream, "anthropic")
+        async with serve({"acme": table, "backup": answer()}, {"m": model("acme"), "o": model("backup")}) as gateway:
+            exact = await gateway.post(COUNT, {"model": "m", "messages": HI, "system": "Be brief."})
+            guess = await gateway.post(COUNT, {"model": "o", "messages": HI * 50})
+            play(upstream, error(500))
+            fallen = await gateway.post(COUNT, {"model": "m", "messages": HI})
+            assert await gateway.rows(0) == []
+        sent = upstream.requests[0].json
+    assert exact.json == {"input_tokens": 42}
+    assert set(sent) == {"model", "messages", "system"}
+    assert guess.json["input_tokens"] > 200
+    assert fallen.json["input_tokens"] > 0
+    assert "x-tresor-receipt-id" not in exact.headers
