@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -113,3 +114,11 @@ def test_only_googles_own_errors_are_its_own() -> None:
 
 def test_every_class_stands_for_a_failure_that_another_route_may_not_meet() -> None:
     assert not any(class_.final for class_ in BY_STATUS.values())
+
+
+def test_a_long_error_that_repeats_the_sign_of_another_is_read_at_once() -> None:
+    """A text of 240 KB that begins over and over like the sentence about too many tokens took 20 s to read."""
+    body = json.dumps(error(400, "INVALID_ARGUMENT", "token count " * 20_000)).encode()
+    started = time.process_time()
+    assert failure(400, {}, body).failure is Failure.INVALID_REQUEST
+    assert time.process_time() - started < 2

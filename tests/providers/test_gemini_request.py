@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sealgate.providers.base import Account, Prompt
 from sealgate.providers.gemini import GEMINI
-from sealgate.providers.gemini_request import version_of
+from sealgate.providers.gemini_request import understood, version_of
 from sealgate.providers.table import KINDS
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -245,3 +245,8 @@ def test_calls_are_never_asked_for_in_pieces() -> None:
     assert found["toolConfig"] == {"functionCallingConfig": {"mode": "AUTO"}}
     assert said == [("toolConfig.functionCallingConfig.streamFunctionCallArguments", "dropped")]
     assert "streamFunctionCallArguments" in extra["toolConfig"]["functionCallingConfig"]
+
+
+@pytest.mark.parametrize("form", [[], {}, 5, None])
+def test_a_format_that_is_no_word_is_not_understood(form: Any) -> None:
+    assert not understood({"type": "string", "format": form})

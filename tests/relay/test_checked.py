@@ -9,7 +9,7 @@ from tests.gateway import CHAT, Running, Serve, model, provider
 from sealgate.limits.ledger import Outcome
 from sealgate.providers.anthropic_form import ANSWER_TOOL
 from sealgate.providers.table import KINDS
-from sealgate.relay.checked import CHOOSE_AGAIN, REPAIR
+from sealgate.relay.checked import CHOOSE_AGAIN, REPAIR, _sum
 from sealgate.testing import Behaviour, ScriptedUpstream, answer, error, silent, tool
 from sealgate.testing.anthropic_wire import Message
 from sealgate.testing.anthropic_wire import tool_use as claude_calls
@@ -350,3 +350,11 @@ async def test_an_object_and_a_choice_are_asked_for_in_words_where_there_is_no_f
 )
 def test_a_wire_says_what_it_holds_its_model_to(kind: str, name: str, fields: dict[str, Any], held: bool) -> None:
     assert KINDS[kind].wire.holds({"messages": [], **fields}, name) is held
+
+
+def test_usage_that_is_nested_without_end_is_summed_as_far_as_it_counts() -> None:
+    deep: Any = {"prompt_tokens": 1, "details": {"cached": 2}}
+    for _ in range(5000):
+        deep = {"prompt_tokens": 1, "details": deep}
+    assert _sum(deep, deep)["prompt_tokens"] == 2
+    assert _sum({"a": 1, "d": {"b": 2}}, {"a": 3, "d": {"b": 4, "c": 5}}) == {"a": 4, "d": {"b": 6, "c": 5}}

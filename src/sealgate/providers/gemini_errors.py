@@ -38,6 +38,8 @@ _TELLTALES = (
     (re.compile(r"token count.*exceeds the maximum number of tokens"), Failure.CONTEXT_LENGTH),
 )
 """What INVALID_ARGUMENT and FAILED_PRECONDITION stand for by their sentence: there is no other sign of these."""
+MAX_TEXT = 2000
+"""As much of an error's sentence is read; it may repeat the caller's own words without end."""
 _NONE = re.compile(r"limit: 0(?![\d.])")
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
@@ -60,7 +62,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamErr
     if error is None or found.failure in (Failure.REDIRECT, Failure.QUOTA):
         return found
     details = _objects(error.get("details"))
-    word, message = error.get("status"), str(error.get("message"))
+    word, message = error.get("status"), str(error.get("message"))[:MAX_TEXT]
     if word in BY_STATUS:
         found.failure = BY_STATUS[word]
     elif word in ("INVALID_ARGUMENT", "FAILED_PRECONDITION"):

@@ -156,7 +156,8 @@ def understood(schema: Any) -> bool:
     """Whether a schema says only what the provider holds an answer to."""
     if not isinstance(schema, dict):
         return isinstance(schema, bool)
-    if not schema.keys() <= UNDERSTOOD or schema.get("format", "date") not in FORMATS:
+    form = schema.get("format", "date")
+    if not schema.keys() <= UNDERSTOOD or not isinstance(form, str) or form not in FORMATS:
         return False
     inner = [each for name in MAPS if isinstance(found := schema.get(name), dict) for each in found.values()]
     inner += [each for name in LISTS if isinstance(found := schema.get(name), list) for each in found]

@@ -217,10 +217,10 @@ def _without_fence(text: str) -> str:
     return text
 
 
-def _sum(one: Any, other: Any) -> Any:
-    """Usage of both generations."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return {name: _sum(one.get(name), other.get(name)) for name in one | other}
+def _sum(one: Any, other: Any, depth: int = 2) -> Any:
+    """Usage of both generations: counts, and the details that some are made of."""
+    if depth and isinstance(one, dict) and isinstance(other, dict):
+        return {name: _sum(one.get(name), other.get(name), depth - 1) for name in one | other}
     if isinstance(one, int) and isinstance(other, int):
         return one + other
     return other if one is None else one

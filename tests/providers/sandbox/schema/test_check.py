@@ -77,3 +77,10 @@ def test_checking_ends_however_much_there_is_to_check() -> None:
 def test_a_hostile_pattern_ends() -> None:
     """A pattern on which backtracking takes for ever is matched in bounded work."""
     assert not ok({"pattern": "^(a+)+$"}, "a" * 60 + "b")
+
+
+@pytest.mark.parametrize("value", [5, [5], [{}], None, "x"])
+def test_properties_by_pattern_that_are_no_object_are_no_schema(value: Any) -> None:
+    """Whoever sent it is told so; it is no fault of ours."""
+    with pytest.raises(UnsupportedError, match="patternProperties must be an object"):
+        Schemas({"patternProperties": value})

@@ -59,6 +59,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "enum": (lambda value: isinstance(value, list) and bool(value), "a list with at least one value"),
     "required": (_is_strings, "a list of strings"),
     "pattern": (_is_string, "a string"),
+    "patternProperties": (lambda value: isinstance(value, dict), "an object"),
     "format": (_is_string, "a string"),
     "$ref": (_is_string, "a string"),
     "$anchor": (_is_string, "a string"),
