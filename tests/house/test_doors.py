@@ -36,6 +36,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "google": ("providers/google.py",),
     "joserfc": ("auth/jwt.py", "testing/issuer.py"),
     "redis": ("limits/redis.py",),
+    "python_multipart": ("api/multipart.py",),
     "yaml": ("cli/moving/source.py",),
 }
 """Library to the rooms (a folder ends in a slash) that may import it."""
