@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sealgate.errors import Failure, UpstreamError
-from sealgate.providers.gemini_answer import BROKEN, SIGNED, ArrayReader, StreamReader, WholeReader
+from sealgate.providers.gemini_answer import BROKEN, SIGNED, STRIDE, ArrayReader, Places, StreamReader, WholeReader
 
 Cut = Callable[[bytes], Iterable[bytes]]
 USAGE = {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 7}
@@ -431,3 +431,15 @@ def test_what_has_no_end_is_given_up() -> None:
                 list(reader.feed(long[1:]))
 
         assert failure_of(read).failure is Failure.BAD_STREAM
+
+
+def test_offsets_in_bytes_become_characters_wherever_they_fall() -> None:
+    """Also inside a character, at the seams of the index, and beyond the text."""
+    chance = random.Random(7)
+    for size in (0, 1, 7, STRIDE, STRIDE + 3):
+        text = "".join(chance.choice("aé€😀 \n") for _ in range(size))
+        raw, places = text.encode(), Places(text)
+        seams = [at + step for at in range(0, len(raw) + 1, STRIDE) for step in range(-4, 5)]
+        for offset in (None, -1, len(raw), len(raw) + 9, *seams, *(chance.randint(0, len(raw)) for _ in range(50))):
+            before = raw[: max(0, offset or 0)].decode(errors="ignore")
+            assert places.characters(offset) == len(before), (size, offset)

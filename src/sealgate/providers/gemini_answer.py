@@ -155,29 +155,52 @@ class Choice:
 
 def _sources(candidate: Candidate, text: str) -> Iterator[tuple[int, int, Source]]:
     """Each stretch of the text and what it rests on, in characters."""
-    raw = text.encode()
     grounding, citations = candidate.grounding_metadata, candidate.citation_metadata
-    if grounding is not None:
+    places = Places(text) if grounding is not None or citations is not None else None
+    if grounding is not None and places is not None:
         pages = [chunk.web for chunk in grounding.grounding_chunks or ()]
         for support in grounding.grounding_supports or ():
-            place = _place(support.segment or Segment(), text, raw)
+            place = places.of(support.segment or Segment())
             for number in support.grounding_chunk_indices or ():
                 if 0 <= number < len(pages) and (page := pages[number]) is not None:
                     yield *place, page
-    if citations is not None:
+    if citations is not None and places is not None:
         for source in citations.citation_sources or citations.citations or ():
-            yield _characters(raw, source.start_index), _characters(raw, source.end_index), source
+            yield places.characters(source.start_index), places.characters(source.end_index), source
 
 
-def _place(segment: Segment, text: str, raw: bytes) -> tuple[int, int]:
-    start, end = _characters(raw, segment.start_index), _characters(raw, segment.end_index)
-    if segment.text and text[start:end] != segment.text and (found := text.find(segment.text)) >= 0:
-        return found, found + len(segment.text)
-    return start, end
+STRIDE = 4096
+LOOKED_FOR = 100
+"""Stretches that are looked for by their words, where their offsets are wrong; each look reads the whole text."""
+_INNER = bytes(range(0x80, 0xC0))
+"""Bytes of UTF-8 that begin no character."""
 
 
-def _characters(raw: bytes, offset: int | None) -> int:
-    return len(raw[: max(0, offset or 0)].decode(errors="ignore"))
+class Places:
+    """Google's offsets are bytes of UTF-8; ours are characters. The text is read once, however many there are."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._raw = text.encode()
+        self._before = [0]
+        for start in range(0, len(self._raw), STRIDE):
+            self._before.append(self._before[-1] + len(self._raw[start : start + STRIDE].translate(None, _INNER)))
+        self._looks = LOOKED_FOR
+
+    def of(self, segment: Segment) -> tuple[int, int]:
+        start, end = self.characters(segment.start_index), self.characters(segment.end_index)
+        if segment.text and self._text[start:end] != segment.text and self._looks:
+            self._looks -= 1
+            if (found := self._text.find(segment.text)) >= 0:
+                return found, found + len(segment.text)
+        return start, end
+
+    def characters(self, offset: int | None) -> int:
+        """How many whole characters there are before a byte."""
+        raw, end = self._raw, min(max(0, offset or 0), len(self._raw))
+        block = end // STRIDE
+        begun = self._before[block] + len(raw[block * STRIDE : end].translate(None, _INNER))
+        return begun - (end < len(raw) and raw[end] in _INNER)
 
 
 def _logprobs(found: Logprobs) -> Json:
