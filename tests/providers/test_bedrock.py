@@ -201,10 +201,11 @@ def test_a_history_with_calls_keeps_its_tools() -> None:
     assert said[0].action == "emulated"
 
 
-def test_that_no_tool_may_be_called_is_told_as_lost_where_the_model_cannot_be_told() -> None:
-    body, said = write({"messages": HISTORY, "tools": [WEATHER], "tool_choice": "none"}, NOVA)
-    assert body["toolConfig"] == {"tools": [SPEC]}
-    assert [(each.param, each.action) for each in said] == [("tool_choice", "dropped")]
+def test_a_model_that_cannot_be_kept_from_calling_is_left_for_another_route() -> None:
+    with pytest.raises(UpstreamError) as raised:
+        write({"messages": HISTORY, "tools": [WEATHER], "tool_choice": "none"}, NOVA)
+
+    assert (raised.value.failure, raised.value.param) == (Failure.PARAMETER, "tool_choice")
 
 
 def test_a_schema_is_native_where_the_model_takes_one() -> None:

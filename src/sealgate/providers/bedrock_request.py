@@ -388,7 +388,9 @@ def _own_choice(fields: Json, body: Json, model: str, said: list[Adjustment]) ->
     claude = bool(CLAUDE.search(model))
     if config and "toolChoice" not in config and (fields.get("tool_choice") == "none" or not fields.get("tools")):
         if not claude and fields.get("tools"):
-            said.append(Adjustment("tool_choice", "dropped", "Converse has no such choice, and calls need their tools"))
+            # What was called before needs its tools, and what has tools may be called: another route has to answer.
+            text = "This model cannot be kept from calling tools once the conversation has calls."
+            raise UpstreamError(Failure.PARAMETER, text, param="tool_choice")
         return {"type": "none"} if claude else None
     if alone is None:
         return None
