@@ -35,8 +35,18 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     return lambda: [json.loads(line) for line in out.getvalue().splitlines()]
 
 
+OTHERS: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def only_our_own_threads() -> None:
+    """What another test has left running is no business of these."""
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
 def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("sealgate")}
+    return {thread.name for thread in set(threading.enumerate()) - OTHERS if thread.name.startswith("sealgate")}
 
 
 class Lifespan:

@@ -167,7 +167,12 @@ CODES: dict[str, Code] = _table(
     Code("schema_not_satisfied", 502, "The answer did not satisfy the schema, also repaired.", should_retry=False),
     Code("upstream_bad_stream", 502, "The provider's stream could not be understood.", should_retry=False),
     # Ourselves: matrix rows F18, H, I.
-    Code("log_sealed", 503, "The transparency log is sealed, and without it this server answers nothing."),
+    Code(
+        "log_sealed",
+        503,
+        "The transparency log is sealed, and without it this server answers nothing.",
+        should_retry=False,
+    ),
     Code("storage_unavailable", 503, "The request could not be recorded, so it was not answered.", retry_after=5),
     Code("attestation_unavailable", 503, "There is no evidence at the moment.", retry_after=5),
     Code("gateway_shutting_down", 503, "The server is shutting down.", retry_after=1),

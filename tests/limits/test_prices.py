@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealgate.config_tables import Route
+from sealgate.config_routes import Route
 from sealgate.limits.prices import FREE, PRICES, Tariff, nano, shown, tariff
 
 COUNTS = st.integers(0, 10**12)

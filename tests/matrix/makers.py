@@ -46,6 +46,7 @@ async def a_receipt(running: Running, customer: str) -> Made:
     theirs = {"authorization": f"Bearer {made.key}"}
     reply = await running.chat(headers=theirs)
     name = reply.tresor["receipt_id"]
+    await running.hall.transparency.tick()
 
     async def stored() -> bytes:
         return (await running.get(f"/v1/receipts/{name}", theirs)).body

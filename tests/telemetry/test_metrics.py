@@ -33,6 +33,7 @@ def used() -> Metrics:
     metrics.watch_limits(lambda: False)
     metrics.watch_load(lambda: {"in_flight": 5, "memory": 0}, lambda: 0.3, lambda: 0.5)
     metrics.watch_ledger(lambda: 3, lambda: 2)
+    metrics.watch_log(lambda: (False, {"published": 3, "witnessed": 2}))
     metrics.watch_issuers(lambda: {("corp", "ok"): 1})
     metrics.in_flight += 1
     metrics.client_retries += 6
