@@ -67,7 +67,7 @@ CHAT = "/v1/chat/completions"
 UPSTREAM_KEY = "upstream-secret-4f1d"
 """The credential that `provider` gives an upstream, unless told otherwise."""
 PEPPER = "pepper-of-the-tests-" + "0" * 32
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds after which something that should have happened has not."""
 
 

@@ -12,6 +12,7 @@ from tests.gateway import Serve
 from tests.matrix.crowd import ask, deaf_callers, gateway, request, say, ticking, until
 
 from sealgate.api import pulse
+from sealgate.api.edge_connection import EdgeConnection
 from sealgate.testing import Behaviour, Received, ScriptedUpstream, answer
 from sealgate.testing.script import Script, resolve
 
@@ -67,9 +68,25 @@ async def test_d7_when_memory_runs_out_the_reader_with_most_in_wait_is_cut_first
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two callers have stopped reading, one of a stream and one of a whole answer of four megabytes."""
-    short: list[float] = []
+    short, paused = False, 0
+    cut, pause = EdgeConnection.cut, EdgeConnection.pause_writing
+
+    def cut_one(connection: EdgeConnection) -> None:
+        nonlocal short
+        short = False
+        cut(connection)
+
+    def pause_one(connection: EdgeConnection) -> None:
+        nonlocal paused
+        paused += 1
+        pause(connection)
+
+    monkeypatch.setattr(EdgeConnection, "cut", cut_one)
+    monkeypatch.setattr(EdgeConnection, "pause_writing", pause_one)
+    monkeypatch.setattr("sealgate.api.server.CUT_SECONDS", 0.01)
     monkeypatch.setattr(pulse.memory, "allowed", lambda: 100 * MB)
-    monkeypatch.setattr(pulse.memory, "resident", lambda: int((short.pop() if short else 0.5) * 100 * MB))
+    # A tenth of a megabyte too much, until somebody is cut: one of them is enough.
+    monkeypatch.setattr(pulse.memory, "resident", lambda: int((0.921 if short else 0.5) * 100 * MB))
     monkeypatch.setattr(pulse, "MEMORY_BEATS", 1)
     async with ScriptedUpstream(default=FIFTY_MB) as upstream, serve({"acme": upstream}) as running:
         upstream.enqueue(answer("x" * (4 * MB)))
@@ -79,18 +96,15 @@ async def test_d7_when_memory_runs_out_the_reader_with_most_in_wait_is_cut_first
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 await asyncio.to_thread(sock.connect, (running.host, running.port))
                 sock.sendall(request(running.key, stream=streams))
-                await upstream.wait_for_requests(1 + streams)
-            await running.rows(1)  # of the whole answer, which goes out now
-            await asyncio.sleep(0.05)
-            monkeypatch.setattr("sealgate.api.server.CUT_SECONDS", 0.01)
-            short.append(0.921)  # for one beat; a tenth of a megabyte too much: one of them is enough
-            cut = b'sealgate_edge_refusals_total{code="client_stalled"} 1.0'
-            async with asyncio.timeout(3):
-                while cut not in (await running.get("/metrics")).body:  # noqa: ASYNC110 - nobody tells
+                assert await until(lambda streams=streams: paused > streams)
+            short = True
+            counted = b'sealgate_edge_refusals_total{code="client_stalled"} 1.0'
+            async with asyncio.timeout(20):
+                while counted not in (await running.get("/metrics")).body:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.02)
             assert await _end_of(whole) == "rst"
             assert [row.status for row in await running.rows(1)] == [200], "the stream goes on"
-            assert cut in (await running.get("/metrics")).body
+            assert counted in (await running.get("/metrics")).body
 
 
 async def _end_of(sock: socket.socket) -> str:

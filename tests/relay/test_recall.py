@@ -54,7 +54,7 @@ from sealgate.testing import Behaviour, ScriptedUpstream, answer, cut_after, err
 from sealgate.testing.anthropic_wire import Message, message_error, thinking, tool_use
 from sealgate.testing.gemini_wire import function_call
 from sealgate.testing.received import Received
-from sealgate.testing.script import LAST_CHUNK, Chunk, Step, head, json_answer, sse
+from sealgate.testing.script import LAST_CHUNK, Chunk, Hang, Step, head, json_answer, resolve, sse
 
 anyio = pytest.mark.anyio
 either = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -671,26 +671,24 @@ async def test_it_is_in_the_commit_of_the_answers_own_row(serve: Serve) -> None:
 
 @anyio
 async def test_a_client_that_leaves_at_the_finish_chunk_can_go_on(serve: Serve) -> None:
-    """Many stop to read there."""
+    """Many stop to read there, before the provider has ended its stream."""
+
+    def without_end(received: Received) -> Iterator[Step]:
+        for step in resolve(CLAUDE.calls, received):
+            if isinstance(step, Chunk) and b"message_stop" in step.data:
+                yield Hang()
+            yield step
+
     async with (
-        CLAUDE.upstream() as upstream,
+        ScriptedUpstream(handler=lambda _: without_end) as upstream,
         serving(serve, CLAUDE, upstream) as gateway,
     ):
-        hold = asyncio.Event()
-        append = gateway.hall.storage.append
-
-        async def slowly(*args: Any, **options: Any) -> None:
-            await hold.wait()
-            await append(*args, **options)
-
-        gateway.hall.storage.append = slowly  # type: ignore[method-assign]
         async with gateway.client() as client:
             await gateway.begin(client, tools=[WEATHER], stream=True)
             response = await client.response()
             async for event in response.events():
                 if event.json["choices"][0]["finish_reason"]:
                     break
-        gateway.hall.storage.append = append  # type: ignore[method-assign]
         assert (await gateway.row()).outcome == "client_disconnected"
         assert await kept(gateway) == 1
 
