@@ -325,10 +325,12 @@ def test_a_stuck_reader_pins_little_memory(patient: Served) -> None:
         connection = next(iter(patient._server.state.connections))
         sock = connection.transport.get_extra_info("socket")
 
-        assert connection.transport.get_write_buffer_size() <= 64 * 1024 + 65536 + 16
+        assert connection.transport.get_write_buffer_size() <= 32 * 1024 + 65536 + 16
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 256 * 1024
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 16 * 1024
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
 

@@ -38,7 +38,7 @@ def deaf_get_much(other: Behaviour) -> Behaviour:
 async def test_p7_two_hundred_readers_that_stop_cost_little_and_are_cut(tmp_path: Path) -> None:
     """Each has asked for 50 MB and reads nothing; meanwhile another caller's stream comes whole and in time.
 
-    What was said so far is kept for the receipt, some 200 KB for each reader beside what waits in its buffers.
+    What was said so far is kept for the receipt, beside what waits in the buffers.
     """
     async with gateway(
         tmp_path, deaf_get_much(ticking(100, 0.05)), timeouts="write_stall = 8", server="max_connections = 1000"
@@ -52,7 +52,7 @@ async def test_p7_two_hundred_readers_that_stop_cost_little_and_are_cut(tmp_path
             grown = at.resident - before
             gaps = [later - sooner for sooner, later in zip(reply.arrivals, reply.arrivals[1:], strict=False)]
             say(f"200 readers that stopped: {grown / MB:.1f} MB; gaps of 50 ms: most {max(gaps):.3f}")
-            assert grown < 96 * MB
+            assert grown < 64 * MB
             assert reply.body.count(b'"content":"tick') == 100
             assert reply.body.endswith(b"data: [DONE]\n\n")
             assert max(gaps) < 2, "processors may be busy with something else"

@@ -418,3 +418,15 @@ def test_a_choice_whose_index_is_no_number_breaks_the_stream(index: Any) -> None
     with pytest.raises(UpstreamError) as caught:
         answer.take({"choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]})
     assert caught.value.failure is Failure.BAD_STREAM
+
+
+def test_a_stream_without_a_receipt_says_the_same_and_keeps_nothing_of_it() -> None:
+    pieces = [chunk({"content": "x" * 1000}) for _ in range(200)]
+    kept, unkept = (
+        StreamedAnswer(LABEL, 1, 40, include_usage=False, usage_on_finish=False, receipted=receipted)
+        for receipted in (True, False)
+    )
+    for piece in pieces:
+        assert kept.take(piece) == unkept.take(piece)
+    assert len(kept.said()[0]["message"]["content"]) == 200_000
+    assert len(unkept.said()[0]["message"]["content"]) <= 1000

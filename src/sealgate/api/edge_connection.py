@@ -392,6 +392,7 @@ class EdgeConnection(HttpToolsProtocol):
 _PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _TCP_OPTIONS = tuple((getattr(socket, name), value) for name, value in _PROBES.items() if hasattr(socket, name))
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 def _tune(transport: asyncio.Transport, limits: EdgeLimits) -> None:
@@ -407,5 +408,7 @@ def _tune(transport: asyncio.Transport, limits: EdgeLimits) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _TCP_OPTIONS:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        if _NOTSENT_LOWAT is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, limits.unsent_bytes)
         if _USER_TIMEOUT is not None:
             sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(limits.write_stall_seconds * 1000))

@@ -33,7 +33,8 @@ class EdgeLimits:
     ``bytes_per_second`` on average, and a caller must read at that pace too, looked at every ``write_stall_seconds``
     while output waits. ``pipelined_bytes`` is what is kept of requests that were sent before the
     running one is answered. ``linger_seconds`` is how long input is still read and dropped after a refusal: closing at
-    once would reset the connection, and the caller would lose the answer that says why.
+    once would reset the connection, and the caller would lose the answer that says why. ``unsent_bytes`` is what may wait
+    in the system beyond what is on its way (TCP_NOTSENT_LOWAT): more would only be kept for those who do not read.
     """
 
     header_seconds: float = 10
@@ -49,8 +50,9 @@ class EdgeLimits:
     header_count: int = 100
     chunk_extension_bytes: int = 256
     pipelined_bytes: int = 64 * 1024
-    write_buffer_bytes: int = 64 * 1024
+    write_buffer_bytes: int = 32 * 1024
     send_buffer_bytes: int = 128 * 1024
+    unsent_bytes: int = 16 * 1024
     max_connections: int = 4096
 
     @property

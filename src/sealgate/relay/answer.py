@@ -19,7 +19,7 @@ from sealgate.relay import content as contents
 from sealgate.relay import finish, tool_calls
 from sealgate.relay import usage as usages
 from sealgate.relay.reasoning import Thoughts
-from sealgate.relay.transcript import Transcript
+from sealgate.relay.transcript import Transcript, Unkept
 from sealgate.relay.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -88,7 +88,10 @@ class Answer:
         return {**self.label.tresor, "cost": None if cost is None else shown(cost)}
 
     def said(self) -> list[Json]:
-        """What the caller was given so far, in the form that receipts digest: see `sealgate.formats.choices`."""
+        """What the caller was given so far, in the form that receipts digest: see `sealgate.formats.choices`.
+
+        Only for an answer that gets a receipt.
+        """
         raise NotImplementedError
 
     def take(self, upstream: Json) -> list[bytes]:
@@ -194,7 +197,14 @@ class StreamedAnswer(Answer):
     """``chat.completion.chunk`` objects. Only the delta is encoded anew for each; the rest is prepared once."""
 
     def __init__(
-        self, label: Label, choices: int, request_bytes: int, *, include_usage: bool, usage_on_finish: bool
+        self,
+        label: Label,
+        choices: int,
+        request_bytes: int,
+        *,
+        include_usage: bool,
+        usage_on_finish: bool,
+        receipted: bool = True,
     ) -> None:
         super().__init__(label, choices, request_bytes)
         self._usage_chunk = include_usage and not usage_on_finish
@@ -205,7 +215,7 @@ class StreamedAnswer(Answer):
         self._blank: set[int] = set()
         """Choices that have said an empty text for their reason to end."""
         self._calls: dict[int, tool_calls.ToolCalls] = {}
-        self._transcript = Transcript()
+        self._transcript = Transcript() if receipted else Unkept()
         self._prepare()
 
     def _prepare(self) -> None:

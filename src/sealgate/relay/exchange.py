@@ -195,4 +195,5 @@ class AnswerMaker:
         return StreamedAnswer(
             label, ask.choices, ask.size,
             include_usage=ask.include_usage, usage_on_finish=self._usage_on_finish and ask.include_usage,
+            receipted=self._draft.id is not None,
         )  # fmt: skip

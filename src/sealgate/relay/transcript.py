@@ -53,3 +53,13 @@ class Transcript:
         if texts:
             self._joined.delta(0, {"content": "".join(texts)})
         self.pieces.clear()
+
+
+class Unkept(Transcript):
+    """For answers without a receipt: of what was said, only the pieces of the last chunk are there."""
+
+    __slots__ = ()
+
+    def mark(self) -> int:
+        self.pieces.clear()
+        return 0
