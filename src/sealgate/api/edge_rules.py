@@ -33,8 +33,8 @@ class EdgeLimits:
     ``bytes_per_second`` on average, and a caller must read at that pace too, looked at every ``write_stall_seconds``
     while output waits. ``pipelined_bytes`` is what is kept of requests that were sent before the
     running one is answered. ``linger_seconds`` is how long input is still read and dropped after a refusal: closing at
-    once would reset the connection, and the caller would lose the answer that says why. ``unsent_bytes`` is what may wait
-    in the system beyond what is on its way (TCP_NOTSENT_LOWAT): more would only be kept for those who do not read.
+    once would reset the connection, and the caller would lose the answer that says why. ``unsent_bytes`` is what may
+    wait in the system beyond what is on its way (TCP_NOTSENT_LOWAT): more would only be kept for those who do not read.
     """
 
     header_seconds: float = 10
