@@ -61,7 +61,7 @@ class Lifespan:
     async def say(self, word: str) -> Any:
         await self._inbox.put({"type": word})
         answer = asyncio.create_task(self._outbox.get())
-        await asyncio.wait([answer, self.task], return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        await asyncio.wait([answer, self.task], return_when=asyncio.FIRST_COMPLETED, timeout=20)
         assert answer.done(), self.task.exception()
         return answer.result()
 
@@ -143,7 +143,7 @@ async def test_without_authentication_no_key_is_made(tmp_path: Path) -> None:
 async def test_an_issuer_that_is_down_does_not_keep_the_gateway_from_opening(tmp_path: Path, log: Log) -> None:
     issuers = {"corp": Issuer(issuer="http://127.0.0.1:9", audience=("sealgate",))}
     gateway = await open_gateway(settings(tmp_path, {}, auth=Auth(pepper=Secret(PEPPER), issuers=issuers)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not gateway.tokens.fetches:  # noqa: ASYNC110 - nobody tells of a fetch
             await asyncio.sleep(0.005)
     assert gateway.tokens.fetches == {("corp", "failed"): 1}
@@ -306,7 +306,7 @@ async def test_another_asgi_server_can_run_it(tmp_path: Path, monkeypatch: pytes
     config = uvicorn.Config(app.asgi, factory=True, port=0, lifespan="on", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not server.started:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]

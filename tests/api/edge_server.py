@@ -26,6 +26,8 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
 }
 HOST = b"Host: gate.example\r\n"
+PATIENCE = 20.0
+"""Seconds after which something that should have happened has not."""
 
 
 class Application:
@@ -99,11 +101,11 @@ class Application:
 
     async def do_gate(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Wait for the test before asking for the body."""
-        await asyncio.to_thread(self.gate.wait, 5)
+        await asyncio.to_thread(self.gate.wait, PATIENCE)
         await self.do_echo(scope, receive, send)
 
     async def do_gate_early(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        await asyncio.to_thread(self.gate.wait, 5)
+        await asyncio.to_thread(self.gate.wait, PATIENCE)
         await self.do_early(scope, receive, send)
 
     async def do_hang(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -244,7 +246,7 @@ class Served:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(PATIENCE)
         assert self.error is None, self.error
         return self
 
@@ -260,7 +262,7 @@ class Served:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._server.stop)
 
-    def join(self, seconds: float = 5) -> None:
+    def join(self, seconds: float = PATIENCE) -> None:
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "the server did not end"
 
@@ -294,7 +296,7 @@ class Served:
         return until(lambda: words in self.app.journal)
 
 
-def until(true: Callable[[], bool], seconds: float = 3) -> bool:
+def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -338,7 +340,9 @@ _TRUSTING.verify_mode = ssl.CERT_NONE
 class Caller:
     """A socket, and the least of HTTP that is needed to look at answers."""
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None, tls: bool = False, seconds: float = 3) -> None:
+    def __init__(
+        self, port: int, *, receive_buffer: int | None = None, tls: bool = False, seconds: float = PATIENCE
+    ) -> None:
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

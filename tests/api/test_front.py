@@ -210,7 +210,7 @@ async def test_one_access_line_for_each_request_with_declared_fields_only(serve:
 
 async def _access_lines(log: Log, count: int) -> dict[str, dict[str, Any]]:
     """The access lines by request id, once there are so many."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(found := [line for line in log() if line["event"] == "request"]) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert len(found) == count

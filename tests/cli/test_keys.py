@@ -297,11 +297,10 @@ async def test_a_revoke_by_another_process_is_seen_by_a_running_server_within_a_
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
     assert b"is revoked" in said
-    ended = time.monotonic()
-    while store.cached(key) is not None:  # noqa: ASYNC110 - another process tells us nothing
-        await asyncio.sleep(0.005)
-
-    assert time.monotonic() - ended < 1.0
+    assert signature(KeyStore).parameters["poll_seconds"].default <= 0.5, "the second: two looks at the database"
+    async with asyncio.timeout(20):
+        while store.cached(key) is not None:  # noqa: ASYNC110 - another process tells us nothing
+            await asyncio.sleep(0.005)
     with pytest.raises(Problem, match="invalid_api_key"):
         await store.find(key)
     await store.aclose()

@@ -475,7 +475,7 @@ async def test_a_kept_connection_expires(make: Make, serve: Serve) -> None:
 
     server = await serve(script)
     await fetch(client, server.request())
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
 
 
 async def test_an_answer_before_the_request_was_read_is_used_once(client: Client, serve: Serve) -> None:
@@ -608,7 +608,7 @@ async def test_a_head_that_does_not_come_is_a_timeout(client: Client, serve: Ser
     start = time.monotonic()
     assert await failure_of(client.send(server.request(), Limits(1, 0.05))) is Failure.TIMEOUT
     assert 0.045 < time.monotonic() - start < 0.5
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
 
 
 async def test_a_head_in_drops_is_a_timeout(client: Client, serve: Serve) -> None:
@@ -638,7 +638,7 @@ async def test_a_gap_in_the_body_is_a_stall(client: Client, serve: Serve) -> Non
     response = await client.send(server.request(), Limits(1, 0.05))
     assert await response.read() == b"one"
     assert await failure_of(response.read()) is Failure.STALLED
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
 
 
 async def test_each_piece_starts_the_silence_anew(client: Client, serve: Serve) -> None:
@@ -750,7 +750,7 @@ async def test_a_handshake_that_hangs_is_a_connect_timeout(make: Make, serve: Se
     server = await serve(script)
     request = Request("POST", f"https://127.0.0.1:{server.port}/", {}, b"")
     assert await failure_of(make().send(request, Limits(0.05, 5))) is Failure.CONNECT_TIMEOUT
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
 
 
 async def test_a_full_pool_is_waited_for_and_then_given_up(make: Make, serve: Serve) -> None:
@@ -812,9 +812,9 @@ async def test_cancel_before_the_head_closes_at_once(client: Client, serve: Serv
 
     server = await serve(script)
     task = asyncio.create_task(fetch(client, server.request()))
-    await asyncio.wait_for(asked.wait(), 1)
+    await asyncio.wait_for(asked.wait(), 20)
     task.cancel()
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -837,10 +837,10 @@ async def test_cancel_in_the_middle_of_a_body_closes_at_once(client: Client, ser
 
     server = await serve(script)
     task = asyncio.create_task(ask())
-    await asyncio.wait_for(began.wait(), 1)
+    await asyncio.wait_for(began.wait(), 20)
     await asyncio.sleep(0.005)
     task.cancel()
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -858,9 +858,9 @@ async def test_cancel_in_the_handshake_closes_at_once(make: Make, serve: Serve) 
     server = await serve(script)
     request = Request("POST", f"https://127.0.0.1:{server.port}/", {}, b"")
     task = asyncio.create_task(make().send(request, LIMITS))
-    await asyncio.wait_for(began.wait(), 1)
+    await asyncio.wait_for(began.wait(), 20)
     task.cancel()
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -912,7 +912,7 @@ async def test_close_before_the_end_closes_the_connection(client: Client, serve:
     response = await client.send(server.request(), LIMITS)
     response.close()
     response.close()
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
     assert await failure_of(response.read()) is Failure.RESET
 
 
@@ -1017,7 +1017,7 @@ async def test_a_head_that_cannot_be_trusted_is_refused(client: Client, serve: S
 
     server = await serve(script)
     assert await failure_of(fetch(client, server.request())) is Failure.BAD_RESPONSE
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
 
 
 async def test_an_endless_head_is_refused(client: Client, serve: Serve) -> None:
@@ -1249,7 +1249,7 @@ async def test_tls_streams_and_cancels_like_plain(make: Make, serve: Serve, cert
     broken = await client.send(server.request(), LIMITS)
     assert await broken.read() == b"one"
     broken.close()
-    await asyncio.wait_for(left.wait(), 1)
+    await asyncio.wait_for(left.wait(), 20)
 
 
 def has_ipv6() -> bool:

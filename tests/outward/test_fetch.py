@@ -280,7 +280,7 @@ async def test_a_silent_host_has_only_so_long(fetcher: Fetcher, media: Serve, be
 
     server = await media(script)
     assert await refused(fetcher, server.url("/"), seconds=0.05) == TOO_SLOW
-    await asyncio.wait_for(left.wait(), 2)
+    await asyncio.wait_for(left.wait(), 20)
 
 
 async def test_a_host_that_drips_has_no_longer(fetcher: Fetcher, media: Serve) -> None:
@@ -443,7 +443,7 @@ async def test_cancelling_ends_the_connection_at_once(fetcher: Fetcher, media: S
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(left.wait(), 2)
+    await asyncio.wait_for(left.wait(), 20)
 
 
 # Names

@@ -225,7 +225,7 @@ async def test_rows_h3_h4_while_the_database_cannot_be_written_no_provider_is_as
             assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "storage_unavailable", "5")
         assert len(gateway.upstreams["acme"].requests) == 2, "the good one, and the one that found it out"
         assert (ready.status, ready.json["reasons"]) == (503, ["storage_unavailable"])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await gateway.get("/health/ready")).status != 200:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0.02)
         assert (await gateway.chat()).status == 200
@@ -249,7 +249,7 @@ async def test_row_h4_a_whole_answer_does_not_wait_for_its_row_beyond_its_limit(
             took = time.monotonic() - since
             other.execute("ROLLBACK")
         assert [reply.code for reply in replies] == ["storage_unavailable", "upstream_error"]
-        assert took < 1
+        assert took < 4, "the database's own patience is five seconds"
         rows = await gateway.rows(3)
     assert sorted(row.outcome for row in rows) == [Outcome.OK, Outcome.OK, Outcome.UPSTREAM_FAILED]
 

@@ -158,7 +158,7 @@ async def test_an_upstream_whose_stream_broke_is_let_go(serve: Serve) -> None:
     """Row F6: it would go on sending; nobody reads it any more."""
     async with serve({"acme": after_content(chunk(b"data: {\n\n"), Hang())}) as gateway:
         reply = await gateway.chat(stream=True)
-        left = await gateway.upstreams["acme"].wait_peer_left(0, timeout=1)
+        left = await gateway.upstreams["acme"].wait_peer_left(0, timeout=20)
     assert reply.code == "upstream_bad_stream"
     assert left.abandoned
 
@@ -268,7 +268,7 @@ async def test_row_f15_a_caller_who_does_not_read_stops_the_upstream(serve: Serv
             for _ in range(50):
                 await response.next_event()
             assert await settled(lambda: sent) >= stopped
-        left = await gateway.upstreams["acme"].wait_peer_left(0, timeout=1)
+        left = await gateway.upstreams["acme"].wait_peer_left(0, timeout=20)
         row = await gateway.row()
     assert left.abandoned
     assert row.outcome is Outcome.CLIENT_DISCONNECTED
@@ -361,7 +361,7 @@ async def test_a_body_kept_open_after_done_holds_neither_the_caller_nor_a_connec
 
     async with serve({"acme": lingering}) as gateway:
         reply = await gateway.chat(stream=True)
-        left = await gateway.upstreams["acme"].wait_peer_left(0, timeout=2)
+        left = await gateway.upstreams["acme"].wait_peer_left(0, timeout=20)
     assert (reply.text, reply.done) == (GREETING, True)
     assert left.abandoned
 

@@ -74,7 +74,7 @@ async def test_what_fails_only_by_its_key_is_asked_again_by_one_that_works() -> 
 async def test_no_connection_is_left_open() -> None:
     async with ScriptedUpstream() as upstream:
         await examine({"acme": provider(upstream)})
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while upstream.open_connections:  # noqa: ASYNC110 - nobody tells when a connection has gone
                 await asyncio.sleep(0.005)
 

@@ -92,11 +92,11 @@ class ThreadedUpstream:
         """See `ScriptedUpstream.on_model`."""
         self.upstream.on_model(name, behaviour)
 
-    def wait_for_requests(self, count: int = 1, timeout: float = 5.0) -> list[Received]:
+    def wait_for_requests(self, count: int = 1, timeout: float = 20.0) -> list[Received]:
         """See `ScriptedUpstream.wait_for_requests`; blocks."""
         return self._wait(self.upstream.wait_for_requests(count, timeout))
 
-    def wait_peer_left(self, index: int = -1, timeout: float = 5.0) -> Received:
+    def wait_peer_left(self, index: int = -1, timeout: float = 20.0) -> Received:
         """See `ScriptedUpstream.wait_peer_left`; blocks."""
         return self._wait(self.upstream.wait_peer_left(index, timeout))
 

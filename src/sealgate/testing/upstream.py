@@ -133,7 +133,7 @@ class ScriptedUpstream:
 
     # What it saw
 
-    async def wait_for_requests(self, count: int = 1, timeout: float = 5.0) -> list[Received]:
+    async def wait_for_requests(self, count: int = 1, timeout: float = 20.0) -> list[Received]:
         """Wait until at least ``count`` requests have come in all; the answer is all of them.
 
         Raises `TimeoutError`, saying how many came.
@@ -144,7 +144,7 @@ class ScriptedUpstream:
             raise TimeoutError(f"{len(self.requests)} of {count} requests came in {timeout} s") from None
         return self.requests
 
-    async def wait_peer_left(self, index: int = -1, timeout: float = 5.0) -> Received:
+    async def wait_peer_left(self, index: int = -1, timeout: float = 20.0) -> Received:
         """Wait until the sender of ``requests[index]`` has left its connection.
 
         Raises `TimeoutError`; also when the upstream itself ended the connection, because then nobody left it.
