@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
