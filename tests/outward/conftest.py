@@ -92,7 +92,8 @@ class Server:
         except asyncio.CancelledError:
             pass
         except BaseException as error:
-            self.errors.append(error)
+            if "the handler is closed" not in str(error):  # uvloop's word for a connection that has gone
+                self.errors.append(error)
         finally:
             writer.transport.abort() if peer.reader.at_eof() else writer.close()
             with contextlib.suppress(Exception, asyncio.CancelledError):

@@ -15,7 +15,7 @@ from sealgate.outward.client import Limits
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = Limits(2, 2)
+LIMITS = Limits(20, 20)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Serve = Callable[..., Awaitable[Any]]
 

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.punctual import punctually
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Client, Limits, Request, Response
+from sealgate.outward.http1 import Http1Client
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = Limits(connect=2.0, silence=2.0)
+LIMITS = Limits(connect=20.0, silence=20.0)
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 Serve = Callable[..., Awaitable[Any]]
@@ -426,7 +428,7 @@ async def test_a_connection_that_may_not_be_used_again_is_closed(client: Client,
 
     server = await serve(script)
     first = await fetch(client, server.request())
-    assert await fetch(client, server.request(), Limits(1, 0.3)) == first
+    assert await fetch(client, server.request(), Limits(20, 2)) == first
     assert first[1] in (b"x", b"")
     assert len(server.peers) == 2
 
@@ -588,7 +590,7 @@ async def test_silence_on_a_kept_connection_is_not_retried(client: Client, serve
 
     server = await serve(script)
     await fetch(client, server.request())
-    assert await failure_of(client.send(server.request(), Limits(1, 0.03))) is Failure.TIMEOUT
+    assert await failure_of(client.send(server.request(), Limits(20, 0.03))) is Failure.TIMEOUT
     assert len(server.peers) == 1
 
 
@@ -606,8 +608,8 @@ async def test_a_head_that_does_not_come_is_a_timeout(client: Client, serve: Ser
 
     server = await serve(script)
     start = time.monotonic()
-    assert await failure_of(client.send(server.request(), Limits(1, 0.05))) is Failure.TIMEOUT
-    assert 0.045 < time.monotonic() - start < 0.5
+    assert await failure_of(client.send(server.request(), Limits(20, 0.05))) is Failure.TIMEOUT
+    assert 0.045 < time.monotonic() - start < 10
     await asyncio.wait_for(left.wait(), 20)
 
 
@@ -621,7 +623,7 @@ async def test_a_head_in_drops_is_a_timeout(client: Client, serve: Serve) -> Non
             await asyncio.sleep(0.01)
 
     server = await serve(script)
-    assert await failure_of(client.send(server.request(), Limits(1, 0.06))) is Failure.TIMEOUT
+    assert await failure_of(client.send(server.request(), Limits(20, 0.06))) is Failure.TIMEOUT
 
 
 async def test_a_gap_in_the_body_is_a_stall(client: Client, serve: Serve) -> None:
@@ -635,7 +637,7 @@ async def test_a_gap_in_the_body_is_a_stall(client: Client, serve: Serve) -> Non
         left.set()
 
     server = await serve(script)
-    response = await client.send(server.request(), Limits(1, 0.05))
+    response = await client.send(server.request(), Limits(20, 0.05))
     assert await response.read() == b"one"
     assert await failure_of(response.read()) is Failure.STALLED
     await asyncio.wait_for(left.wait(), 20)
@@ -652,19 +654,22 @@ async def test_each_piece_starts_the_silence_anew(client: Client, serve: Serve) 
             await peer.send(chunk(b"x"))
         await peer.send(b"0\r\n\r\n")
 
-    server = await serve(script)
-    assert await fetch(client, server.request(), Limits(1, 0.25)) == (200, b"x" * 8)
+    async def scene() -> None:
+        server = await serve(script)
+        assert await fetch(client, server.request(), Limits(20, 0.25)) == (200, b"x" * 8)
+
+    await punctually(scene, 0.1)
 
 
 async def test_the_silence_can_be_changed_between_reads(client: Client, serve: Serve) -> None:
     """A shorter limit holds from the next wait on, a longer one too."""
     server = await serve(once(CHUNKED + chunk(b"one"), end="wait"))
-    response = await client.send(server.request(), Limits(1, 30))
+    response = await client.send(server.request(), Limits(20, 30))
     assert await response.read() == b"one"
     response.set_silence(0.03)
     start = time.monotonic()
     assert await failure_of(response.read()) is Failure.STALLED
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(("first", "second", "outcome"), [(30, 0.03, Failure.STALLED), (0.1, 5, None)])
@@ -680,15 +685,19 @@ async def test_the_silence_can_be_changed_during_a_read(
         await go.wait()
         await peer.send(chunk(b"late") + b"0\r\n\r\n")
 
+    async def scene() -> None:
+        go.clear()
+        response = await client.send(server.request(), Limits(20, first))
+        loop.call_later(0.01, response.set_silence, second)
+        if outcome is None:
+            loop.call_later(0.13, go.set)
+            assert await body_of(response) == b"late"
+        else:
+            assert await failure_of(response.read()) is outcome
+
     server = await serve(script)
-    response = await client.send(server.request(), Limits(1, first))
     loop = asyncio.get_running_loop()
-    loop.call_later(0.01, response.set_silence, second)
-    if outcome is None:
-        loop.call_later(0.13, go.set)
-        assert await body_of(response) == b"late"
-    else:
-        assert await failure_of(response.read()) is outcome
+    await punctually(scene, 0.05)
 
 
 async def test_nothing_listening_is_unreachable(client: Client) -> None:
@@ -736,7 +745,7 @@ async def test_a_connect_that_hangs_is_a_connect_timeout(client: Client) -> None
         start = time.monotonic()
         failure = await failure_of(client.send(Request("POST", url, {}, b""), Limits(0.08, 5)))
         assert failure is Failure.CONNECT_TIMEOUT
-        assert 0.07 < time.monotonic() - start < 1
+        assert 0.07 < time.monotonic() - start < 4
 
 
 async def test_a_handshake_that_hangs_is_a_connect_timeout(make: Make, serve: Serve) -> None:
@@ -767,7 +776,7 @@ async def test_a_full_pool_is_waited_for_and_then_given_up(make: Make, serve: Se
 
 async def test_a_place_in_the_queue_is_served_in_order(make: Make, serve: Serve) -> None:
     """With one place, waiting requests get it one after the other, over one connection."""
-    client = make(max_connections=1, pool_wait=5)
+    client = make(max_connections=1, pool_wait=20)
     server = await serve(always(CHUNKED + chunk(b"x") + b"0\r\n\r\n"))
     done: list[int] = []
 
@@ -782,7 +791,7 @@ async def test_a_place_in_the_queue_is_served_in_order(make: Make, serve: Serve)
 
 async def test_a_cancelled_queuer_loses_nothing(make: Make, serve: Serve) -> None:
     """Who leaves the queue, even in the moment of being served, does not take the place along."""
-    client = make(max_connections=1, pool_wait=5)
+    client = make(max_connections=1, pool_wait=20)
     server = await serve(always(sized(b"x")))
     for delay in range(8):
         first = await client.send(server.request(), LIMITS)
@@ -867,7 +876,7 @@ async def test_cancel_in_the_handshake_closes_at_once(make: Make, serve: Serve) 
 
 async def test_a_hundred_cancels_while_connecting_leave_the_pool_whole(make: Make) -> None:
     """Cancelled connects give their place back: the next request gets one and is not turned away by the pool."""
-    client = make(max_connections=2, pool_wait=0.5)
+    client = make(max_connections=2, pool_wait=20)
     with FullBacklog() as url:
         for _ in range(100):
             task = asyncio.create_task(client.send(Request("POST", url, {}, b""), LIMITS))
@@ -880,7 +889,7 @@ async def test_a_hundred_cancels_while_connecting_leave_the_pool_whole(make: Mak
 
 async def test_a_hundred_cancels_at_any_moment_leave_the_pool_whole(make: Make, serve: Serve) -> None:
     """Cancelled before connecting, before the head, in the body or as it ends: two places still serve two requests."""
-    client = make(max_connections=2, pool_wait=1)
+    client = make(max_connections=2, pool_wait=20)
 
     async def script(peer: Any) -> None:
         while True:
@@ -953,10 +962,9 @@ async def test_aclose_closes_everything(make: Make, serve: Serve) -> None:
     await fetch(client, server.request())
     await client.aclose()
     assert await failure_of(second.read()) in (Failure.RESET, Failure.TRUNCATED)
-    for _ in range(100):
-        if gone == 2:
-            break
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(20):
+        while gone < 2:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
     assert gone == 2
 
 
@@ -1050,6 +1058,11 @@ BROKEN_CHUNKS = [
 ]
 
 
+def noticing(client: Client, silence: float) -> Limits:
+    """Limits that do not come into play, but for aiohttp, which says only after so much silence what was wrong."""
+    return LIMITS if isinstance(client, Http1Client) else Limits(20, silence)
+
+
 @pytest.mark.parametrize("rest", BROKEN_CHUNKS, ids=shown)
 async def test_broken_chunks_are_refused(client: Client, serve: Serve, rest: bytes) -> None:
     """Bad sizes, missing ends, bare line feeds and endless lines: BAD_RESPONSE, after a head that was good.
@@ -1065,17 +1078,21 @@ async def test_broken_chunks_are_refused(client: Client, serve: Serve, rest: byt
         await peer.send(rest)
         await peer.left()
 
+    async def scene() -> None:
+        go.clear()
+        response = await client.send(server.request(), noticing(client, 0.15))
+        go.set()
+        assert await failure_of(body_of(response)) is Failure.BAD_RESPONSE
+
     server = await serve(script)
-    response = await client.send(server.request(), Limits(2, 0.15))
-    go.set()
-    assert await failure_of(body_of(response)) is Failure.BAD_RESPONSE
+    await punctually(scene, 0.05)
 
 
 @pytest.mark.parametrize("rest", BROKEN_CHUNKS[:6], ids=shown)
 async def test_broken_chunks_right_behind_the_head_are_refused(client: Client, serve: Serve, rest: bytes) -> None:
     """The same in one packet with the head, whether `send` or `read` says it."""
     server = await serve(once(CHUNKED + rest, end="wait"))
-    assert await failure_of(fetch(client, server.request(), Limits(2, 0.3))) is Failure.BAD_RESPONSE
+    assert await failure_of(fetch(client, server.request(), noticing(client, 1))) is Failure.BAD_RESPONSE
 
 
 @pytest.mark.parametrize(
@@ -1144,7 +1161,7 @@ async def test_whatever_comes_the_only_exception_is_ours(client: Client, serve: 
     failure = None
     try:
         async with asyncio.timeout(15):
-            await fetch(client, server.request(), Limits(1, 0.5))
+            await fetch(client, server.request(), noticing(client, 1))
     except UpstreamError as error:
         failure = error.failure
     assert failure in (None, Failure.RESET, Failure.TRUNCATED, Failure.BAD_RESPONSE)

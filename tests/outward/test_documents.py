@@ -87,7 +87,7 @@ async def test_who_is_too_slow_or_breaks_off_is_not_waited_for(behaviour: Behavi
     started = time.monotonic()
     with pytest.raises(DocumentError):
         await get(behaviour, seconds=0.05)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 async def test_an_address_where_nobody_is() -> None:

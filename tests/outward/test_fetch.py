@@ -294,7 +294,7 @@ async def test_a_host_that_drips_has_no_longer(fetcher: Fetcher, media: Serve) -
     server = await media(script)
     started = asyncio.get_running_loop().time()
     assert await refused(fetcher, server.url("/"), seconds=0.06) == TOO_SLOW
-    assert asyncio.get_running_loop().time() - started < 1
+    assert asyncio.get_running_loop().time() - started < 10
 
 
 async def test_a_handshake_that_stalls_has_no_longer(fetcher: Fetcher, serve: Serve) -> None:
@@ -455,19 +455,21 @@ async def test_names_are_looked_up_in_threads_of_their_own(monkeypatch: pytest.M
 
     def getaddrinfo(host: str, port: int, **_: Any) -> list[AddressInfo]:
         looked.append((host, threading.current_thread().daemon))
-        go.wait(5)
+        go.wait(20)
         return [info("1.1.1.1", port)]
 
     monkeypatch.setattr(fetching.socket, "getaddrinfo", getaddrinfo)
     resolver = Resolver(most=1)
     first = asyncio.create_task(resolver(Origin("https", "slow.example", 443)))
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not looked:  # noqa: ASYNC110 - a thread cannot tell
+            await asyncio.sleep(0.005)
     first.cancel()
     second = asyncio.create_task(resolver(Origin("https", "next.example", 443)))
     await asyncio.sleep(0.01)
     assert looked == [("slow.example", True)]
     go.set()
-    assert await asyncio.wait_for(second, 2) == [info("1.1.1.1", 443)]
+    assert await asyncio.wait_for(second, 20) == [info("1.1.1.1", 443)]
     assert [host for host, _ in looked] == ["slow.example", "next.example"]
 
 

@@ -14,7 +14,7 @@ from sealgate.outward.http1 import Http1Client
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = Limits(2, 2)
+LIMITS = Limits(20, 20)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Serve = Callable[..., Awaitable[Any]]
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from tests.punctual import punctually
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.pool import Pool, PoolLimits
@@ -78,16 +79,20 @@ async def test_an_expired_one_is_not_given_out(pools: Pools) -> None:
 
 async def test_the_sweep_closes_what_nobody_asks_for(pools: Pools) -> None:
     """One timer closes expired connections and goes on for younger ones."""
-    pool = pools(keep_seconds=0.03)
-    old, young = await open_one(pool), await open_one(pool)
-    pool.keep(old)
-    await asyncio.sleep(0.02)
-    pool.keep(young)
-    await asyncio.sleep(0.02)
-    assert (old.alive, young.alive) == (False, True)
-    await asyncio.sleep(0.03)
-    assert not young.alive
-    assert pool.places == 0
+
+    async def scene() -> None:
+        pool = pools(keep_seconds=0.1)
+        old, young = await open_one(pool), await open_one(pool)
+        pool.keep(old)
+        await asyncio.sleep(0.07)
+        pool.keep(young)
+        await asyncio.sleep(0.06)
+        assert (old.alive, young.alive) == (False, True)
+        await asyncio.sleep(0.07)
+        assert not young.alive
+        assert pool.places == 0
+
+    await punctually(scene, 0.02)
 
 
 async def test_one_closed_while_kept_is_forgotten(pools: Pools) -> None:
