@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.receipts.log_house import ORIGIN, checked, jws, opened, put
+from tests.receipts.log_house import NOW, ORIGIN, checked, jws, opened, put
 
 from sealgate.config_log import ReceiptLog
 from sealgate.errors import ConfigError
 from sealgate.formats import leaves, merkle, note
-from sealgate.receipts import log_rows
+from sealgate.receipts import keys, log_rows
+from sealgate.receipts.keys import SigningKeys
 from sealgate.receipts.receipt import LogTerms
 from sealgate.storage import Storage, open_storage
 from sealgate.storage.tables import checkpoints, ledger, log_entries
@@ -202,6 +205,42 @@ async def test_what_was_signed_is_signed_once(storage: Storage, tmp_path: Path) 
     again = await opened(storage, tmp_path)
     assert (log.files.folder / "checkpoint").read_text() == marked.note
     await again.aclose()
+
+
+async def test_what_was_signed_before_a_key_was_revoked_comes_before_that_in_the_log(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """And the key set says where that is: ten seconds later, when no process signs with the key any more."""
+    moment = [NOW]
+    signing = SigningKeys(storage, tmp_path, clock=lambda: moment[0])
+    await signing.prepare()
+    old = signing.signer().kid
+    log = await opened(storage, tmp_path, clock=lambda: moment[0])
+    await put(storage, 1)
+    await log.tick()
+    await keys.revoke(storage, tmp_path, old, int(NOW * 1e6))
+    moment[0] += 9
+    await put(storage, 2)
+    await log.tick()
+    await signing._refresh()
+    assert _revoked_at(signing, old) is None
+    moment[0] += 1
+    await put(storage, *range(3, 300))
+    await log.tick()
+    entries = await checked(log, storage)
+    await signing._refresh()
+    place = next(index for index, entry in enumerate(entries) if b'"st":"revoke"' in entry)
+    assert _revoked_at(signing, old) == {ORIGIN: place}
+    assert place == len(entries) - 1, "all receipts that waited are before it"
+    assert json.loads(entries[place])["kid"] == old
+    await put(storage, 300)
+    await log.tick()
+    assert (await checked(log, storage))[-1] == leaves.of_jws(jws(300))
+    await log.aclose()
+
+
+def _revoked_at(signing: SigningKeys, kid: str) -> Any:
+    return next(each for each in signing.jwks()["keys"] if each["kid"] == kid).get("sealgate_revoked_at")
 
 
 async def test_deleted_receipts_leave_their_entries(storage: Storage, tmp_path: Path) -> None:

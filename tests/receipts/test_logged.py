@@ -116,3 +116,36 @@ def test_what_was_not_signed_is_not_looked_up() -> None:
 def test_what_is_no_policy_is_refused(wrong: Any) -> None:
     with pytest.raises(PolicyError):
         logged.policy(json.loads(json.dumps(wrong)))
+
+
+def revoked(**at: Any) -> Verdict:
+    key = {**golden.key_set("revoked")["keys"][0], **at}
+    return verify(LOGGED["jws"], {"keys": [key]})
+
+
+@pytest.mark.parametrize(("index", "level"), [(3, 1), (100, 1), (2, None), (0, None)])
+def test_of_a_revoked_key_only_what_was_logged_before_that_counts(index: int, level: int | None) -> None:
+    bare = revoked(sealgate_revoked_at={ORIGIN: index, "another.log": 1000})
+    assert (bare.ok, bare.level) == (False, None)
+    assert "nothing shows that it was logged before" in "\n".join(report.lines(bare))
+    verdict = logged.checked(bare, proof(), logged.policy(document(quorum=0, witnesses=[])))
+    key = next(check for check in verdict.checks if check.name == "key")
+    assert (verdict.ok, verdict.level, key.mark) == (level is not None, level, "PASS" if level else "FAIL")
+    assert f"revoked by entry {index}" in key.text
+
+
+@pytest.mark.parametrize("at", [{}, {"sealgate_revoked_at": {}}, {"sealgate_revoked_at": [7]}])
+def test_without_a_place_where_the_key_was_revoked_none_of_its_receipts_counts(at: Any) -> None:
+    verdict = logged.checked(revoked(**at), proof(), logged.policy(document(quorum=0, witnesses=[])))
+    assert (verdict.ok, verdict.level, verdict.claims) == (False, None, None)
+
+
+def test_the_place_in_another_log_is_no_place() -> None:
+    bare = revoked(sealgate_revoked_at={"another.log": 1000})
+    verdict = logged.checked(bare, proof(), logged.policy(document(quorum=0, witnesses=[])))
+    assert (verdict.ok, verdict.level) == (False, None)
+
+
+def test_a_proof_that_fails_makes_no_revoked_key_count() -> None:
+    verdict = logged.checked(revoked(sealgate_revoked_at={ORIGIN: 3}), proof(index=1), logged.policy(document()))
+    assert (verdict.ok, verdict.level, marks(verdict)[0]) == (False, None, "FAIL")

@@ -41,7 +41,8 @@ def test_a_receipt_passes_with_what_was_sent_and_got(vector: dict[str, Any]) -> 
     )
     assert verdict.ok, verdict.checks
     assert (verdict.level, verdict.leaf) == (0, vector["leaf"].encode())
-    assert marks(verdict)["request"] == marks(verdict)["response"] == "PASS"
+    assert marks(verdict)["request"] == "PASS"
+    assert marks(verdict)["response"] == ("----" if "error" in vector["end"] and not vector["response"] else "PASS")
 
 
 @pytest.mark.parametrize("vector", golden.FINAL, ids=lambda vector: vector["name"])
@@ -108,6 +109,9 @@ def test_row_h20_stripped_foreign_and_extended_receipts_fail_and_say_why(token: 
     [
         None, [], {}, {"keys": None}, {"keys": []}, {"keys": [1]}, golden.key_set("revoked"), golden.key_set("strange"),
         {"keys": [{**KEYS["keys"][0], "x": KEYS["keys"][0]["y"]}]},
+        {"keys": [*KEYS["keys"], *golden.key_set("revoked")["keys"]]}, {"keys": [*KEYS["keys"], *KEYS["keys"]]},
+        {"keys": [{**KEYS["keys"][0], "use": "enc"}]}, {"keys": [{**KEYS["keys"][0], "alg": "ES384"}]},
+        {"keys": [{**golden.key_set("revoked")["keys"][0], "sealgate_revoked_at": {"gw.example/receipts": "9"}}]},
         {"keys": [{**golden.key_set(name="another key")["keys"][0], "kid": KEYS["keys"][0]["kid"]}]},
     ],
 )  # fmt: skip
@@ -126,6 +130,9 @@ def test_a_retired_key_still_counts_for_old_receipts() -> None:
         lambda claims: {**claims, "iat": "1795000000"}, lambda claims: {**claims, "failover": 0},
         lambda claims: {**claims, "salt": "AA"}, lambda claims: {**claims, "schema_version": "2.0.0"},
         lambda claims: {**claims, "response": {}}, lambda claims: {**claims, "iat": True}, lambda _: [],
+        lambda claims: {**claims, "response": {**claims["response"], "outcome": "fine"}},
+        lambda claims: {**claims, "receipt_type": "letter"}, lambda claims: {**claims, "iat": -1},
+        lambda claims: {**claims, "usage_source": "guessed"},
     ],
 )  # fmt: skip
 def test_a_payload_that_is_no_receipts_fails_although_it_is_signed(change: Any) -> None:
@@ -193,6 +200,49 @@ def test_another_request_or_answer_fails(
 ) -> None:
     documents = Documents(*(None if body is None else body.encode() for body in (request_body, response_body)))
     assert failed(verify(vector["jws"], KEYS, documents=documents)).startswith(why)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        WHOLE["response"].replace('"Hi"', '"Ho","content":"Hi"'),
+        '{"choices":[{"index":0,"message":{"content":"Ho"}}],' + WHOLE["response"][1:],
+        STREAM["response"].replace('"i"', '"o","content":"i"'),
+    ],
+)
+def test_an_answer_that_reads_differently_to_different_people_fails(forged: str) -> None:
+    """Which of two members of one name counts is up to the reader."""
+    vector = STREAM if forged.startswith(("data:", ":")) else WHOLE
+    assert forged != vector["response"]
+    assert failed(verify(vector["jws"], KEYS, documents=Documents(response=forged.encode()))).startswith("response: ")
+
+
+ERROR = b'data: {"error":{"message":"forged"}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("end", "mark", "says"),
+    [
+        (b"data: [DONE]\n\n", "PASS", "these bytes were sent; the outcome"),
+        (b"", "PASS", "these bytes were sent; the outcome"),
+        (ERROR, "PASS", "before the event that ended them, which was not checked"),
+        (b'data: {"type":"message_stop"}\n\n', "PASS", "before the event that ended them, which was not checked"),
+        (b'data: {"error":{},"choices":[{"index":0,"delta":{"content":"forged"}}]}\n\n', "FAIL", "another answer"),
+        (b'data: {"choices":[{"index":0,"delta":{"content":"forged"}}]}\n' + ERROR, "FAIL", "another answer"),
+        (b'data: {"choices":[{"index":0,"delta":{"content":"forged"}}]}\n\n' + ERROR, "FAIL", "another answer"),
+    ],
+)
+def test_what_ends_a_stream_is_told_apart_from_what_was_checked(end: bytes, mark: str, says: str) -> None:
+    verdict = verify(STREAM["jws"], KEYS, documents=Documents(response=STREAM["response"].encode() + end))
+    check = next(each for each in verdict.checks if each.name == "response")
+    assert (check.mark, says in check.text) == (mark, True), check
+
+
+def test_the_text_of_an_error_is_never_passed() -> None:
+    for body in (REFUSED["end"].encode(), b'{"error":{"message":"forged"}}'):
+        assert marks(verify(REFUSED["jws"], KEYS, documents=Documents(response=body)))["response"] == "----"
+    answer = b'{"error":null,"content":[{"type":"text","text":"forged"}]}'
+    assert marks(verify(REFUSED["jws"], KEYS, documents=Documents(response=answer)))["response"] == "FAIL"
 
 
 def test_an_answer_that_names_another_receipt_fails() -> None:

@@ -364,6 +364,10 @@ class SigningKey(Struct):
     use: Literal["sig"]
     alg: Literal["ES256"]
     sealgate_status: Literal["next", "active", "retired", "revoked"]
+    sealgate_revoked_at: Annotated[
+        dict[str, int] | UnsetType,
+        Meta(description="Of a revoked key: the entry that says so, by log. Receipts entered before it count."),
+    ] = UNSET
 
 
 class KeySet(Struct):

@@ -50,7 +50,7 @@ def revoke(
     kid: Annotated[str, typer.Argument(help="The key's name, as listed.")],
     config: Config = None,
 ) -> None:
-    """End a key for good: receipts signed with it are refused from now on, also old ones."""
+    """End a key for good: its receipts are refused from now on, but for those that were logged before."""
     successor = _run(config, lambda storage, settings: keys.revoke(storage, settings.data_dir, kid, _now()))
     _say(f"The key {kid} is revoked. Running servers know it within {keys.POLL_SECONDS:g} seconds.")
     if successor is not None:

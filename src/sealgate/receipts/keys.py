@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealgate.errors import ConfigError, StorageError
 from sealgate.formats import jws
-from sealgate.receipts import store
+from sealgate.receipts import log_rows, store
 from sealgate.receipts.receipt import Signer, signer
 from sealgate.receipts.store import KeyRow
 from sealgate.storage import Storage, secretfile
@@ -68,6 +69,7 @@ class SigningKeys:
         self._clock = clock
         self._rows: Sequence[KeyRow] = ()
         self._revision = -1
+        self._revoked_at: Mapping[str, Mapping[str, int]] = {}
         self._signers: Sequence[tuple[int, Signer]] = ()
         self._poller: asyncio.Task[None] | None = None
 
@@ -107,12 +109,13 @@ class SigningKeys:
 
     def jwks(self) -> dict[str, Any]:
         """The JWK set (RFC 7517) that receipts are checked with, the active key first."""
-        return key_set(self._rows, self._now())
+        return key_set(self._rows, self._now(), self._revoked_at)
 
     async def _refresh(self, *, strict: bool = False) -> None:
         revision, rows = await self._storage.read(store.all_keys)
         if revision == self._revision and not strict:
             return
+        self._revoked_at = await self._storage.read(log_rows.revocations)
         self._signers = self._at_hand(rows, strict=strict)
         self._rows, self._revision = rows, revision
 
@@ -150,14 +153,20 @@ class SigningKeys:
         return int(self._clock() * 1_000_000)
 
 
-def key_set(rows: Sequence[KeyRow], now: int) -> dict[str, Any]:
-    """The keys as a JWK set with their states, for ``now`` in unix microseconds."""
+def key_set(
+    rows: Sequence[KeyRow], now: int, revoked_at: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The keys as a JWK set with their states, for ``now`` in unix microseconds.
+
+    ``revoked_at``: the entry that says so of a revoked key, by its ``kid`` and by log.
+    """
     states = statuses(rows, now)
     order = ("active", "next", "retired", "revoked")
     found = sorted(rows, key=lambda row: (order.index(states[row.kid]), -row.active_from))
     return {
         "keys": [
             {**row.public, "kid": row.kid, "use": "sig", "alg": "ES256", "sealgate_status": states[row.kid]}
+            | ({"sealgate_revoked_at": dict(revoked_at[row.kid])} if row.kid in revoked_at else {})
             for row in found
         ]
     }

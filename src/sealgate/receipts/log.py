@@ -250,7 +250,6 @@ class Log:
                 self.writes = False
             elif placed < BATCH:
                 break
-            fresh = {}
         if self.writes:
             self._entered |= known.keys()
         return self.writes

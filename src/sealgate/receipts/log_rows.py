@@ -12,7 +12,9 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
+from sealgate.receipts import statements as statement
 from sealgate.receipts import store
+from sealgate.storage import bump
 from sealgate.storage.tables import checkpoints, cosignatures, ledger, log_entries, log_statements, logs
 
 KEPT = 1000
@@ -103,21 +105,34 @@ def is_writer(connection: Connection, log: int, writer: str) -> bool:
 
 
 def enter(connection: Connection, log: int, writer: str, statements: Mapping[str, bytes], limit: int) -> int | None:
-    """Give what waits its places, statements that are new before receipts; how many got one. None: not the writer."""
+    """Give what waits its places; how many got one. None: not the writer.
+
+    New statements come before the receipts, but for those that end a key.
+    """
     if not is_writer(connection, log, writer):
         return None
-    first = size(connection, log)
     fresh = _fresh(connection, log, statements)
     waiting = store.pending(connection, limit)
-    added = [*(statements[name] for name in fresh), *(each.leaf for each in waiting)]
+    # What was signed before a key was revoked comes before that in the log; so whatever waits now goes first.
+    before = [name for name in fresh if not statement.ends_key(name)]
+    behind = [name for name in fresh if statement.ends_key(name)] if len(waiting) < limit else []
+    added = [*(statements[name] for name in before), *(each.leaf for each in waiting),
+             *(statements[name] for name in behind)]  # fmt: skip
     if not added:
         return 0
+    first = size(connection, log)
     rows = [{"log": log, "position": position, "entry": entry} for position, entry in enumerate(added, first)]
     connection.execute(insert(log_entries), rows)
-    if fresh:
-        connection.execute(insert(log_statements), [{"log": log, "name": name} for name in fresh])
+    middle = first + len(before)
+    told = [*enumerate(before, first), *enumerate(behind, middle + len(waiting))]
+    if told:
+        connection.execute(
+            insert(log_statements), [{"log": log, "name": name, "position": place} for place, name in told]
+        )
+    if behind:
+        bump(connection, store.REVISION)
     if waiting:
-        places = enumerate(waiting, first + len(fresh))
+        places = enumerate(waiting, middle)
         connection.execute(_PLACE, [{"row": each.ledger_id, "place": place} for place, each in places])
     return len(added)
 
@@ -131,6 +146,18 @@ def _fresh(connection: Connection, log: int, statements: Mapping[str, bytes]) ->
     known = select(log_statements.c.name).where(log_statements.c.log == log, log_statements.c.name.in_(statements))
     there = set(connection.execute(known).scalars())
     return [name for name in statements if name not in there]
+
+
+def revocations(connection: Connection) -> dict[str, dict[str, int]]:
+    """Where each log says that a key is revoked: the key's ``kid`` to the log's origin to the entry's position."""
+    query = select(log_statements.c.name, logs.c.origin, log_statements.c.position).where(
+        log_statements.c.log == logs.c.id, log_statements.c.position.is_not(None), log_statements.c.name.like("key:%")
+    )
+    found: dict[str, dict[str, int]] = {}
+    for name, origin, position in connection.execute(query.order_by(logs.c.id)):
+        if statement.ends_key(name):
+            found.setdefault(statement.kid(name), {})[origin] = int(position)
+    return found
 
 
 def size(connection: Connection, log: int) -> int:

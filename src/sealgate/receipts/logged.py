@@ -61,8 +61,21 @@ def checked(verdict: Verdict, proof: str, trusted: Policy) -> Verdict:
     else:
         witnesses, enough = _witnesses(shown.note, trusted)
         found, level = [logged, witnesses], 2 if enough else 1
+        if verdict.before is not None:
+            key, counts = _of_revoked(verdict.before, trusted.log.name, shown.position)
+            found, level = [*found, key], level if counts else None
     before = {each.name: each for each in found}
     return verdict._replace(checks=[before.get(each.name, each) for each in verdict.checks], level=level)
+
+
+def _of_revoked(before: Mapping[str, int], origin: str, position: int) -> tuple[Check, bool]:
+    """Whether a receipt of a revoked key counts: it was entered before the log said that the key is revoked."""
+    index = before.get(origin)
+    if index is None:
+        return Check("key", "FAIL", f"it is revoked, and where {origin} says so is not in the key set"), False
+    if position < index:
+        return Check("key", "PASS", f"revoked by entry {index} of {origin}, and this was entered before"), True
+    return Check("key", "FAIL", f"revoked by entry {index} of {origin}, and this was entered later"), False
 
 
 def _logged(claims: Mapping[str, Any], leaf: bytes, shown: note.Proof, key: note.Key) -> Check:

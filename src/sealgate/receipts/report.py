@@ -18,7 +18,7 @@ def lines(verdict: Verdict) -> Iterator[str]:
     for check in verdict.checks:
         yield f"{check.mark}  {check.name:<10} {_shown(check.text)}"
     yield ""
-    if verdict.claims is not None:
+    if verdict.claims is not None and verdict.level is not None:
         yield from _claims(verdict.claims)
         yield ""
     yield _conclusion(verdict)
@@ -36,7 +36,8 @@ def _claims(claims: Mapping[str, Any]) -> Iterator[str]:
 
 def _conclusion(verdict: Verdict) -> str:
     if verdict.level is None:
-        return "FAIL: this is not a receipt of a key that was given."
+        revoked = "its key is revoked, and nothing shows that it was logged before that."
+        return f"FAIL: {'this is not a receipt of a key that was given.' if verdict.before is None else revoked}"
     words = f"L{verdict.level} {LEVELS[verdict.level]}"
     if not verdict.ok:
         return f"FAIL: the signature counts ({words}), but not everything that was checked agrees with it."

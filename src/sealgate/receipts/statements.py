@@ -14,6 +14,20 @@ from sealgate.receipts.receipt import Software
 from sealgate.receipts.store import KeyRow
 
 
+SETTLING = 10
+"""Seconds after which every running process knows that a key was revoked, and signs nothing with it any more."""
+
+
+def ends_key(name: str) -> bool:
+    """Whether this is the statement that a key is revoked."""
+    return name.startswith("key:") and name.endswith(":revoke")
+
+
+def kid(name: str) -> str:
+    """Which key it speaks of."""
+    return name.split(":")[1]
+
+
 def of_keys(rows: Sequence[KeyRow], now: int) -> dict[str, bytes]:
     """What has happened to the keys until ``now`` (unix microseconds), in that order: name to entry."""
     begun = sorted((row for row in rows if row.active_from <= now), key=lambda row: (row.active_from, row.kid))
@@ -21,7 +35,8 @@ def of_keys(rows: Sequence[KeyRow], now: int) -> dict[str, bytes]:
     known += [(row.active_from, 1, row, "active") for row in begun]
     known += [(after.active_from, 2, row, "retire") for row, after in pairwise(begun)
               if row.revoked_at is None]  # fmt: skip
-    known += [(row.revoked_at, 3, row, "revoke") for row in rows if row.revoked_at is not None]
+    known += [(row.revoked_at, 3, row, "revoke") for row in rows
+              if row.revoked_at is not None and row.revoked_at + SETTLING * 1_000_000 <= now]  # fmt: skip
     known.sort(key=lambda each: (each[0], each[1], each[2].kid))
     return {f"key:{row.kid}:{what}": _of_key(row, what) for _, _, row, what in known}
 

@@ -8,7 +8,6 @@ error.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +23,7 @@ USABLE = ("active", "retired", "next")
 
 TERMINAL = ("message_stop", "response.completed", "response.incomplete", "response.failed")
 """Types of events that end a stream, in dialects without ``[DONE]``."""
+DONE = b"data: [DONE]"
 
 Mark = Literal["PASS", "FAIL", "----"]
 
@@ -57,13 +57,16 @@ NO_DOCUMENTS = Documents()
 
 
 class Verdict(NamedTuple):
-    """The outcome. ``claims`` are the receipt's, and None unless they were signed by a key that counts."""
+    """The outcome. ``claims`` are the receipt's, and None unless they were signed by a key that counts or may count."""
 
     checks: Sequence[Check]
     claims: Mapping[str, Any] | None
     level: int | None
+    """None: the signature does not count, or only with a proof that it was entered ``before``."""
     leaf: bytes | None
     """The receipt's entry in the transparency log."""
+    before: Mapping[str, int] | None = None
+    """Of a revoked key: the entry that says so, by log. What was entered before it was signed before it was known."""
 
     @property
     def ok(self) -> bool:
@@ -84,27 +87,31 @@ def verify(
     """Check a compact receipt against pinned keys, and against what was sent and got where that is given."""
     checks: list[Check] = []
     try:
-        token, claims = _signed(text, key_set, checks)
+        token, claims, before = _signed(text, key_set, checks)
     except _WrongError:
         return Verdict(checks, None, None, None)
     checks += _identity(claims, expected)
     checks += _request(claims, documents.request)
     checks += _response(claims, documents.response)
     checks += _beyond(claims)
-    return Verdict(checks, claims, 0, leaves.receipt(token.signing_input))
+    return Verdict(checks, claims, 0 if before is None else None, leaves.receipt(token.signing_input), before)
 
 
 # Steps 1 to 4: form, key, signature, canonical payload.
 
 
-def _signed(text: str, key_set: Any, checks: list[Check]) -> tuple[jws.Jws, dict[str, Any]]:
-    """The receipt taken apart, and its claims. Raises `_WrongError` at the first step that fails."""
+def _signed(
+    text: str, key_set: Any, checks: list[Check]
+) -> tuple[jws.Jws, dict[str, Any], Mapping[str, int] | None]:
+    """The receipt taken apart, its claims, and `Verdict.before`. Raises `_WrongError` at the first step that fails."""
     token = _step(checks, "form", lambda: _form(text), "compact JWS of exactly three header members")
     kid = str(token.header["kid"])
-    key = _step(checks, "key", lambda: _key(kid, key_set), f"{kid} is in the key set and not revoked")
+    key, before = _step(checks, "key", lambda: _key(kid, key_set), f"{kid} is in the key set and not revoked")
+    if before is not None:
+        checks[-1] = Check("key", "FAIL", f"{kid} is revoked; what was logged before that counts, with --proof")
     _step(checks, "signature", lambda: _signature(key, token), "ES256 over header and payload")
     claims = _step(checks, "payload", lambda: _claims(token.payload), "canonical JSON with all members of a receipt")
-    return token, claims
+    return token, claims, before
 
 
 def _step(checks: list[Check], name: str, work: Any, passed: str) -> Any:
@@ -126,20 +133,35 @@ def _form(text: str) -> jws.Jws:
     return token
 
 
-def _key(kid: str, key_set: Any) -> Any:
+def _key(kid: str, key_set: Any) -> tuple[Any, Mapping[str, int] | None]:
+    """The key, and where it was revoked, if it is and that is known."""
     keys = key_set.get("keys") if isinstance(key_set, dict) else None
     if not isinstance(keys, list):
         raise ValueError("no key set was given to check with")
     found = [each for each in keys if isinstance(each, dict) and each.get("kid") == kid]
     if not found:
         raise ValueError(f"the key {kid} is not in the key set")
-    status = found[0].get("sealgate_status", "active")
-    if status not in USABLE:
+    if len(found) > 1:
+        raise ValueError(f"the key set has the key {kid} more than once")
+    told = found[0]
+    status, before = told.get("sealgate_status", "active"), None
+    if status == "revoked":
+        before = _revoked_at(told.get("sealgate_revoked_at"))
+    if status not in USABLE and not before:
         raise ValueError(f"the key {kid} is {status}")
-    key = jws.public_key(found[0])
-    if jws.thumbprint(found[0]) != kid:
+    if told.get("use", "sig") != "sig" or told.get("alg", "ES256") != "ES256":
+        raise ValueError(f"the key set has the key {kid} for something else than ES256 signatures")
+    key = jws.public_key(told)
+    if jws.thumbprint(told) != kid:
         raise ValueError(f"the key set calls a key {kid} that has another thumbprint")
-    return key
+    return key, before
+
+
+def _revoked_at(told: Any) -> dict[str, int]:
+    """The entries that say so, by log; empty where the key set has none."""
+    if not isinstance(told, dict):
+        return {}
+    return {origin: index for origin, index in told.items() if type(index) is int and index >= 0}
 
 
 def _signature(key: Any, token: jws.Jws) -> None:
@@ -165,6 +187,15 @@ _INNER: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_WORDS: Mapping[str, Sequence[str | None]] = {
+    "receipt_type": ("message", "transcription", "embedding"), "usage_source": ("upstream", "estimated", None),
+}  # fmt: skip
+_OUTCOMES = (
+    "complete", "refused", "error", "truncated_upstream", "timeout", "client_disconnected", "client_stalled",
+    "shutdown", "unknown",
+)  # fmt: skip
+
+
 def _claims(payload: bytes) -> dict[str, Any]:
     claims = canonical.decode(payload, floats=False)
     if canonical.encode(claims) != payload:
@@ -179,7 +210,21 @@ def _claims(payload: bytes) -> dict[str, Any]:
             _require(claims[name], members, f"{name}.")
     if len(jws.unb64(claims["salt"])) != 32:
         raise ValueError("the salt is not 32 bytes long")
+    _meaningful(claims)
     return claims
+
+
+def _meaningful(claims: Mapping[str, Any]) -> None:
+    """Words of closed lists, and counts that can be: whoever reads them may rely on that."""
+    response = claims["response"]
+    for name, words in _WORDS.items():
+        if claims[name] not in words:
+            raise ValueError(f"the member {name} has a value that is not known here")
+    if response["outcome"] not in _OUTCOMES:
+        raise ValueError("the member response.outcome has a value that is not known here")
+    counts = (claims["iat"], claims["prompt_tokens"], claims["completion_tokens"], response["bytes"])
+    if any(count is not None and count < 0 for count in counts):
+        raise ValueError("a count is below zero")
 
 
 def _require(given: Mapping[str, Any], members: Mapping[str, Any], at: str) -> None:
@@ -243,23 +288,33 @@ def _response(claims: Mapping[str, Any], body: bytes | None) -> list[Check]:
         return [Check("response", "----", f"not checked, the signer does not know what was sent; it ended {outcome}")]
     found: list[Check] = []
     documents = _documents(body)
-    named = [each["tresor"]["receipt_id"] for each in documents if _names_receipt(each)]
+    named = [each["tresor"]["receipt_id"] for each in documents or () if _names_receipt(each)]
     if any(each != claims["jti"] for each in named):
         found.append(Check("response", "FAIL", f"it names another receipt: {named[-1]}"))
-    before = _before_end(body)
+    before, end = _before_end(body)
     if len(before) == told["bytes"] and digest(claims, "response.wire", before) == told["wire"]:
-        return [*found, Check("response", "PASS", f"these bytes were sent; the outcome was {outcome}")]
+        return [*found, _same_bytes(before, end, outcome)]
     read = _FORMS.get(claims["request"]["endpoint"].rpartition("/v1")[2])
     if read is None:
         return [*found, Check("response", "FAIL", "other bytes were sent")]
     try:
-        said = canonical.encode(read(documents))
+        said = canonical.encode(read(documents or ()))
     except (ValueError, TypeError, KeyError, AttributeError):
         return [*found, Check("response", "FAIL", "other bytes were sent, and these are no chat completion")]
-    if digest(claims, "response.content", said) == told["content"]:
+    if documents is not None and digest(claims, "response.content", said) == told["content"]:
         text = f"these choices were sent (response.content), written in other bytes; the outcome was {outcome}"
         return [*found, Check("response", "PASS", text)]
     return [*found, Check("response", "FAIL", "another answer was sent")]
+
+
+def _same_bytes(before: bytes, end: bytes, outcome: str) -> Check:
+    """The bytes agree; what ended them, unless it says nothing but that, is in no digest."""
+    if not end or end.strip() == DONE:
+        return Check("response", "PASS", f"these bytes were sent; the outcome was {outcome}")
+    if before:
+        text = f"these bytes were sent before the event that ended them, which was not checked; it ended {outcome}"
+        return Check("response", "PASS", text)
+    return Check("response", "----", f"not checked, the text of an error is in no digest; the outcome was {outcome}")
 
 
 def said_in(documents: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -280,14 +335,16 @@ _FORMS = {"/chat/completions": said_in, "/messages": blocks_in}
 """How what was said is read, by the endpoint under its mount."""
 
 
-def _documents(body: bytes) -> list[dict[str, Any]]:
-    """The JSON objects of an answer: the one it is, or those that its events carry."""
-    found = []
-    for piece in _events(body) if _is_stream(body) else [body]:
-        try:
-            found.append(json.loads(piece))
-        except (ValueError, RecursionError):
-            continue  # [DONE], or nothing that could be compared
+def _documents(body: bytes) -> list[dict[str, Any]] | None:
+    """The JSON objects of an answer: the one it is, or those that its events carry.
+
+    None where one has the same name twice or is no JSON at all: then it reads differently to different people.
+    """
+    pieces = [body] if not _is_stream(body) else [each for each in _events(body) if each != b"[DONE]"]
+    try:
+        found = [canonical.decode(piece) for piece in pieces]
+    except canonical.CanonicalError:
+        return None
     return [each for each in found if isinstance(each, dict)]
 
 
@@ -301,15 +358,19 @@ def _events(body: bytes) -> list[bytes]:
     return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
 
-def _before_end(body: bytes) -> bytes:
-    """The bytes before the terminal event. An error, as an event or as the whole answer, is one."""
+def _before_end(body: bytes) -> tuple[bytes, bytes]:
+    """The bytes before the terminal event, and the event. An error, as an event or as the whole answer, is one."""
     if not _is_stream(body):
-        documents = _documents(body)
-        return b"" if documents and "error" in documents[0] and "choices" not in documents[0] else body
+        whole: Sequence[Mapping[str, Any]] = _documents(body) or ({},)
+        return (b"", body) if isinstance(whole[0].get("error"), dict) and "choices" not in whole[0] else (body, b"")
     start = body.rstrip(b"\n").rfind(b"\n\n") + 2 if b"\n\n" in body.rstrip(b"\n") else 0
-    last = _documents(body[start:])
-    ends = body[start:].strip() == b"data: [DONE]" or any("error" in e or e.get("type") in TERMINAL for e in last)
-    return body[:start] if ends else body
+    last = _documents(body[start:]) or ()
+    ends = body[start:].strip() == DONE or (len(last) == 1 and _is_end(last[0]))
+    return (body[:start], body[start:]) if ends else (body, b"")
+
+
+def _is_end(event: Mapping[str, Any]) -> bool:
+    return "choices" not in event and (isinstance(event.get("error"), dict) or event.get("type") in TERMINAL)
 
 
 def _names_receipt(document: Mapping[str, Any]) -> bool:

@@ -287,8 +287,9 @@ log_statements = Table(
     metadata,
     Column("log", Integer, primary_key=True),
     Column("name", Text, primary_key=True),
+    Column("position", BigInteger),
 )
-"""Which entries a log has that are not receipts', by what they say."""
+"""Which entries a log has that are not receipts', by what they say, and where; NULL in rows of an older schema."""
 
 checkpoints = Table(
     "checkpoints",
