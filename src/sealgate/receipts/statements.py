@@ -13,7 +13,6 @@ from sealgate.formats import canonical
 from sealgate.receipts.receipt import Software
 from sealgate.receipts.store import KeyRow
 
-
 SETTLING = 10
 """Seconds after which every running process knows that a key was revoked, and signs nothing with it any more."""
 

@@ -100,9 +100,7 @@ def verify(
 # Steps 1 to 4: form, key, signature, canonical payload.
 
 
-def _signed(
-    text: str, key_set: Any, checks: list[Check]
-) -> tuple[jws.Jws, dict[str, Any], Mapping[str, int] | None]:
+def _signed(text: str, key_set: Any, checks: list[Check]) -> tuple[jws.Jws, dict[str, Any], Mapping[str, int] | None]:
     """The receipt taken apart, its claims, and `Verdict.before`. Raises `_WrongError` at the first step that fails."""
     token = _step(checks, "form", lambda: _form(text), "compact JWS of exactly three header members")
     kid = str(token.header["kid"])
