@@ -50,8 +50,8 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
         None
     )
     carries: Annotated[
-        Literal["openai", "tgi"] | None,
-        Meta(description="SageMaker: the wire inside, OpenAI's or TGI's own; unset: openai."),
+        Literal["openai", "tgi", "jumpstart"] | None,
+        Meta(description="SageMaker: the wire inside, OpenAI's, Hugging Face's own or JumpStart's; unset: openai."),
     ] = None
     anthropic_version: Annotated[
         str | None,

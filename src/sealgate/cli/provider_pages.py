@@ -35,6 +35,7 @@ def page(kind: Kind) -> str:
         ("Configure it", _configure),
         ("Settings", _settings),
         ("Variants", _variants),
+        ("Besides chat", _besides),
         ("What it can do", _abilities),
         ("What becomes of parameters", _changes),
         ("Media", _media),
@@ -141,6 +142,18 @@ def _variants(kind: Kind) -> str:
         if row is not None
     ]
     return table("where", "what holds", "can do", rows=rows) + "".join(own)
+
+
+def _besides(kind: Kind) -> str:
+    """How it is asked for what is not chat, where that takes words; its variants included."""
+    rows = [kind, *(row for values in kind.variants.values() for row in values.values() if row is not None)]
+    found = [
+        f"- `/v1/{PLACES[operation]}`{'' if row is kind else f' ({row.title})'}: {about}\n"
+        for row in rows
+        for operation, wire in row.also.items()
+        if (about := getattr(wire, "about", ""))
+    ]
+    return "".join(found)
 
 
 def _given(kind: Kind) -> str:

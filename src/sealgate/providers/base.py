@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from sealgate.errors import UpstreamError
@@ -108,6 +108,29 @@ class Wire(Protocol):
 
         Where it is only asked for, by a tool or in words, what comes has to be checked.
         """
+
+
+class Unmet(NamedTuple):
+    """What a route cannot honour of a request: the parameter, and why not, as the second half of a sentence."""
+
+    param: str
+    why: str
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A wire that does not take every request of its operation."""
+
+    def unmet(self, fields: Json, model: str) -> Unmet | None:
+        """What of these fields this model cannot be asked for; None where it can be asked."""
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A wire of embeddings whose calls do not hold as many inputs as a request may have."""
+
+    def parts(self, fields: Json, model: str) -> Sequence[Json]:
+        """The request as several, in order: each has some of the inputs and all of the other fields."""
 
 
 class Signer(Protocol):

@@ -35,11 +35,12 @@ class BedrockHost(aws.AwsHost):
         self._whole = whole
         self._streamed = streamed
 
-    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:
         if not model.strip("."):
             raise UpstreamError(Failure.MODEL_GONE, "A model's id is not only dots.")
         # An ARN has slashes; the id is one segment of the path.
-        return f"{account.base_url}/model/{quote(model, safe='')}/{self._streamed if stream else self._whole}"
+        way = "invoke" if operation == "embeddings" else self._streamed if stream else self._whole
+        return f"{account.base_url}/model/{quote(model, safe='')}/{way}"
 
 
 class ConverseWire:

@@ -18,6 +18,7 @@ from sealgate.outward.client import Request
 from sealgate.providers import gemini_errors
 from sealgate.providers.anthropic import AnthropicWire
 from sealgate.providers.base import Account, Operation
+from sealgate.providers.gemini_embeddings import method_of
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 SLACK = 300.0
@@ -33,8 +34,9 @@ EXPRESS = ("AIza", "AQ.")
 class StudioHost:
     """``{base_url}/models/{model}:generateContent`` with the header ``x-goog-api-key``: URLs end up in logs."""
 
-    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
-        return f"{account.base_url}/{_path(model, 'models')}:{_method(stream=stream)}"
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:
+        method = "batchEmbedContents" if operation == "embeddings" else _method(stream=stream)
+        return f"{account.base_url}/{_path(model, 'models')}:{method}"
 
     def credential(self, secret: str) -> dict[str, str]:
         return {"x-goog-api-key": secret}
@@ -58,10 +60,11 @@ class VertexHost:
 class GeminiOnVertex(VertexHost):
     """``…/publishers/google/models/{model}:generateContent``; tuned models by their ``endpoints/…``."""
 
-    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:  # noqa: ARG002
+    def url(self, account: Account, model: str, *, stream: bool, operation: Operation = "chat") -> str:
         path = _path(model, "models", "endpoints")
         owned = path if path.startswith("endpoints/") else f"publishers/google/{path}"
-        return f"{_place(account)}/{owned}:{_method(stream=stream)}"
+        method = method_of(model) if operation == "embeddings" else _method(stream=stream)
+        return f"{_place(account)}/{owned}:{method}"
 
 
 class ClaudeOnVertex(VertexHost):

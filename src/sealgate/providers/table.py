@@ -22,10 +22,12 @@ from sealgate.providers.anthropic_form import as_choice
 from sealgate.providers.aws import EXTRA
 from sealgate.providers.base import STREAMED, Kind
 from sealgate.providers.bedrock import CLAUDE, CLAUDE_HOST, CONVERSE, CONVERSE_HOST
+from sealgate.providers.bedrock_embeddings import INVOKED
 from sealgate.providers.bedrock_models import abilities
 from sealgate.providers.capabilities import ALL, CONTRACT, SAMPLING
 from sealgate.providers.engines import ENGINE_ROWS
 from sealgate.providers.gemini import GEMINI
+from sealgate.providers.gemini_embeddings import STUDIO_EMBEDDINGS, VERTEX_EMBEDDINGS
 from sealgate.providers.gemini_request import ENUM
 from sealgate.providers.google import CLAUDE as CLAUDE_OF_VERTEX
 from sealgate.providers.google import CLAUDE_ON_VERTEX, GEMINI_ON_VERTEX, OPEN_ON_VERTEX, STUDIO
@@ -47,6 +49,7 @@ from sealgate.providers.rows import (
     tgi_regex,
 )
 from sealgate.providers.sagemaker import CARRIED, SAGEMAKER_HOST, TGI
+from sealgate.providers.sagemaker_embeddings import CARRIED_EMBEDDINGS, INPUTS, TEXT_INPUTS
 
 
 def _tgi_grammar(schema: object) -> dict[str, object]:
@@ -123,9 +126,9 @@ CLAUDE_ON_BEDROCK = claude(
     media_by_url=False,
     adds=IN_BODY,
 )
-CARRIED_TGI = Kind(
+tgi = partial(
+    Kind,
     name="sagemaker",
-    title="Text Generation Inference on AWS SageMaker, behind its own wire",
     wire=TGI,
     host=SAGEMAKER_HOST,
     source="huggingface.co/docs/text-generation-inference/reference/api_reference",
@@ -143,10 +146,19 @@ CARRIED_TGI = Kind(
     terms=sagemaker.TERMS,
     adds={"parameters.details": "for the reason of the end and the tokens", **STREAMED},
 )
+CARRIED_TGI = tgi(
+    title="Text Generation Inference or Text Embeddings Inference on AWS SageMaker, behind their own wires",
+    also={"embeddings": INPUTS},
+)
+CARRIED_JUMPSTART = tgi(
+    title="SageMaker JumpStart's own containers: TGI's wire for text, `text_inputs` for embeddings",
+    also={"embeddings": TEXT_INPUTS},
+)
 CARRIED_OPENAI = Kind(
     name="sagemaker",
-    title="AWS SageMaker: OpenAI's wire inside; with `carries` also TGI's own (`tgi`)",
+    title="AWS SageMaker: OpenAI's wire inside; with `carries` also Hugging Face's own (`tgi`) and JumpStart's",
     wire=CARRIED,
+    also={"embeddings": CARRIED_EMBEDDINGS},
     host=SAGEMAKER_HOST,
     source="docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointWithResponseStream.html",
     base_url="https://runtime.sagemaker.{aws_region}.amazonaws.com",
@@ -156,7 +168,7 @@ CARRIED_OPENAI = Kind(
     hints=OF_ENGINES,
     params=MAX_TOKENS | ALLOWED | GUIDED_JSON,
     reads=frozenset({"aws_region", "endpoint", "carries"}),
-    variants={"carries": {"openai": None, "tgi": CARRIED_TGI}},
+    variants={"carries": {"openai": None, "tgi": CARRIED_TGI, "jumpstart": CARRIED_JUMPSTART}},
     extra=EXTRA,
 )
 
@@ -180,6 +192,7 @@ KINDS: dict[str, Kind] = {
             name="bedrock",
             title="AWS Bedrock: Converse; with `api_model` also InvokeModel for Claude (`anthropic`)",
             wire=CONVERSE,
+            also={"embeddings": INVOKED},
             host=CONVERSE_HOST,
             source="docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
             base_url="https://bedrock-runtime.{aws_region}.amazonaws.com",
@@ -208,6 +221,7 @@ KINDS: dict[str, Kind] = {
             name="google",
             title="Google AI Studio (Gemini API)",
             host=STUDIO,
+            also={"embeddings": STUDIO_EMBEDDINGS},
             source="ai.google.dev/api/generate-content",
             base_url="https://generativelanguage.googleapis.com/v1beta",
             key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -216,6 +230,7 @@ KINDS: dict[str, Kind] = {
             name="vertex",
             title="Google Vertex AI: Gemini; with `api_model` also Claude (`anthropic`) and open models (`openai`)",
             host=GEMINI_ON_VERTEX,
+            also={"embeddings": VERTEX_EMBEDDINGS},
             source="docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
             base_url="https://{location}-aiplatform.googleapis.com" + IN_PROJECT,
             addresses={

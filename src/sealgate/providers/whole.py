@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sealgate.errors import Failure, UpstreamError
-from sealgate.providers.base import Json
+from sealgate.providers.base import NO_HEADERS, Json
 
 MAX_ANSWER = 64 * 1024 * 1024
 _MARK = b"\xef\xbb\xbf"
@@ -16,6 +16,8 @@ class WholeBody:
     """The first half of a reader of one document; the second, ``end``, reads ``body``."""
 
     done = False
+    headers: Mapping[str, str] = NO_HEADERS
+    """Of the answer; where a provider says there what it counted."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

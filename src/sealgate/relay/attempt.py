@@ -10,6 +10,7 @@ from sealgate.outward.client import Limits, Request, Response
 from sealgate.outward.inflate import inflated
 from sealgate.providers.base import Adjustment, Json, Prompt, Reader, Wire, Written
 from sealgate.providers.refused import without
+from sealgate.providers.whole import WholeBody
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
 
@@ -65,7 +66,9 @@ class Attempt:
             document.feed(await _error_body(response))
             document.end()
             raise UpstreamError(Failure.BAD_RESPONSE, mismatch)
-        self._reader = _reader(wire, found, prompt, stream=prompt.stream)
+        reader = self._reader = _reader(wire, found, prompt, stream=prompt.stream)
+        if isinstance(reader, WholeBody):
+            reader.headers = response.headers
 
     async def read(self) -> Iterable[Json] | None:
         """Objects in OpenAI's shape that the next piece of the body completed; None when the answer is over."""

@@ -6,6 +6,7 @@ OpenAI's reference of embeddings is the inner language: readers give one documen
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import sys
 from array import array
@@ -28,6 +29,8 @@ MAX_INPUTS = 2048
 MAX_TOKENS = 300_000
 OWN = frozenset({"model", "region", "provider", "failover", "encoding_format"})
 """Fields that do not go upstream as they came. The encoding is ours to give: providers' habits differ."""
+
+_NUMBERS = {float, int}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -82,7 +85,7 @@ def read_embeddings(body: bytes, default_model: str | None = None, trace: Mappin
         episode_id=ids.dashed(ids.uuid7_hex()),
         adjustments=[],
         size=len(body),
-        choices=_count(typed.input),
+        choices=vectors_wanted(typed.input),
         max_tokens=0,
         fields=fields,
     )
@@ -116,7 +119,7 @@ def _check(given: str | list[Any]) -> None:
     )
 
 
-def _count(given: str | Sequence[Any]) -> int:
+def vectors_wanted(given: str | Sequence[Any]) -> int:
     """How many vectors an input asks for."""
     return 1 if isinstance(given, str) or isinstance(given[0], int) else len(given)
 
@@ -129,6 +132,8 @@ class EmbeddingsAnswer(Answer):
     def __init__(self, label: Label, ask: Ask) -> None:
         super().__init__(label, ask.choices, ask.size)
         self._base64 = ask.fields is not None and ask.fields.get("encoding_format") == "base64"
+        self._length = ask.prompt.fields.get("dimensions")
+        """Of every vector; that of the first one, where none was asked for."""
         self._vectors: list[Any] = []
 
     @property
@@ -140,7 +145,7 @@ class EmbeddingsAnswer(Answer):
 
     def take(self, upstream: Json) -> list[bytes]:
         self._note(upstream)
-        self._vectors = [self._written(vector) for vector in _in_order(upstream.get("data"), self.expected)]
+        self._vectors = [self._written(vector) for vector in in_order(upstream.get("data"), self.expected)]
         self.has_content = True
         usage = self.usage
         self._body = _encode(
@@ -163,15 +168,34 @@ class EmbeddingsAnswer(Answer):
         return [self._body]
 
     def _written(self, vector: Any) -> Any:
-        """A vector in the caller's encoding, whichever it came in."""
-        if isinstance(vector, str):
-            return vector if self._base64 else unpacked(vector)
-        if not isinstance(vector, list) or not vector:
+        """A vector in the caller's encoding, whichever it came in. Raises `UpstreamError` where it is none."""
+        came_packed = isinstance(vector, str)
+        numbers = unpacked(vector) if came_packed else vector
+        if not isinstance(numbers, list) or not numbers:
             raise UpstreamError(Failure.BAD_RESPONSE, "a vector is missing")
-        return packed(vector) if self._base64 else vector
+        _check_numbers(numbers)
+        if self._length is None:
+            self._length = len(numbers)
+        elif len(numbers) != self._length:
+            raise UpstreamError(Failure.BAD_RESPONSE, f"a vector has not {self._length} numbers")
+        if self._base64:
+            return vector if came_packed else packed(numbers)
+        return numbers
 
 
-def _in_order(data: Any, expected: int) -> list[Any]:
+def _check_numbers(vector: list[Any]) -> None:
+    """Raises `UpstreamError` for what is no number, or none that JSON can say."""
+    kinds = set(map(type, vector))
+    if kinds <= _NUMBERS:
+        try:
+            if all(map(math.isfinite, vector)):
+                return
+        except OverflowError:
+            pass
+    raise UpstreamError(Failure.BAD_RESPONSE, "a vector holds what is no number")
+
+
+def in_order(data: Any, expected: int) -> list[Any]:
     """The vectors by their indexes. Raises `UpstreamError` unless there is exactly one for each input."""
     if not isinstance(data, list) or len(data) != expected:
         raise UpstreamError(Failure.BAD_RESPONSE, "there is not one vector for each input")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sealgate.auth.caller import Caller
 from sealgate.config_types import ModelType
 from sealgate.errors import Problem, UpstreamError
-from sealgate.providers.base import Adjustment
+from sealgate.providers.base import Adjustment, Choosy, Unmet
 from sealgate.providers.capabilities import PARAMETERS, missing, needed
 from sealgate.relay.ask import Ask
 from sealgate.relay.attempt import written
@@ -246,9 +246,17 @@ def _eligible(
 
 def _obstacle(route: Route, ask: Ask, wanted: frozenset[str], quirks: Quirks) -> tuple[str, Problem] | None:
     """Why a route cannot honour a request: in the plan's words, and in the caller's."""
-    if ask.prompt.operation not in route.account.kind.wires:
-        said = f"The provider of {route.id!r} offers no {ask.prompt.operation} here."
-        return f"offers no {ask.prompt.operation}", Problem("invalid_model", said, param="model")
+    operation = ask.prompt.operation
+    wire = route.account.kind.wires.get(operation)
+    if wire is None:
+        said = f"The provider of {route.id!r} offers no {operation} here."
+        return f"offers no {operation}", Problem("invalid_model", said, param="model")
+    if (
+        operation != "chat"
+        and isinstance(wire, Choosy)
+        and (unmet := wire.unmet(ask.prompt.fields, model := route.upstream_model))
+    ):
+        return _unmet(ask, model, unmet)
     native = ask.prompt.native
     if native is not None and native.only is not None and not route.account.kind.speaks_anthropic:
         said = f"The model {ask.model!r} cannot honour {native.only!r}: only Anthropic's own API knows it."
@@ -269,6 +277,14 @@ def _obstacle(route: Route, ask: Ask, wanted: frozenset[str], quirks: Quirks) ->
                 said = f"{param} would be dropped: {detail}."
                 return f"would drop {param}", Problem("unsupported_parameter", said, param=param)
     return None
+
+
+def _unmet(ask: Ask, upstream_model: str, unmet: Unmet) -> tuple[str, Problem]:
+    if unmet.param == "model":
+        said = f"The model {ask.model!r} ({upstream_model}) cannot be asked for {ask.prompt.operation}: {unmet.why}."
+        return unmet.why, Problem("invalid_model", said, param="model")
+    said = f"The model {ask.model!r} cannot honour {unmet.param!r}: {unmet.why}."
+    return f"cannot honour {unmet.param}: {unmet.why}", Problem("unsupported_parameter", said, param=unmet.param)
 
 
 def _changes(route: Route, ask: Ask, quirks: Quirks) -> Sequence[Adjustment]:

@@ -12,13 +12,14 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from sealgate.config import Timeouts
 from sealgate.errors import CODES, Failure, Problem, UpstreamError
 from sealgate.outward.client import Limits
 from sealgate.providers.base import Adjustment, Prompt
 from sealgate.providers.refused import LEFT_OUT, NOTHING, refused_by
+from sealgate.relay import parts
 from sealgate.relay.answer import Answer
 from sealgate.relay.attempt import Attempt
 from sealgate.relay.budget import RetryBudget
@@ -26,6 +27,7 @@ from sealgate.relay.catalog import Route, Target
 from sealgate.relay.checked import CheckedAttempt
 from sealgate.relay.health import Visit
 from sealgate.relay.media import Media
+from sealgate.relay.parts import PartedAttempt
 from sealgate.relay.plan import Plan, Seen
 from sealgate.relay.recall import NO_LOOP, Loop
 from sealgate.relay.upstreams import Upstreams
@@ -82,6 +84,9 @@ _SECRET = re.compile(r"\b(?:sk|pk|key|tr|xai|gsk|AIza)[-_][\w.*-]{6,}|\bBearer\s
 _PLACE = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
 _OF_THE_KEY = {Failure.RATE_LIMITED, Failure.QUOTA, Failure.CREDENTIAL}
 """Classes that another key of the same account may not meet."""
+
+
+AnyAttempt: TypeAlias = Attempt | PartedAttempt | CheckedAttempt
 
 
 class Means(NamedTuple):
@@ -240,13 +245,13 @@ class Walk:
             while self._again:
                 yield target
 
-    def _attempt(self, target: Target, prompt: Prompt | None = None) -> Attempt | CheckedAttempt:
+    def _attempt(self, target: Target, prompt: Prompt | None = None) -> AnyAttempt:
         means, sent = self._means, prompt or self._prompt
         if refused := means.seen.quirks.of(target.route) | self._omitted:
             sent = sent._replace(refused=refused)
         self._sent = sent
         if target.route not in self.plan.checked:
-            return Attempt(means.upstreams, target, sent, means.background)
+            return parts.attempt(means.upstreams, target, sent, means.background)
         may_repair = partial(self._may_repair, target, monotonic())
         return CheckedAttempt(means.upstreams, target, sent, means.background, may_repair)
 
@@ -285,7 +290,7 @@ class Walk:
         prompt = await self._media_as_data() if target.route in self.plan.fetching else self._prompt
         return await self._tool_loop.complete(prompt) if lacks else prompt
 
-    def _answer(self, target: Target, attempt: Attempt | CheckedAttempt) -> Answer:
+    def _answer(self, target: Target, attempt: AnyAttempt) -> Answer:
         sent, attempt.sent = attempt.sent, b""  # a long request need not be kept for as long as its answer
         return self._make_answer(target.route, target.route is not self.plan.preferred, attempt.adjustments, sent)
 
@@ -359,7 +364,7 @@ class Walk:
             return max(self._means.timeouts.total, self._means.timeouts.max_total)
         return self._means.timeouts.gap if is_last else self._means.timeouts.first_content
 
-    def _commit(self, answer: Answer, visit: Visit, attempt: Attempt | CheckedAttempt, started: float) -> None:
+    def _commit(self, answer: Answer, visit: Visit, attempt: AnyAttempt, started: float) -> None:
         """The first payload decides; from then on nothing is switched."""
         if self.answer is None:
             self.answer, self.route = answer, visit.target.route
@@ -372,7 +377,7 @@ class Walk:
             if visit.probes:
                 self._health.answered(visit)
 
-    def _failed(self, visit: Visit, attempt: Attempt | CheckedAttempt, error: UpstreamError, seconds: float) -> None:
+    def _failed(self, visit: Visit, attempt: AnyAttempt, error: UpstreamError, seconds: float) -> None:
         """Note a failed attempt. Raises `Problem` where no other may follow."""
         if self.answer is None:
             error.failure = _BEFORE_CONTENT.get(error.failure, error.failure)

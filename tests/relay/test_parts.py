@@ -1,0 +1,180 @@
+"""Requests for embeddings in several calls: order, one settlement, bounds, failures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from openai import OpenAI
+from tests.gateway import Serve, model, provider
+
+from sealgate.config import Model, Route
+from sealgate.config_tables import Budget
+from sealgate.limits.ledger import Outcome
+from sealgate.receipts.receipt import digest
+from sealgate.relay.embeddings import unpacked
+from sealgate.relay.parts import AT_ONCE
+from sealgate.testing import ScriptedUpstream, Sleep, ThreadedUpstream
+from sealgate.testing.bedrock_wire import converse_error
+from sealgate.testing.embedding_wire import embedded, tokens_of, vector_of
+from sealgate.testing.received import Received
+from sealgate.testing.script import Behaviour, Step, resolve
+
+PATH = "/v1/embeddings"
+TITAN = "amazon.titan-embed-text-v2:0"
+TEXTS = [f"text number {number}" for number in range(40)]
+
+
+def at(upstream: ScriptedUpstream, kind: str = "bedrock", **fields: Any) -> Any:
+    fields = {"aws_region": "eu-central-1"} | fields if kind == "bedrock" else fields
+    return provider(upstream.origin, kind=kind, **fields)
+
+
+def titan(*providers: str, **fields: Any) -> dict[str, Model]:
+    return {"m": model(*providers, upstream_model=TITAN, type="embedding", **fields)}
+
+
+def failing_at(text: str, failure: Behaviour) -> Any:
+    """Good answers, but for the call with this text."""
+
+    def handler(received: Received) -> Any:
+        return resolve(failure, received) if received.json.get("inputText") == text else embedded()(received)
+
+    return handler
+
+
+@pytest.mark.anyio
+async def test_many_inputs_go_in_several_calls_and_come_back_in_order_settled_once(serve: Serve) -> None:
+    async with ScriptedUpstream(handler=embedded()) as upstream:
+        async with serve({"aws": at(upstream)}, titan("aws")) as gateway:
+            reply = await gateway.post(PATH, {"model": "m", "input": TEXTS})
+            rows = await gateway.rows()
+        sent = sorted(request.json["inputText"] for request in upstream.requests)
+
+    assert reply.status == 200
+    assert [each["embedding"] for each in reply.json["data"]] == [vector_of(text) for text in TEXTS]
+    assert [each["index"] for each in reply.json["data"]] == list(range(len(TEXTS)))
+    used = sum(map(tokens_of, TEXTS))
+    assert reply.json["usage"] == {"prompt_tokens": used, "total_tokens": used}
+    assert sent == sorted(TEXTS)
+    [row] = rows
+    assert (row.attempts, row.outcome, row.prompt_tokens, row.usage_source) == (1, Outcome.OK, used, "reported")
+
+
+@pytest.mark.anyio
+async def test_no_more_than_a_few_calls_of_a_request_are_under_way_at_once(serve: Serve) -> None:
+    under_way = [0]
+    most = [0]
+
+    def handler(received: Received) -> Iterator[Step]:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        yield Sleep(0.01)
+        under_way[0] -= 1
+        yield from embedded()(received)  # type: ignore[misc]
+
+    async with ScriptedUpstream(handler=handler) as upstream, serve({"aws": at(upstream)}, titan("aws")) as gateway:
+        reply = await gateway.post(PATH, {"model": "m", "input": TEXTS})
+
+    assert reply.status == 200
+    assert 1 < most[0] <= AT_ONCE
+
+
+@pytest.mark.anyio
+async def test_one_call_that_fails_leaves_the_route_with_all_of_the_inputs(serve: Serve) -> None:
+    broken = failing_at(TEXTS[17], converse_error("ThrottlingException"))
+    async with ScriptedUpstream(handler=broken) as first, ScriptedUpstream(handler=embedded()) as second:
+        providers = {"aws": at(first), "acme": provider(second)}
+        routes = (Route(provider="aws", model=TITAN), Route(provider="acme", model="other"))
+        models = {"m": Model(routes=routes, type="embedding")}
+        async with serve(providers, models) as gateway:
+            reply = await gateway.post(PATH, {"model": "m", "input": TEXTS})
+            row = await gateway.row()
+        at_second = [request.json["input"] for request in second.requests]
+
+    assert (reply.status, reply.json["tresor"]["failover"], row.attempts) == (200, True, 2)
+    assert at_second == [TEXTS]
+    assert [each["embedding"] for each in reply.json["data"]] == [vector_of(text) for text in TEXTS]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("failure", "status", "code"), [
+    (converse_error("ThrottlingException"), 429, "upstream_rate_limited"),
+    (converse_error("ServiceUnavailableException"), 503, "upstream_overloaded"),
+    (converse_error("ValidationException", "bad text"), 400, "upstream_invalid_request"),
+    (converse_error("AccessDeniedException"), 502, "upstream_auth_failed"),
+])  # fmt: skip
+async def test_the_error_of_a_part_is_the_error_of_the_request(
+    serve: Serve, failure: Behaviour, status: int, code: str
+) -> None:
+    async with (
+        ScriptedUpstream(handler=failing_at(TEXTS[3], failure)) as upstream,
+        serve({"aws": at(upstream)}, titan("aws")) as gateway,
+    ):
+        reply = await gateway.post(PATH, {"model": "m", "input": TEXTS})
+        row = await gateway.row()
+
+    assert (reply.status, reply.code) == (status, code)
+    assert [outcome for _, outcome, _ in reply.attempts] != []
+    assert row.prompt_tokens == 0 or row.cost in (None, 0)
+
+
+@pytest.mark.anyio
+async def test_a_caller_who_leaves_ends_every_call(serve: Serve) -> None:
+    began = asyncio.Event()
+
+    def handler(received: Received) -> Iterator[Step]:
+        began.set()
+        yield Sleep(60)
+
+    async with ScriptedUpstream(handler=handler) as upstream, serve({"aws": at(upstream)}, titan("aws")) as gateway:
+        asked = asyncio.create_task(gateway.post(PATH, {"model": "m", "input": TEXTS}))
+        await asyncio.wait_for(began.wait(), 20)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        row = await gateway.row()
+
+    assert row.outcome is Outcome.CLIENT_DISCONNECTED
+    assert len(upstream.requests) <= AT_ONCE
+
+
+@pytest.mark.anyio
+async def test_a_budget_pays_for_the_sum_once_and_the_receipt_names_every_body(serve: Serve) -> None:
+    priced = Model(routes=(Route(provider="aws", model=TITAN, input_per_mtok=Decimal(1000)),), type="embedding")
+    async with ScriptedUpstream(handler=embedded()) as upstream:
+        async with serve({"aws": at(upstream)}, {"m": priced}) as gateway:
+            made = await gateway.gateway.keys.create(name="rich", budget=Budget(Decimal(5)))
+            reply = await gateway.post(PATH, {"model": "m", "input": TEXTS}, {"authorization": f"Bearer {made.key}"})
+            row = await gateway.row()
+        bodies = {request.json["inputText"]: request.body for request in upstream.requests}
+
+    used = sum(map(tokens_of, TEXTS))
+    assert Decimal(reply.json["tresor"]["cost"]) == Decimal(used) / 1000
+    assert row.cost == used * 1_000_000
+    assert row.receipt is not None
+    claims = json.loads(urlsafe_b64decode(row.receipt.split(".")[1] + "=="))
+    joined = b"\n".join(bodies[text] for text in TEXTS)
+    assert claims["forwarded"]["wire"] == digest(urlsafe_b64decode(claims["salt"] + "=="), "forwarded.wire", joined)
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_the_official_sdk_gets_vectors_of_more_texts_than_one_call_holds(serve: Serve, encoding: Any) -> None:
+    with ThreadedUpstream(ScriptedUpstream(handler=embedded())) as upstream:
+        providers = {"aws": provider(upstream.origin, kind="bedrock", aws_region="eu-central-1")}
+        with serve.in_thread(providers, titan("aws")) as gateway:
+            client = OpenAI(api_key=gateway.key, base_url=gateway.base_url, max_retries=0)
+            found = client.embeddings.create(model="m", input=TEXTS, dimensions=256, encoding_format=encoding)
+            usual = client.embeddings.create(model="m", input=TEXTS[:2], dimensions=256)
+
+    assert found.usage.prompt_tokens == sum(map(tokens_of, TEXTS))
+    vectors = [vector_of(text, 256) for text in TEXTS]
+    if encoding == "float":
+        assert [each.embedding for each in found.data] == vectors
+    else:
+        assert [unpacked(str(each.embedding)) for each in found.data] == vectors
+    assert [each.embedding for each in usual.data] == vectors[:2]
