@@ -18,10 +18,11 @@ from tests.gateway import PEPPER, Running, Serve, model, provider, settings
 
 from sealgate import app
 from sealgate.app import BUILT, Application, open_gateway, require_clock
-from sealgate.config import Auth, Issuer, Provider, Secret, Settings
+from sealgate.config import Auth, Issuer, Provider, Secret, Settings, SharedLimits
 from sealgate.errors import ConfigError, Problem, StorageError
 from sealgate.storage import audit
 from sealgate.telemetry import logs
+from sealgate.testing import Issuer as Desk
 from sealgate.testing import RawClient, Received, ScriptedUpstream, Step, WaitFor, answer
 
 Log = Callable[[], list[dict[str, Any]]]
@@ -334,3 +335,60 @@ def test_row_i11_a_clock_that_was_never_set_is_refused_at_the_start(now: float) 
 @pytest.mark.parametrize("now", [BUILT, 2_208_988_800, 4_102_444_800])
 def test_row_i11_a_clock_past_2038_is_believed(now: float) -> None:
     require_clock(now)
+
+
+@pytest.mark.anyio
+async def test_an_issuer_that_a_reload_brings_is_believed_and_one_that_it_takes_is_not(serve: Serve) -> None:
+    async with Desk() as desk, serve({"acme": answer("Hi")}) as running:
+        head = {"authorization": f"Bearer {desk.token()}"}
+        rules = Issuer(issuer=desk.url, audience=("sealgate",), algorithms=("ES256",), create_users=True)
+
+        async def with_issuers(**issuers: Issuer) -> int:
+            auth = msgspec.structs.replace(running.hall.settings.auth, issuers=issuers)
+            await reload(running, lambda old: msgspec.structs.replace(old, auth=auth))
+            return (await running.get("/v1/auth/me", head)).status
+
+        before = (await running.get("/v1/auth/me", head)).status
+        brought = await with_issuers(corp=rules)
+        fetches = desk.fetches
+        for_others = await with_issuers(corp=msgspec.structs.replace(rules, audience=("other",)))
+        again = await with_issuers(corp=rules)
+        asked_again = desk.fetches - fetches
+        taken = await with_issuers()
+    assert (before, brought, for_others, again, taken) == (401, 200, 401, 200, 401)
+    assert asked_again == 0, "its keys are where they were"
+
+
+@pytest.mark.anyio
+async def test_a_reload_says_what_only_a_restart_changes(serve: Serve, log: Log) -> None:
+    async with serve({"acme": answer("Hi")}) as running:
+
+        def change(old: Settings) -> Settings:
+            auth = msgspec.structs.replace(old.auth, max_active_keys=3)
+            limits = SharedLimits(url=Secret("redis://:secret@limits.example/0"), requests_per_minute=9)
+            return msgspec.structs.replace(old, auth=auth, limits=limits)
+
+        await reload(running, change)
+        await reload(running, lambda old: old)
+        assert running.gateway.keys.max_active == 3
+        await asyncio.sleep(0.12)  # longer than a line is held back
+        said = [line for line in log() if line["event"] == "restart_needed"]
+        assert [line["setting"] for line in said] == ["limits.url", "limits.url"], "it is still so at the second one"
+        assert "secret" not in json.dumps(log())
+
+
+@pytest.mark.anyio
+async def test_what_one_process_is_told_of_sessions_the_next_one_knows(tmp_path: Path) -> None:
+    """Also one that runs beside it, and one that is started later."""
+    made = settings(tmp_path, {"acme": NOWHERE})
+    first, second = await open_gateway(made), await open_gateway(made)
+    who = ("default", None)
+    await first.hall.sessions.change(who, True, 120, audit.SYSTEM)
+    async with asyncio.timeout(20):
+        while second.hall.sessions.automation.seconds(who) != 120:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.01)
+    for each in (first, second):
+        await each.aclose()
+    third = await open_gateway(made)
+    assert third.hall.sessions.automation.seconds(who) == 120
+    await third.aclose()

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -33,7 +33,7 @@ from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
 from sealgate.api.routes import Routes
-from sealgate.auth.bearer import Bearers, NoTokens
+from sealgate.auth.bearer import Bearers, FirstIssuers
 from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
 from sealgate.auth.pepper import load_pepper
 from sealgate.config import Settings
@@ -66,6 +66,7 @@ from sealgate.relay.turns import Turns
 from sealgate.relay.upstreams import Upstreams
 from sealgate.relay.walk import Means
 from sealgate.sessions.sessions import Sessions
+from sealgate.sessions.store import forget as forget_sessions
 from sealgate.storage import Storage, audit, open_storage
 from sealgate.storage.retention import Retention, Rule
 from sealgate.telemetry import logs
@@ -84,6 +85,8 @@ class Gateway:
     attester: Attester
     witnesses: Witnesses | None
     retention: Retention
+    begun: Settings
+    """The configuration of the start."""
     first_key: CreatedKey | None
     flush: Callable[[], None]
     """Writes what waits in the log."""
@@ -118,8 +121,14 @@ class Gateway:
             hall.receipts = issuer(settings, self.signing_keys, hall.transparency, self.attester)
             hall.load.resize(settings.server.max_in_flight)
             hall.turns.configure(settings)
+            self.tokens.configure(settings.auth.issuers)
+            self.keys.max_active = settings.auth.max_active_keys
             hall.recall.keep_seconds = settings.reasoning.keep_seconds
             hall.log.info("reloaded", models=len(fresh.models))
+            if waiting := config.changed_at_start(self.begun, settings):
+                hall.log.warning(
+                    "restart_needed", setting=", ".join(waiting), reason="these are read at the start only"
+                )
             await self._record("configuration.reloaded", models=len(fresh.models))
 
     async def _record(self, action: str, **detail: object) -> None:
@@ -184,6 +193,7 @@ async def open_gateway(settings: Settings) -> Gateway:
         await attester.configure(settings)
         budgets = Budgets(storage, finish=partial(finish_unknown, signing_keys))
         await budgets.start()
+        await sessions.start()
     except BaseException:
         await storage.aclose()
         raise
@@ -209,18 +219,23 @@ async def open_gateway(settings: Settings) -> Gateway:
     metrics.watch_issuers(lambda: tokens.fetches)
     front = Front(hall, routes(hall, keys, tokens, signing_keys, attester))
     days = settings.retention
-    retention = Retention(storage, [Rule(days.receipt_days, store.forget), Rule(days.ledger_days, ledger.forget)])
+    rules = [Rule(days.receipt_days, store.forget), Rule(days.ledger_days, ledger.forget)]
+    # A session lasts a day at most: of one that began a day earlier than that, the end is old enough too.
+    rules.append(Rule(days.ledger_days and days.ledger_days + 1, forget_sessions))
+    retention = Retention(storage, rules)
     retention.start()
-    return Gateway(front, hall, keys, tokens, signing_keys, attester, witnesses, retention, first_key, flush)
+    return Gateway(front, hall, keys, tokens, signing_keys, attester, witnesses, retention, settings, first_key, flush)
 
 
 def bearers(settings: Settings, storage: Storage, keys: KeyStore) -> Bearers:
     """What makes callers of tokens."""
-    if not settings.auth.issuers:
-        return NoTokens()
-    from sealgate.auth.tokens import Tokens  # loads much that a gateway without issuers does not need
 
-    return Tokens(storage, keys, settings.auth.issuers, Documents().get)
+    def make(issuers: Mapping[str, config.Issuer]) -> Bearers:
+        from sealgate.auth.tokens import Tokens  # loads much that a gateway without issuers does not need
+
+        return Tokens(storage, keys, issuers, Documents().get)
+
+    return FirstIssuers(make, settings.auth.issuers)
 
 
 def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: RetryBudget, log: logs.Logger) -> Means:

@@ -11,6 +11,7 @@ import os
 import tomllib
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,20 @@ def load(
 def environment_secrets(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, Secret]:
     """Those of ``names`` that are set in the environment: how provider keys are found without configuration."""
     return {name: Secret(environ[name].strip()) for name in names if environ.get(name, "").strip()}
+
+
+AT_START = (
+    "server.host", "server.port", "server.hosts", "server.tls_cert", "server.tls_key", "server.require_https",
+    "server.trusted_proxies", "server.cors_origins", "server.max_connections", "storage", "auth.required",
+    "auth.pepper", "limits.url", "timeouts.header", "timeouts.body", "timeouts.idle", "timeouts.write_stall",
+    "timeouts.drain", "retention", "receipts.log", "telemetry.level", "telemetry.format",
+)  # fmt: skip
+"""What a reload does not change."""
+
+
+def changed_at_start(begun: Settings, now: Settings) -> list[str]:
+    """Settings that are other ones now than at the start, and hold only after a restart."""
+    return [name for name in AT_START if attrgetter(name)(begun) != attrgetter(name)(now)]
 
 
 def _find(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from sealgate.config_types import Count, ModelType, Name, Positive, Secret
+from sealgate.config_types import Count, ModelType, Most, Name, Positive, Secret
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How much may be asked in sliding windows and at once; what is not set is not limited."""
 
-    requests_per_minute: Annotated[Count | None, Meta(description="Requests in any 60 seconds.")] = None
-    requests_per_day: Annotated[Count | None, Meta(description="Requests in any 24 hours.")] = None
-    tokens_per_minute: Annotated[Count | None, Meta(description="Prompt and answer tokens in any 60 seconds.")] = None
-    concurrency: Annotated[Count | None, Meta(description="Requests at the same time.")] = None
+    requests_per_minute: Annotated[Most | None, Meta(description="Requests in any 60 seconds.")] = None
+    requests_per_day: Annotated[Most | None, Meta(description="Requests in any 24 hours.")] = None
+    tokens_per_minute: Annotated[Most | None, Meta(description="Prompt and answer tokens in any 60 seconds.")] = None
+    concurrency: Annotated[Most | None, Meta(description="Requests at the same time.")] = None
 
 
 class Provider(Struct, frozen=True, forbid_unknown_fields=True):

@@ -104,6 +104,10 @@ class SharedLimits(Limits, frozen=True, forbid_unknown_fields=True, omit_default
         return Limits(**found) if any(value is not None for value in found.values()) else None
 
 
+LARGEST_BUDGET = 10**9
+"""In nano-units that is less than the largest integer of either database."""
+
+
 class Budget(Struct, frozen=True, forbid_unknown_fields=True):
     """How much money may be spent, in the currency of the prices."""
 
@@ -117,8 +121,8 @@ class Budget(Struct, frozen=True, forbid_unknown_fields=True):
     )
 
     def __post_init__(self) -> None:
-        if not (self.amount.is_finite() and self.amount >= 0):
-            raise ValueError("the amount of a budget is a number from 0 up")
+        if not (self.amount.is_finite() and 0 <= self.amount <= LARGEST_BUDGET):
+            raise ValueError(f"the amount of a budget is a number from 0 up to {LARGEST_BUDGET}")
 
 
 class Billing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -254,7 +258,9 @@ class Attestation(Struct, frozen=True, forbid_unknown_fields=True):
 class Retention(Struct, frozen=True, forbid_unknown_fields=True):
     """How long records are kept; 0: for good. Read at the start."""
 
-    ledger_days: Annotated[int, Meta(ge=0, description="Rows of the ledger, receipts with them.")] = 400
+    ledger_days: Annotated[
+        int, Meta(ge=0, description="Rows of the ledger, receipts with them; sessions that have ended.")
+    ] = 400
     receipt_days: Annotated[int, Meta(ge=0, description="Receipts; 0: as long as their rows of the ledger.")] = 400
 
     def __post_init__(self) -> None:

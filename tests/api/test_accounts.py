@@ -18,7 +18,7 @@ from tests.gateway import PEPPER, Reply, Running, Serve, read_reply
 from sealgate.auth.caller import Caller
 from sealgate.auth.keys import KeyStore
 from sealgate.auth.records import KeyInfo
-from sealgate.config import Auth, Secret
+from sealgate.config import Auth, Secret, SharedLimits
 from sealgate.config_tables import Budget, Limits
 from sealgate.errors import StorageError
 from sealgate.storage import audit
@@ -457,3 +457,32 @@ async def test_row_h1_without_a_database_a_key_is_not_made(begun: Any, monkeypat
         assert (reply.status, reply.code) == (503, "storage_unavailable")
         assert "disk" not in reply.body.decode()
         monkeypatch.undo()
+
+
+async def test_row_b15_who_is_limited_does_not_begin_again_with_a_new_key(
+    begun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key is counted for itself, so keys that ended lately count among those that a user may have."""
+    auth = Auth(pepper=Secret(PEPPER), max_active_keys=3)
+    async with begun(auth=auth, limits=SharedLimits(requests_per_minute=4)) as running:
+        user = user_of(Desk(running), monkeypatch, customer_id="ada-and-co")
+        for name in ("one", "two", "three"):
+            made = await user.made(name=name)
+            await user.ask("DELETE", f"{API}/{made['id']}")
+        refused = await user.create(name="four")
+        more = await user.create(name="more", limits={"requests_per_minute": 5})
+        administrators = await Desk(running).create(name="beyond", limits={"requests_per_minute": 5})
+    assert (refused.status, refused.code) == (409, "too_many_keys")
+    assert (more.status, more.code) == (403, "scope_exceeds_caller")
+    assert administrators.status == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"limits": {"requests_per_minute": 10**30}}, {"budget": {"amount": "1000000000"}}],
+    ids=["limit", "budget"],
+)
+async def test_what_no_store_counts_is_refused(begun: Any, fields: dict[str, Any]) -> None:
+    async with begun() as running:
+        reply = await Desk(running).create(**fields)
+    assert (reply.status, reply.code) == (422, "invalid_parameter")

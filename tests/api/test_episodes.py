@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.gateway import Serve
+from tests.gateway import Serve, model
 
 from sealgate.testing import answer, error
+from sealgate.testing.script import json_answer
 
+VECTOR = json_answer({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [1.0]}]})
 EPISODE = "01977ed9-7492-7b70-8347-9564aeb44a24"
 
 
@@ -60,3 +62,21 @@ async def test_pages_that_cannot_be_are_refused(serve: Serve, query: str) -> Non
         other = await running.get(f"/api/v1/episodes/{EPISODE}?{query}")
     assert (reply.status, reply.code, reply.error["param"]) == (400, "invalid_parameter", query.partition("=")[0])
     assert (other.status, other.json["detail"][0]["loc"]) == (422, ["query", query.partition("=")[0]])
+
+
+@pytest.mark.anyio
+async def test_every_dialect_says_its_episode_and_is_listed_by_the_id_of_its_answer(serve: Serve) -> None:
+    models = {"m": ["acme"], "e": model("vectors", type="embedding")}
+    async with serve({"acme": answer("Hi"), "vectors": VECTOR}, models) as running:
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "episode_id": EPISODE}
+        message = await running.post("/v1/messages", body)
+        vectors = await running.post("/v1/embeddings", {"model": "e", "input": "x", "episode_id": EPISODE})
+        late = await running.post("/v1/embeddings", {"model": "e", "input": "x", "episode_id": "x"})
+        rows = await running.rows(2)
+        found = (await running.get(f"/v1/episodes/{EPISODE}")).json
+        sent = running.upstreams["vectors"].requests[0].json
+    assert [each["id"] for each in found["inferences"]] == [message.json["id"], rows[1].id]
+    assert {message.headers["x-tresor-episode-id"], vectors.headers["x-tresor-episode-id"]} == {EPISODE}
+    assert vectors.json["episode_id"] == EPISODE
+    assert (late.status, late.code) == (400, "invalid_episode_id")
+    assert "episode_id" not in sent

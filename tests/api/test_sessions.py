@@ -7,11 +7,13 @@ import json
 from typing import Any
 
 import pytest
-from tests.gateway import PEPPER, Reply, Running, Serve, read_reply
+from tests.gateway import PEPPER, Reply, Running, Serve, model, read_reply
 
-from sealgate.config import Auth, Secret
+from sealgate.config import Auth, Provider, Secret
 from sealgate.config_tables import Issuer as Rules
 from sealgate.testing import Issuer, answer, error, http_request
+from sealgate.testing.mock import MockProvider
+from sealgate.testing.script import json_answer
 
 SETTINGS = "/api/v1/automation/settings"
 OPEN = "/api/v1/session/modelsession?model_id="
@@ -257,3 +259,55 @@ async def test_a_users_session_hangs_on_the_default_key_else_on_the_user(serve: 
     assert hung.json["api_key_prefix"] is None
     assert by_key.json["session_id"] == by_token.json["session_id"], "both hang on the default key"
     assert by_key.json["session_id"] != hung.json["session_id"]
+
+
+VECTOR = json_answer({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [1.0]}]})
+MESSAGE = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [False, True])
+async def test_messages_are_chats_and_a_header_says_their_session(serve: Serve, stream: bool) -> None:
+    async with serve({"acme": answer("Hi")}) as running:
+        off = await ask(running, "POST", "/v1/messages", MESSAGE)
+        await switch_on(running)
+        first = await ask(running, "POST", "/v1/messages", {**MESSAGE, "stream": stream})
+        second = await running.chat()
+        named = await ask(running, "POST", "/v1/messages", {**MESSAGE, "session_id": second.json["session_id"]})
+        unknown = await ask(running, "POST", "/v1/messages", {**MESSAGE, "session_id": "none"})
+        rows = await running.rows(5)
+        sent = [request.json for request in running.upstreams["acme"].requests]
+    session_id = second.json["session_id"]
+    assert "x-tresor-session-id" not in off.headers
+    assert [each.headers["x-tresor-session-id"] for each in (first, named)] == [session_id, session_id]
+    assert [each.session_id for each in rows] == [None, session_id, session_id, session_id, None]
+    assert (unknown.status, unknown.json["error"]["code"]) == (404, "session_not_found")
+    assert not any("session_id" in each for each in sent)
+
+
+@pytest.mark.anyio
+async def test_a_messages_session_for_anthropic_itself_is_not_sent_there(serve: Serve) -> None:
+    async with MockProvider("anthropic") as mock:
+        claude = Provider(kind="anthropic", base_url=mock.base_url, api_key=(Secret(mock.api_key),))
+        async with serve({"acme": claude}) as running:
+            opened = await ask(running, "POST", OPEN + "m")
+            reply = await ask(running, "POST", "/v1/messages", {**MESSAGE, "session_id": opened.json["session_id"]})
+        [sent] = mock.requests
+    assert (reply.status, reply.headers["x-tresor-session-id"]) == (200, opened.json["session_id"])
+    assert "session_id" not in sent.body
+
+
+@pytest.mark.anyio
+async def test_embeddings_have_no_session(serve: Serve) -> None:
+    """There is no prompt cache to keep warm; a session that is named all the same stays here, and that is said."""
+    models = {"e": model("acme", type="embedding")}
+    async with serve({"acme": VECTOR}, models) as running:
+        await switch_on(running)
+        plain = await ask(running, "POST", "/v1/embeddings", {"model": "e", "input": "x"})
+        named = await ask(running, "POST", "/v1/embeddings", {"model": "e", "input": "x", "session_id": "s"})
+        rows = await running.rows(2)
+        sent = running.upstreams["acme"].requests[-1].json
+    assert [each.session_id for each in rows] == [None, None]
+    assert "x-tresor-session-id" not in plain.headers
+    assert "session_id" not in sent
+    assert [each["param"] for each in named.json["tresor"]["adjustments"]] == ["session_id"]

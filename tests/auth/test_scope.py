@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.auth.caller import Caller
-from sealgate.auth.scope import Scope, granted
+from sealgate.auth.scope import Scope, granted, require_choosable
 from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem
 
@@ -59,3 +59,41 @@ def test_a_users_keys_outlive_the_token() -> None:
 def test_row_b15_a_budget_is_not_shared_out() -> None:
     with pytest.raises(Problem, match="scope_exceeds_caller"):
         granted(caller(budget=Budget(Decimal(5))), Scope(budget=Budget(Decimal(1))))
+
+
+@given(LIMITS, LIMITS, LIMITS)
+def test_row_b15_the_usual_limits_bind_a_user_who_has_none(
+    own: Limits | None, wanted: Limits | None, usual: Limits | None
+) -> None:
+    """What holds for the key is never more than what holds for its maker."""
+
+    def holds(limits: Limits | None) -> Limits:
+        return (limits if limits != Limits() else None) or usual or Limits()
+
+    maker = caller(limits=own, user_id="ada")
+    try:
+        scope = granted(maker, Scope(limits=wanted), usual)
+    except Problem:
+        return
+    for name in Limits.__struct_fields__:
+        most, given = getattr(holds(own), name), getattr(holds(scope.limits), name)
+        assert most is None or (given is not None and given <= most)
+
+
+def test_an_administrator_may_go_beyond_the_usual_limits() -> None:
+    usual, wanted = Limits(requests_per_minute=4), Limits(requests_per_minute=40)
+    assert granted(caller(is_admin=True), Scope(limits=wanted), usual).limits == wanted
+    with pytest.raises(Problem, match="scope_exceeds_caller"):
+        granted(caller(user_id="ada"), Scope(limits=wanted), usual)
+
+
+def test_who_names_no_limits_has_the_usual_ones_as_they_are_at_the_time() -> None:
+    assert granted(caller(user_id="ada"), Scope(), Limits(requests_per_minute=4)).limits is None
+
+
+def test_row_b15_a_default_key_is_measured_by_what_holds_for_it() -> None:
+    usual, user = Limits(requests_per_minute=4), caller(user_id="ada")
+    require_choosable(user, None, usual)
+    require_choosable(user, Limits(requests_per_minute=3), usual)
+    with pytest.raises(Problem, match="scope_exceeds_caller"):
+        require_choosable(user, Limits(requests_per_minute=5), usual)

@@ -272,3 +272,39 @@ async def test_without_issuers_there_are_no_tokens() -> None:
     with pytest.raises(TokenProblem, match="invalid_token"):
         await tokens.find(b"a.b.c")
     await tokens.aclose()
+
+
+async def test_other_rules_hold_for_tokens_that_were_seen_before(make: Make, desk: Desk) -> None:
+    tokens = make(limits=SLOW)
+    token = desk.token().encode()
+    await tokens.find(token)
+    ring = tokens.rings[ISS]
+    rules = Rules(issuer=ISS, audience=("sealgate",), algorithms=("ES256",), limits=FAST)
+    tokens.configure({"corp": rules})
+    assert tokens.cached(token) is None
+    assert (await tokens.find(token)).limits == FAST
+    assert tokens.rings[ISS] is ring, "its keys are found as before"
+    tokens.configure({"corp": Rules(issuer=ISS, audience=("sealgate",), algorithms=("RS256",))})
+    assert await reason(tokens, token.decode()) == "algorithm"
+    tokens.configure({})
+    assert await reason(tokens, token.decode()) == "issuer"
+
+
+async def test_a_token_that_is_being_checked_meanwhile_is_not_believed_by_the_old_rules(make: Make, desk: Desk) -> None:
+    tokens = make()
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(url: str) -> Document:
+        asked.set()
+        await go.wait()
+        return await desk.fetch(url)
+
+    tokens.rings[ISS]._fetch = slow
+    token = desk.token().encode()
+    checking = asyncio.create_task(tokens.find(token))
+    await asked.wait()
+    tokens.configure({})
+    go.set()
+    with pytest.raises(TokenProblem):
+        await checking
+    assert tokens.cached(token) is None

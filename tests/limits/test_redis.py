@@ -326,3 +326,12 @@ async def test_nothing_is_left_behind_for_ever(redis_server: RedisServer, near: 
     lifetimes = [int(redis_server.command("TTL", name).removeprefix(b":")) for name in names]
     assert all(0 <= seconds <= 86_400 for seconds in lifetimes if seconds != GONE)
     assert max(lifetimes) > 86_000
+
+
+async def test_what_cannot_be_written_down_is_an_error_and_nobody_waits_for_it(near: RedisLimiter, whose: str) -> None:
+    """And those who come after are served."""
+    beyond = rules(whose, Limits(requests_per_minute=2**70))
+    async with asyncio.timeout(20):
+        with pytest.raises(OverflowError):
+            await near.take(beyond, 0)
+        assert isinstance(await near.take(rules(whose, Limits(requests_per_minute=2)), 0), Taken)

@@ -13,6 +13,7 @@ import pytest
 from tests.gateway import Reply, Running, Serve, model
 
 from sealgate.auth.caller import Caller
+from sealgate.auth.users import customer_of
 from sealgate.config import Limits, Settings, SharedLimits
 from sealgate.limits.ledger import Outcome
 from sealgate.limits.memory import MemoryLimiter
@@ -376,3 +377,14 @@ def test_who_has_no_limits_gets_the_turn_that_asks_nobody() -> None:
 def test_limits_that_set_nothing_are_no_exemption() -> None:
     house = Turns(MemoryLimiter(), Settings(limits=SharedLimits(requests_per_minute=7)), lambda _: None)
     assert [rule.limit for rule in house.turn(caller(limits=Limits()))._own] == [7]
+
+
+def test_a_users_token_counts_with_the_key_whose_limits_it_has() -> None:
+    house = Turns(MemoryLimiter(), Settings(), lambda _: None)
+    own = customer_of("https://id.example", "ann")
+    key = caller(key_id="k", customer_id=own)
+    token = caller(user_id="ann", customer_id=own, limits_key_id="k")
+    shared = [caller(user_id=name, customer_id="acme", limits_key_id="k") for name in ("ann", "bob")]
+    names = [house.turn(each)._whose for each in (key, token, *shared)]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3, "where users share a customer, each counts alone"

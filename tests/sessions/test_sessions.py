@@ -16,6 +16,7 @@ from sealgate.sessions.sessions import Sessions
 from sealgate.sessions.store import Holder, Session
 from sealgate.storage import Storage, open_storage
 from sealgate.storage.audit import SYSTEM
+from sealgate.storage.retention import oldest_id
 from sealgate.storage.tables import sessions as table
 
 ADA = Holder("acme", "key-of-ada", None)
@@ -233,3 +234,20 @@ def test_a_session_is_active_until_it_ends() -> None:
     fields = {"id": "s", "customer_id": "c", "holder": "h", "key_id": None, "user_id": None, "model": "m"}
     session = Session(**fields, automated=True, created_at=0, expires_at=10, ended_at=None, route=None, revision=1)
     assert (session.is_active(9), session.is_active(10), session.has_expired(9)) == (True, False, False)
+
+
+@pytest.mark.anyio
+async def test_sessions_that_ended_long_ago_are_forgotten(both: tuple[Sessions, Sessions], clock: Clock) -> None:
+    """And no younger ones: their ids are not written as those of requests are."""
+    one = both[0]
+    for number in range(5):
+        await one.open(Holder("acme", f"k{number}", None), "m", 60, reuse=True)
+        clock.now += 1
+    before = oldest_id(clock.now - 3)
+    first = await one._storage.write(lambda connection: store.forget(connection, "", before, 1))
+    assert first is not None
+    last = await one._storage.write(lambda connection: store.forget(connection, first, before, 10))
+    assert last is not None
+    assert await one._storage.write(lambda connection: store.forget(connection, last, before, 10)) is None
+    left = [await one.last(Holder("acme", f"k{number}", None)) for number in range(5)]
+    assert [each is not None for each in left] == [False, False, True, True, True]

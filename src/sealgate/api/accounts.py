@@ -31,7 +31,7 @@ class BudgetForm(Struct, forbid_unknown_fields=True):
     """How much money a key may spend."""
 
     amount: Annotated[
-        str, Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,9})?$", description="In the currency of the prices, as `25.00`.")
+        str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", description="In the currency of the prices, as `25.00`.")
     ]
     period: Annotated[
         Literal["total", "day", "week", "month"], Meta(description="When it begins anew, by the calendar in UTC.")
@@ -100,10 +100,14 @@ class Accounts:
     async def create(self, call: Call) -> None:
         caller = await self._guard.account(call)
         form = await forms.read(call, NewKeyForm)
-        scope = granted(caller, _asked(form))
+        usual = self._guard.usual_limits()
+        scope = granted(caller, _asked(form), usual)
+        # Each key is counted for itself, so who is limited could go on with a new one for ever.
+        limited = not caller.is_admin and (caller.limits or usual) is not None
         with forms.in_dialect(call):
             made = await self._keys.create(
-                name=form.name or UNNAMED, customer=caller.customer_id, actor=call.actor, **scope._asdict()
+                name=form.name or UNNAMED, customer=caller.customer_id, ended_count=limited, actor=call.actor,
+                **scope._asdict(),
             )  # fmt: skip
         shown = NewKey(made.id, made.key, made.key_prefix, made.name)
         await call.respond(200, msgspec.json.encode(shown), JSON, [*NO_STORE])
@@ -119,7 +123,8 @@ class Accounts:
 
     async def set_default(self, call: Call) -> None:
         caller = await self._guard.account(call)
-        await call.json(_shown(await self._keys.set_default(call.path_value, caller, call.actor)))
+        usual = self._guard.usual_limits()
+        await call.json(_shown(await self._keys.set_default(call.path_value, caller, call.actor, usual)))
 
 
 def _asked(form: NewKeyForm) -> Scope:

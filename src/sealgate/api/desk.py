@@ -29,6 +29,9 @@ from sealgate.relay.hall import Hall
 MAX_RECEIPT_HEADER = 8 * 1024
 """Bytes of a receipt that still goes into a header; proxies refuse longer ones."""
 
+IN_BODY = "chat.completions"
+"""The endpoint whose answers say themselves which session and episode they belong to; of others, headers do."""
+
 Flag = Literal["true", "false"]
 Seconds = Annotated[str, Meta(pattern=r"^[1-9][0-9]*$")]
 Nonce = Annotated[str, Meta(pattern=r"^[ -~]{1,128}$")]
@@ -153,6 +156,8 @@ class Desk:
             wanted=controls.receipt,
             said=said,
         )
+        if self._endpoint != IN_BODY:
+            call.extra = (*call.extra, (b"x-tresor-episode-id", ask.episode_id.encode("ascii")))
         usual = hall.settings.timeouts.total if seconds is None else seconds
         exchange = Exchange(
             hall,
@@ -176,6 +181,7 @@ class Desk:
     async def _whole(self, call: Call, exchange: Exchange, draft: Draft, dialect: Dialect, *, shown: bool) -> None:
         try:
             async with exchange as payloads:
+                self._tell_session(call, exchange)
                 body = dialect.whole(b"".join([payload async for payload in payloads]))
                 draft.written(body)
         finally:
@@ -184,12 +190,18 @@ class Desk:
                 call.extra = (*call.extra, (b"x-tresor-receipt", draft.jws.encode("ascii")))
         await call.respond(200, body, dialect.content_type, _cost_header(exchange.entry))
 
+    def _tell_session(self, call: Call, exchange: Exchange) -> None:
+        """In a header, where the answers of this endpoint have no room for it."""
+        if exchange.entry.session_id is not None and self._endpoint != IN_BODY:
+            call.extra = (*call.extra, (b"x-tresor-session-id", exchange.entry.session_id.encode("ascii")))
+
     async def _stream(self, call: Call, exchange: Exchange, draft: Draft, dialect: Dialect) -> None:
         with EventStream(call, self._hall.settings.timeouts.keep_alive, draft.written) as events:
             try:
                 try:
                     async with exchange as payloads:
                         call.receipt_id = exchange.receipt_id
+                        self._tell_session(call, exchange)
                         try:
                             async for payload in payloads:
                                 await events.write(dialect.events(payload))

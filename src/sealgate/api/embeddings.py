@@ -39,6 +39,7 @@ class EmbeddingList(Struct):
     data: list[Embedding]
     model: str
     usage: EmbeddingsUsage
+    episode_id: str
     tresor: Tresor
 
 

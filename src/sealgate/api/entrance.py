@@ -30,7 +30,17 @@ _RATES = [
     f"X-RateLimit-{what}{per}" for per in ("", "-Requests", "-Tokens") for what in ("Limit", "Remaining", "Reset")
 ]
 EXPOSED = ", ".join(
-    ["X-Request-ID", "X-Process-Time", "X-Tresor-Receipt-Id", "X-Tresor-Receipt", "Retry-After", *_RATES]
+    [
+        "X-Request-ID",
+        "X-Process-Time",
+        "X-Tresor-Receipt-Id",
+        "X-Tresor-Receipt",
+        "X-Tresor-Cost",
+        "X-Tresor-Session-Id",
+        "X-Tresor-Episode-Id",
+        "Retry-After",
+        *_RATES,
+    ]
 ).encode()
 """Response headers a page may read, besides the few that the Fetch standard always shows."""
 

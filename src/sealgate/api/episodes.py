@@ -26,7 +26,7 @@ QUERY = (
     ("limit", f"How many to list, 1 to {MOST}; {USUAL} where nothing is said."),
     ("offset", "How many to leave out before them, oldest first."),
 )
-PREFIXES = {"chat.completions": "chatcmpl-"}
+PREFIXES = {"chat.completions": "chatcmpl-", "messages": "msg_", "responses": "resp_"}
 """What stands before a request's id in the answers of an endpoint; nothing, where they have no id."""
 
 

@@ -9,7 +9,7 @@ from sealgate.auth.caller import ANONYMOUS, Caller
 from sealgate.auth.credential import MAX_KEY_BYTES, is_token_shaped, parse_authorization
 from sealgate.auth.keyform import OWN_PREFIX
 from sealgate.auth.keys import KeyStore
-from sealgate.config import is_loopback
+from sealgate.config import Limits, is_loopback
 from sealgate.errors import Problem
 from sealgate.relay.load import Load
 from sealgate.relay.turns import Turns
@@ -85,6 +85,10 @@ class Guard:
         if not caller.is_admin:
             raise Problem("admin_key_required")
         return caller
+
+    def usual_limits(self) -> Limits | None:
+        """Of callers that have none of their own."""
+        return self._turns.default
 
     async def account(self, call: Call) -> Caller:
         """Who may change what the customer owns: a user by a token, or an administrator's key. Else `Problem` 403."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 from sealgate.auth.caller import Caller
+from sealgate.config_tables import Issuer
 from sealgate.errors import Problem
 
 
@@ -41,6 +42,9 @@ class Bearers(Protocol):
     async def aclose(self) -> None:
         """Stop fetching."""
 
+    def configure(self, issuers: Mapping[str, Issuer], /) -> None:
+        """Take other issuers, or other rules of the same ones; what was concluded by the old ones is void."""
+
     @property
     def logins(self) -> Sequence[Login]:
         """Where tokens come from."""
@@ -67,3 +71,41 @@ class NoTokens:
 
     async def aclose(self) -> None:
         pass
+
+    def configure(self, _: Mapping[str, Issuer], /) -> None:
+        pass
+
+
+class FirstIssuers:
+    """`Bearers` that may begin without issuers: ``make`` is called when there are some, at the start or at a reload."""
+
+    def __init__(self, make: Callable[[Mapping[str, Issuer]], Bearers], issuers: Mapping[str, Issuer]) -> None:
+        self._make = make
+        self._bearers: Bearers = make(issuers) if issuers else NoTokens()
+
+    def cached(self, credential: bytes, /) -> Caller | None:
+        return self._bearers.cached(credential)
+
+    async def find(self, credential: bytes, /) -> Caller:
+        return await self._bearers.find(credential)
+
+    def start(self) -> None:
+        self._bearers.start()
+
+    async def aclose(self) -> None:
+        await self._bearers.aclose()
+
+    def configure(self, issuers: Mapping[str, Issuer], /) -> None:
+        if isinstance(self._bearers, NoTokens) and issuers:
+            self._bearers = self._make(issuers)
+            self._bearers.start()
+        else:
+            self._bearers.configure(issuers)
+
+    @property
+    def logins(self) -> Sequence[Login]:
+        return self._bearers.logins
+
+    @property
+    def fetches(self) -> Mapping[tuple[str, ...], int]:
+        return self._bearers.fetches

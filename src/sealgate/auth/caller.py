@@ -38,6 +38,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who it is where a token said so; None for keys."""
     default_key_id: str | None = None
     """The key whose limits and budget a token's user has, and on which its session hangs; None for keys."""
+    limits_key_id: str | None = None
+    """The key whose limits a token's user has; None where they are not a key's, and for keys."""
     budget_key_id: str | None = None
     """The key whose budget a token's user spends; None where it is the user's own, and for keys."""
     expires_at: int | None = None

@@ -75,6 +75,22 @@ class Keyring:
         """Begin to fetch, and to keep fresh what was fetched."""
         self._keeper = asyncio.create_task(self._keep(), name="issuer-keys")
 
+    def takes(self, rules: Issuer) -> bool:
+        """Go by other rules, if the keys are found by these as they were; whether that is so."""
+        old = self.rules
+        if (old.issuer, old.jwks_url, old.algorithms) != (rules.issuer, rules.jwks_url, rules.algorithms):
+            return False
+        if old != rules:
+            self.rules = rules
+            self.generation += 1
+        return True
+
+    def retire(self) -> None:
+        """Fetch no more. Who waits for a fetch is still answered."""
+        self.generation += 1
+        if self._keeper is not None:
+            self._keeper.cancel()
+
     async def aclose(self) -> None:
         for task in (self._keeper, self._running):
             if task is not None:

@@ -77,7 +77,7 @@ class KeyStore:
         self._poll_seconds = poll_seconds
         self._grace = grace_seconds
         self._half = max(1, capacity // 2)
-        self._max_active = max_active_keys
+        self.max_active = max_active_keys
         self._young: dict[bytes, Caller] = {}
         self._old: dict[bytes, Caller] = {}
         self._trusted_until = float("-inf")
@@ -222,19 +222,21 @@ class KeyStore:
         limits: Limits | None = None,
         budget: Budget | None = None,
         beyond_limit: bool = False,
+        ended_count: bool = False,
         actor: Actor = SYSTEM,
     ) -> CreatedKey:
         """Make a key, and the customer if it is new. ``expires_at`` in Unix microseconds.
 
         Raises `Problem` ``invalid_parameter`` for what cannot be, and ``too_many_keys`` where the customer has as many
-        active keys as it may have, which ``beyond_limit`` lifts: the operator's command line does.
+        active keys as it may have, which ``beyond_limit`` lifts: the operator's command line does. With ``ended_count``
+        keys that ended in the last 24 hours count as well.
         """
         new = keyform.own_key(os.urandom(32))
         row = self._row(new, name, customer, expires_at, models, settings, admin)
         row = structs.replace(row, limits=limits, budget=budget)
-        most = None if beyond_limit else self._max_active
+        most = None if beyond_limit else self.max_active
         info = await self._storage.write(
-            partial(records.add, row=row, digests=[row.digest], most_active=most, actor=actor)
+            partial(records.add, row=row, digests=[row.digest], most_active=most, ended_count=ended_count, actor=actor)
         )
         return _created(info, new)
 
@@ -323,10 +325,12 @@ class KeyStore:
             raise Problem("not_found")
         return found
 
-    async def set_default(self, key_id: str, caller: Caller, actor: Actor = SYSTEM) -> KeyInfo:
+    async def set_default(
+        self, key_id: str, caller: Caller, actor: Actor = SYSTEM, usual: Limits | None = None
+    ) -> KeyInfo:
         """Choose the default key of the caller's customer. Raises `Problem` as `records.set_default`."""
         info = await self._storage.write(
-            partial(records.set_default, key_id=key_id, caller=caller, now=self._now(), actor=actor)
+            partial(records.set_default, key_id=key_id, caller=caller, now=self._now(), actor=actor, usual=usual)
         )
         self._forget()
         return info
@@ -398,7 +402,7 @@ def _check_text(value: str, param: str, longest: int) -> str:
     if not 0 < len(value) <= longest or not value.isprintable() or value != value.strip():
         raise Problem(
             "invalid_parameter",
-            f"The {param} must be 1 to {longest} printable characters, not '{value!r}'.",
+            f"The {param} must be 1 to {longest} printable characters, not {value!r}.",
             param=param,
         )
     return value

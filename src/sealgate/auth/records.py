@@ -28,6 +28,8 @@ KeyRow: TypeAlias = Row[Any]
 REVISION = "keys"
 SALTS = "key_import_prefixes"
 """Name of the `meta` row that holds the prefixes by which imported hashes were salted, as a JSON list."""
+DAY = 86_400_000_000
+"""In microseconds."""
 MAX_SALTS = 4
 """Each one costs a hash on every request with an unknown key."""
 
@@ -111,18 +113,19 @@ def add(
     actor: Actor = SYSTEM,
     act: Literal["key.created", "key.imported"] = "key.created",
     first: bool | None = None,
+    ended_count: bool = False,
 ) -> KeyInfo:
     """Store a key, and its customer and the prefix its hash was salted by, where those are new.
 
     Raises `Problem` where a key with one of the digests is stored already, or where the customer has
-    ``most_active`` active keys (None: no limit).
+    ``most_active`` active keys (None: no limit); with ``ended_count`` those count too that were active in the last day.
     """
     if salt is not None:
         add_salt(connection, salt)
     add_customer(connection, row.customer_id, row.created_at, actor)
     _refuse_known(connection, row.lookup, digests)
-    if most_active is not None and _count_active(connection, row.customer_id, row.created_at) >= most_active:
-        raise Problem("too_many_keys", f"There are {most_active} active keys, the most allowed. Revoke one first.")
+    if most_active is not None:
+        _require_room(connection, row.customer_id, row.created_at, most_active, ended_count)
     values = msgspec.structs.asdict(row)
     values["models"] = None if row.models is None else _to_json(row.models)
     values["settings"] = None if row.settings == KeySettings() else _to_json(row.settings)
@@ -167,8 +170,15 @@ def default(connection: Connection, customer_id: str, now: int) -> KeyInfo | Non
     return next((each for each in listed(connection, customer_id, now) if each.is_default), None)
 
 
-def set_default(connection: Connection, key_id: str, caller: Caller, now: int, actor: Actor = SYSTEM) -> KeyInfo:
-    """Choose the default key of the caller's customer.
+def set_default(
+    connection: Connection,
+    key_id: str,
+    caller: Caller,
+    now: int,
+    actor: Actor = SYSTEM,
+    usual: Limits | None = None,
+) -> KeyInfo:
+    """Choose the default key of the caller's customer; ``usual`` are the limits of who has none of its own.
 
     Raises `Problem` as `revoke_own`, ``key_not_active``, and ``scope_exceeds_caller`` where a user would widen what its
     own tokens may do.
@@ -176,7 +186,7 @@ def set_default(connection: Connection, key_id: str, caller: Caller, now: int, a
     _lock_customer(connection, caller.customer_id)
     row = _own(connection, key_id, caller)
     if row.id != caller.default_key_id:
-        scope.require_choosable(caller, stored_limits(row))
+        scope.require_choosable(caller, stored_limits(row), usual)
     return _choose(connection, row, now, actor)
 
 
@@ -361,8 +371,19 @@ def _refuse_known(connection: Connection, lookup: str, digests: Sequence[bytes])
         )
 
 
-def _count_active(connection: Connection, customer_id: str, now: int) -> int:
-    alive = keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
+def _require_room(connection: Connection, customer_id: str, now: int, most: int, ended_count: bool) -> None:
+    if _count_active(connection, customer_id, now) >= most:
+        raise Problem("too_many_keys", f"There are {most} active keys, the most allowed. Revoke one first.")
+    if ended_count and _count_active(connection, customer_id, now, lately=DAY) >= most:
+        said = f"There were {most} keys in the last 24 hours, the most allowed where limits hold."
+        raise Problem("too_many_keys", said)
+
+
+def _count_active(connection: Connection, customer_id: str, now: int, lately: int = 0) -> int:
+    """Keys that are active, or were in so many microseconds before now."""
+    since = now - lately
+    alive = or_(keys.c.expires_at.is_(None), keys.c.expires_at > since)
+    alive &= or_(keys.c.revoked_at.is_(None), keys.c.revoked_at > since) if lately else keys.c.revoked_at.is_(None)
     query = select(func.count()).select_from(keys).where(keys.c.customer_id == customer_id, alive)
     return connection.execute(query).scalar_one()
 

@@ -23,15 +23,18 @@ class Scope(NamedTuple):
     expires_at: int | None = None
 
 
-def granted(caller: Caller, asked: Scope) -> Scope:
-    """``asked`` with the caller's own bounds. Raises `Problem` ``scope_exceeds_caller`` where it goes beyond them."""
+def granted(caller: Caller, asked: Scope, usual: Limits | None = None) -> Scope:
+    """``asked`` with the caller's own bounds. Raises `Problem` ``scope_exceeds_caller`` where it goes beyond them.
+
+    ``usual`` are the limits of those who have none of their own. They bind users; an administrator may go beyond them.
+    """
     if caller.budget is not None:
         _refuse("budget", "Callers with a budget of their own cannot make keys")
-    return Scope(_models(caller, asked), _limits(caller, asked), asked.budget, _expiry(caller, asked))
+    return Scope(_models(caller, asked), _limits(caller, asked, usual), asked.budget, _expiry(caller, asked))
 
 
-def require_choosable(caller: Caller, limits: Limits | None) -> None:
-    """Raise where a user would widen its own bounds by choosing a default key with these limits.
+def require_choosable(caller: Caller, limits: Limits | None, usual: Limits | None = None) -> None:
+    """Raise where a user would widen its own bounds by choosing a default key with these limits; ``usual`` as above.
 
     A user's tokens go by the default key: with a budget none can be chosen, for another key has another purse.
     """
@@ -40,7 +43,7 @@ def require_choosable(caller: Caller, limits: Limits | None) -> None:
     if caller.budget is not None:
         _refuse("budget", "Callers with a budget of their own cannot choose the default key")
     for name in _LIMITS:
-        own, given = getattr(caller.limits, name, None), getattr(limits, name, None)
+        own, given = getattr(_set(caller.limits) or usual, name, None), getattr(_set(limits) or usual, name, None)
         if own is not None and (given is None or given > own):
             _refuse(f"limits.{name}", "The key's are wider than the caller's own")
 
@@ -55,12 +58,19 @@ def _models(caller: Caller, asked: Scope) -> Sequence[str] | None:
     return asked.models
 
 
-def _limits(caller: Caller, asked: Scope) -> Limits | None:
-    if caller.limits is None:
-        return asked.limits
-    wanted = asked.limits or Limits()
-    bound = {name: _bounded(name, getattr(caller.limits, name), getattr(wanted, name)) for name in _LIMITS}
-    return Limits(**bound)
+def _limits(caller: Caller, asked: Scope, usual: Limits | None) -> Limits | None:
+    own, wanted = _set(caller.limits), _set(asked.limits)
+    if own is None:
+        if usual is None or wanted is None or caller.is_admin:
+            return wanted  # without any of its own, the usual ones hold for the key too, as they are at the time
+        own = usual
+    wanted = wanted or Limits()
+    return Limits(**{name: _bounded(name, getattr(own, name), getattr(wanted, name)) for name in _LIMITS})
+
+
+def _set(limits: Limits | None) -> Limits | None:
+    """Limits that limit anything."""
+    return None if limits == Limits() else limits
 
 
 def _bounded(name: str, own: Any, wanted: Any) -> Any:

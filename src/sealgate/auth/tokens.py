@@ -68,7 +68,8 @@ class Tokens:
         self._young: dict[bytes, _Seen] = {}
         self._old: dict[bytes, _Seen] = {}
         self._turn = asyncio.Semaphore(ASKING_AT_ONCE)
-        self.rings = {rules.issuer: Keyring(name, rules, fetch, monotonic=monotonic) for name, rules in issuers.items()}
+        self._ring = partial(Keyring, fetch=fetch, monotonic=monotonic)
+        self.rings = {rules.issuer: self._ring(name, rules) for name, rules in issuers.items()}
 
     def start(self) -> None:
         for ring in self.rings.values():
@@ -77,6 +78,21 @@ class Tokens:
     async def aclose(self) -> None:
         for ring in self.rings.values():
             await ring.aclose()
+        self._young, self._old = {}, {}
+
+    def configure(self, issuers: Mapping[str, Issuer]) -> None:
+        """See `Bearers`. An issuer whose keys are found as before keeps those that are known."""
+        before, self.rings = self.rings, {}
+        for name, rules in issuers.items():
+            ring = before.get(rules.issuer)
+            if ring is not None and ring.name == name and ring.takes(rules):
+                del before[rules.issuer]
+            else:
+                ring = self._ring(name, rules)
+                ring.start()
+            self.rings[rules.issuer] = ring
+        for ring in before.values():
+            ring.retire()
         self._young, self._old = {}, {}
 
     @property
@@ -114,12 +130,14 @@ class Tokens:
         ring = self.rings.get(token.issuer)
         if ring is None:
             raise Refused("issuer")
-        rules = ring.rules
-        if token.algorithm not in rules.algorithms:
+        if token.algorithm not in ring.rules.algorithms:
             raise Refused("algorithm")
         keys = await ring.find(token.kid)
+        if self.rings.get(token.issuer) is not ring:
+            raise Refused("issuer")
         if not keys:
             raise Refused("kid")
+        rules = ring.rules  # as they are now: they may have changed while the issuer was asked
         epoch, generation = self._keys.epoch, ring.generation
         claims = jwt.verified(credential, keys, token.algorithm)
         who = identity(claims, rules, token.typ, self._clock())
@@ -179,6 +197,7 @@ def _caller(who: Identity, user: User, key: KeyRow | None, rules: Issuer) -> Cal
         default_key_id=None if key is None else key.id,
         models=None if rules.models is None else frozenset(rules.models),
         limits=limits or rules.limits,
+        limits_key_id=None if key is None or limits is None else key.id,
         budget=budget or rules.budget,
         budget_key_id=None if key is None or budget is None else key.id,
         expires_at=who.expires_at,

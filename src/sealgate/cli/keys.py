@@ -260,7 +260,7 @@ def _budget(given: str | None) -> Budget | None:
     if given is None:
         return None
     amount, _, period = given.partition("/")
-    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", amount) or period not in ("", *PERIODS):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", amount) or period not in ("", *PERIODS):
         raise ConfigError(f"--budget {given}: write 25.00, or 25.00/PERIOD; periods are {', '.join(PERIODS)}")
     return msgspec.convert({"amount": amount, "period": period or "total"}, Budget)
 

@@ -18,7 +18,7 @@ NANO = 10**9
 PLACES = 12
 """Decimal places that a price may have."""
 LARGEST = 10**9
-"""The highest price, and the highest budget."""
+"""The highest price."""
 PRICES = (
     "input_per_mtok",
     "output_per_mtok",

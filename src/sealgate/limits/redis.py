@@ -336,6 +336,11 @@ class RedisLimiter:
                 except StoreGoneError as error:
                     self._give_up(batch, error)
                     return
+                except Exception as error:  # Whatever it is: who waits for a reply would wait for ever.
+                    for operation in batch:
+                        if operation.future is not None and not operation.future.done():
+                            operation.future.set_exception(error)
+                    continue
                 for operation, reply in zip(batch, replies, strict=True):
                     if operation.future is None:
                         continue

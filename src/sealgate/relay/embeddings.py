@@ -17,17 +17,16 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sealgate.errors import Failure, Problem, UpstreamError
-from sealgate.formats import ids
-from sealgate.providers.base import Json, Prompt
+from sealgate.providers.base import Adjustment, Json, Prompt
 from sealgate.relay import form
 from sealgate.relay.answer import Answer, Label
 from sealgate.relay.ask import Ask
-from sealgate.relay.request import decode_object
-from sealgate.relay.shapes import Identifier
+from sealgate.relay.request import decode_object, episode
+from sealgate.relay.shapes import OF_CHAT, Identifier, of_chat
 
 MAX_INPUTS = 2048
 MAX_TOKENS = 300_000
-OWN = frozenset({"model", "region", "provider", "failover", "encoding_format"})
+OWN = frozenset({"model", "region", "provider", "failover", "encoding_format", "episode_id"})
 """Fields that do not go upstream as they came. The encoding is ours to give: providers' habits differ."""
 
 _NUMBERS = {float, int}
@@ -62,6 +61,7 @@ class EmbeddingsRequest(Struct, kw_only=True):
         Annotated[list[Identifier], Meta(max_length=5)] | None,
         Meta(description="Models to try when every route of the first has failed."),
     ] = None
+    episode_id: Annotated[str | None, Meta(description="UUID of version 7 that groups inferences.")] = None
 
 
 def read_embeddings(body: bytes, default_model: str | None = None, trace: Mapping[str, str] | None = None) -> Ask:
@@ -75,15 +75,16 @@ def read_embeddings(body: bytes, default_model: str | None = None, trace: Mappin
     if not model:
         raise Problem("invalid_model", param="model")
     _check(typed.input)
-    carried = {name: value for name, value in fields.items() if value is not None and name not in OWN}
+    given = {name: value for name, value in fields.items() if value is not None and name not in OWN}
+    carried = {name: value for name, value in given.items() if not of_chat(name)}
     prompt = Prompt(carried, False, {}, {}, trace or {}, operation="embeddings")
     return Ask(
         named=typed,
         model=model,
         type="embedding",
         prompt=prompt,
-        episode_id=ids.dashed(ids.uuid7_hex()),
-        adjustments=[],
+        episode_id=episode(typed.episode_id),
+        adjustments=[Adjustment(name, "dropped", OF_CHAT) for name in given if of_chat(name)],
         size=len(body),
         choices=vectors_wanted(typed.input),
         max_tokens=0,
@@ -157,6 +158,7 @@ class EmbeddingsAnswer(Answer):
                 ],
                 "model": self.label.model,
                 "usage": {"prompt_tokens": usage.prompt, "total_tokens": usage.prompt},
+                "episode_id": self.label.episode_id,
                 "tresor": self._tresor,
             }
         )

@@ -19,7 +19,7 @@ from sealgate.relay.ask import Ask
 from sealgate.relay.messages_shapes import CountRequest, MessagesRequest
 from sealgate.relay.request import DATA_URL, decode_object, episode, is_plain_https, model_named, typed_as
 
-OWN = frozenset({"model", "stream", "region", "provider", "failover", "episode_id", "betas"})
+OWN = frozenset({"model", "stream", "region", "provider", "failover", "session_id", "episode_id", "betas"})
 """Fields that are the gateway's own business."""
 WALLED = ("inference_geo", "service_tier", "speed")
 """What callers may not set, since prices hang on it."""
@@ -104,6 +104,7 @@ def _ask(
         type="chat",
         prompt=Prompt(carried, bool(typed.stream), {}, {}, trace or {}, native=native),
         episode_id=episode(typed.episode_id),
+        session_id=typed.session_id,
         include_usage=True,
         media_param=read.by_url,
         adjustments=said,

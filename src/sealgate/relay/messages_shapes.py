@@ -311,6 +311,7 @@ class MessagesRequest(CountRequest, kw_only=True):
         Annotated[list[Identifier], Meta(max_length=5)] | None,
         Meta(description="Models to try when every route of the first has failed."),
     ] = None
+    session_id: Annotated[str | None, Meta(description="A session of the caller's.")] = None
     episode_id: Annotated[str | None, Meta(description="UUID of version 7 that groups inferences.")] = None
 
     @property

@@ -364,6 +364,9 @@ GATEWAY_FIELDS = frozenset(
 )
 """Fields that are the gateway's own business and never go upstream as the caller sent them."""
 
+OF_CHAT = "it belongs to chat completions"
+"""Why other endpoints drop what is only a chat's."""
+
 WITHOUT_EFFECT = ("tensorzero::variant_name", "tensorzero::dryrun", "tensorzero::cache_options")
 
 WALLED_FIELDS = frozenset(
@@ -386,3 +389,11 @@ WALLED_FIELDS = frozenset(
 
 CONSTRAINTS = ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structural_tag")
 """At most one of these may be set."""
+
+
+def of_chat(name: str) -> bool:
+    """Whether a field is the gateway's own and means something in chats alone: no provider's, and never sent on."""
+    return name.startswith("tensorzero::") or name.partition("[")[0] in _OF_CHAT
+
+
+_OF_CHAT = frozenset({"session_id", "episode_id", "extra_body", "extra_headers"})

@@ -19,7 +19,7 @@ from sealgate.providers.audio import GRANULARITIES, WITH_SEGMENTS, Upload
 from sealgate.providers.base import Adjustment, Json, Operation, Prompt
 from sealgate.relay.answer import Answer, Label
 from sealgate.relay.ask import Ask
-from sealgate.relay.shapes import Identifier
+from sealgate.relay.shapes import OF_CHAT, Identifier, of_chat
 from sealgate.relay.usage import BYTES_PER_TOKEN, Usage
 
 Format = Literal["json", "text", "verbose_json", "srt", "vtt"]
@@ -65,8 +65,6 @@ class _Asked(TranscriptionRequest, kw_only=True):
 _FIELDS = frozenset(TranscriptionRequest.__struct_fields__)
 _LISTS = frozenset({GRANULARITIES})
 _CARRIED = ("language", "prompt", "temperature", "response_format", GRANULARITIES)
-OF_CHAT = "it belongs to chat completions"
-_OF_CHAT = frozenset({"session_id", "episode_id", "extra_body", "extra_headers"})
 
 
 def read_transcription(
@@ -86,8 +84,8 @@ def read_transcription(
         said = f"stream goes with the formats json and text, not with {typed.response_format}."
         raise Problem("invalid_parameter", said, param="stream")
     upload, found = _upload(file, filename)
-    adjustments = [Adjustment(name, "dropped", OF_CHAT) for name in more if _is_ours(name)]
-    fields: Json = {name: values for name, values in more.items() if not _is_ours(name)}
+    adjustments = [Adjustment(name, "dropped", OF_CHAT) for name in more if of_chat(name)]
+    fields: Json = {name: values for name, values in more.items() if not of_chat(name)}
     fields |= {name: given[name] for name in _CARRIED if given.get(name) not in (None, "")}
     fields["response_format"] = typed.response_format
     size = sum(len(str(value)) for value in fields.values())
@@ -102,11 +100,6 @@ def read_transcription(
         sound=found if found.milliseconds else None,
         audio_ms=found.milliseconds or sound.assumed(len(upload.data)),
     )
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a field is the gateway's own, and no provider's."""
-    return name.startswith("tensorzero::") or name.partition("[")[0] in _OF_CHAT
 
 
 def _upload(file: bytes | memoryview | None, filename: str) -> tuple[Upload, Sound]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
-from sealgate.auth.caller import Caller
+from sealgate.auth.caller import Caller, account
 from sealgate.config_tables import Limits, Settings
 from sealgate.errors import Problem
 from sealgate.limits.limiter import Kind, Limiter, Refused, Rule, Standing, Taken, rules
@@ -53,7 +53,7 @@ class Turns:
 
     def configure(self, settings: Settings) -> None:
         """Take the limits of another configuration. What was used stays used."""
-        self._default = settings.limits.own
+        self.default = settings.limits.own
         self.models = {key: model.limits for key, model in settings.models.items() if model.limits is not None}
         self._places: dict[tuple[str, str], set[str]] = {}
         for key in self.models:
@@ -63,13 +63,16 @@ class Turns:
 
     def turn(self, caller: Caller) -> Turn:
         """For one request of this caller."""
-        limits = caller.limits
-        if limits is None or limits == _NOTHING:
-            limits = self._default
+        limits = self.limits(caller)
         if limits is None and not self.models:
             return FREE
         whose = _whose(caller)
         return Turn(self, whose, () if limits is None else self._rules(whose, limits))
+
+    def limits(self, caller: Caller) -> Limits | None:
+        """What holds for a caller: its own limits, else the configuration's."""
+        own = caller.limits
+        return self.default if own is None or own == _NOTHING else own
 
     async def aclose(self) -> None:
         await self.limiter.aclose()
@@ -217,8 +220,13 @@ FREE = _Free()
 
 
 def _whose(caller: Caller) -> str:
-    """A name for whoever's use is counted together, the same on every replica. Users' names stay out of the store."""
+    """A name for whoever's use is counted together, the same on every replica. Users' names stay out of the store.
+
+    A user's token counts with the key whose limits it has; but where users share a customer, each counts alone.
+    """
     if caller.user_id is not None:
+        if caller.limits_key_id is not None and account(caller)[1] is None:
+            return f"key:{caller.limits_key_id}"
         return "user:" + _digest(caller.customer_id, caller.user_id)
     return f"key:{caller.key_id}" if caller.key_id is not None else "customer:" + _digest(caller.customer_id)
 

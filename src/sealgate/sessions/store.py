@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, select, update
 
 from sealgate.sessions.automation import Settings, Who
 from sealgate.storage import audit, bump, revision
@@ -188,6 +188,18 @@ def end_due(connection: Connection, now: int, most: int = AT_ONCE) -> int:
     alone(connection)
     due = select(sessions.c.id).where(_OPEN, sessions.c.expires_at <= now).order_by(sessions.c.expires_at).limit(most)
     return _end(connection, sessions.c.id.in_(due), sessions.c.expires_at)
+
+
+def forget(connection: Connection, after: str, before: str, most: int) -> str | None:
+    """Delete old sessions: a step of `sealgate.storage.retention`."""
+    # Their ids are written with dashes, and a dash comes before every digit.
+    bound = f"{before[:8]}-{before[8:]}"
+    old = select(sessions.c.id).where(sessions.c.id > after, sessions.c.id < bound).order_by(sessions.c.id).limit(most)
+    found: Sequence[str] = connection.execute(old.with_for_update(skip_locked=True)).scalars().all()
+    if not found:
+        return None
+    connection.execute(delete(sessions).where(sessions.c.id.in_(found)))
+    return found[-1]
 
 
 def _end(connection: Connection, which: ColumnElement[bool], at: Any) -> int:
