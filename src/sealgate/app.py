@@ -26,6 +26,7 @@ from sealgate.api import (
     models,
     receipts,
     reference,
+    responses,
 )
 from sealgate.api import log as log_doors
 from sealgate.api import sessions as session_calls
@@ -311,6 +312,7 @@ def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKey
     table += [*embeddings.routes(hall, guard), *audio.routes(hall, guard)]
     table += [*accounts.routes(keys, guard), *me.routes(hall, guard, since)]
     table += messages.routes(hall, guard)
+    table += responses.routes(hall, guard)
     table += [*receipts.routes(hall, guard, signing_keys), *log_doors.routes(hall, guard)]
     table += attestation.routes(attester)
     table += billing.routes(hall, guard)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..formats import blocks, canonical, choices, jws, leaves
+from ..formats import blocks, canonical, choices, jws, leaves, outputs
 
 TYP = "receipt+jwt"
 SLACK = 300
@@ -329,7 +329,14 @@ def blocks_in(documents: Sequence[Mapping[str, Any]]) -> list[Any]:
     return blocks.of_events(documents)
 
 
-_FORMS = {"/chat/completions": said_in, "/messages": blocks_in}
+def items_in(documents: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What a whole response, or a stream's events, say."""
+    if len(documents) == 1 and documents[0].get("object") == "response":
+        return outputs.of_output(documents[0]["output"])
+    return outputs.of_events(documents)
+
+
+_FORMS = {"/chat/completions": said_in, "/messages": blocks_in, "/responses": items_in}
 """How what was said is read, by the endpoint under its mount."""
 
 

@@ -29,6 +29,7 @@ OPERATIONS = {
     "audio.transcriptions": "transcription",
     "audio.translations": "translation",
     "messages": "chat",
+    "responses": "chat",
 }
 """Ledger endpoint to OpenTelemetry's ``gen_ai.operation.name``."""
 

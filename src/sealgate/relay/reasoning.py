@@ -39,10 +39,11 @@ class Thoughts:
         """The id of the first call of each choice that calls, and the fields to put back; none where none came."""
         for index, call in self._calls.items():
             found = self._found.get(index, {})
-            yield call, {name: _put_together(name, pieces) for name, pieces in found.items()}
+            yield call, {name: put_together(name, pieces) for name, pieces in found.items()}
 
 
-def _put_together(name: str, pieces: list[Any]) -> Any:
+def put_together(name: str, pieces: list[Any]) -> Any:
+    """The value of the field ``name`` out of its pieces: a text, or a list of entries."""
     if name != "reasoning_details":
         return "".join(piece for piece in pieces if isinstance(piece, str))
     found: list[Any] = []

@@ -1,0 +1,305 @@
+"""The items of a Responses conversation as the messages of a chat: one turn of the model's for a run of its items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sealgate.errors import Problem
+from sealgate.formats.carried import MARK, opened
+from sealgate.formats.freeform import wrapped
+from sealgate.providers.base import Adjustment, Json
+from sealgate.relay.request import DATA_URL, is_plain_https
+
+KNOWN = frozenset(
+    {"message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning"}
+)
+"""Types of items that can be told to any model."""
+JOINT = "\n\n"
+"""Between texts that were said apart and have to be one."""
+MAX_NAME = 64
+"""Characters of a function's name that providers take."""
+
+
+class Offered:
+    """The tools of a request: what each is called upstream, and what it is to the caller.
+
+    Functions alone are known everywhere. A custom tool of free input is offered as a function with one text; one with a
+    grammar goes out as it is, to the routes that know such. Tools in a namespace have it before their names.
+    """
+
+    def __init__(self) -> None:
+        self.tools: list[Json] = []
+        self.custom: set[str] = set()
+        """Upstream names of functions that are custom tools to the caller."""
+        self.spaced: dict[str, tuple[str, str]] = {}
+        """Upstream names of tools in namespaces, and the namespace and name that they have for the caller."""
+        self._grammars: set[str] = set()
+
+    def name(self, name: str, namespace: str | None) -> str:
+        """What a tool is called upstream."""
+        return f"{namespace}__{name}"[:MAX_NAME] if namespace and namespace != name else name
+
+    def add_function(self, tool: Json, namespace: str | None = None) -> None:
+        function = {"name": self._named(tool["name"], namespace)}
+        for name in ("description", "parameters", "strict"):
+            if tool.get(name) is not None:
+                function[name] = tool[name]
+        self.tools.append({"type": "function", "function": function})
+
+    def add_custom(self, tool: Json, namespace: str | None = None) -> None:
+        form, name = tool.get("format") or {"type": "text"}, self._named(tool["name"], namespace)
+        described = {} if tool.get("description") is None else {"description": tool["description"]}
+        if form["type"] == "grammar":
+            self._grammars.add(name)
+            grammar = {"syntax": form["syntax"], "definition": form["definition"]}
+            custom = {"name": name, **described, "format": {"type": "grammar", "grammar": grammar}}
+            self.tools.append({"type": "custom", "custom": custom})
+            return
+        self.custom.add(name)
+        argument = {"type": "string", "description": "The tool's input, as free text."}
+        schema: Json = {"type": "object", "properties": {"input": argument}, "required": ["input"]}
+        schema["additionalProperties"] = False
+        self.tools.append({"type": "function", "function": {"name": name, **described, "parameters": schema}})
+
+    def choice(self, kind: str, name: str) -> Json:
+        """A tool as a choice names it."""
+        if kind == "custom" and name in self._grammars:
+            return {"type": "custom", "custom": {"name": name}}
+        return {"type": "function", "function": {"name": name}}
+
+    def custom_call(self, call_id: str, name: str, text: str) -> Json:
+        """An earlier call of a custom tool."""
+        if name in self._grammars:
+            return {"id": call_id, "type": "custom", "custom": {"name": name, "input": text}}
+        return function_call(call_id, name, wrapped(text))
+
+    def _named(self, name: str, namespace: str | None) -> str:
+        found = self.name(name, namespace)
+        if namespace:
+            self.spaced[found] = (namespace, name)
+        return found
+
+
+def function_call(call_id: str, name: str, arguments: str) -> Json:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+class Conversation:
+    """Takes items in order and gives messages. Raises `Problem` for what cannot be told to a model."""
+
+    def __init__(self, offered: Offered) -> None:
+        self.messages: list[Json] = []
+        self.lost: dict[Adjustment, None] = {}
+        self.by_url: str | None = None
+        """Where the first medium stands that is given by URL."""
+        self.media_size = 0
+        self._offered = offered
+        self._calls: set[str] = set()
+        self._turn: Json | None = None
+        """The model's turn that is being put together; it is the last message."""
+        self._shown: list[Json] = []
+        """Pictures and files from the results of tools: they follow as a user's message."""
+
+    def instruct(self, text: str) -> None:
+        self.messages.append({"role": "system", "content": text})
+
+    def say(self, text: str) -> None:
+        self._user({"role": "user", "content": text})
+
+    def take(self, items: Sequence[Json], at: str = "input", details: Sequence[Json] = ()) -> None:
+        """The next items. ``details`` is what their provider wants back of the reasoning in them, where that is known
+        apart from them."""
+        for index, item in enumerate(items):
+            place = f"{at}[{index}]"
+            match item["type"]:
+                case "message":
+                    self._message(item, place)
+                case "function_call":
+                    name = self._offered.name(item["name"], item.get("namespace"))
+                    self._call(function_call(item["call_id"], name, item["arguments"]))
+                case "custom_tool_call":
+                    name = self._offered.name(item["name"], item.get("namespace"))
+                    self._call(self._offered.custom_call(item["call_id"], name, item["input"]))
+                case "reasoning":
+                    self._thought(item, place, known=bool(details))
+                case _:
+                    self._result(item, place)
+        if details and self._turn is not None:
+            self._turn["reasoning_details"] = list(details)
+
+    def finish(self) -> list[Json]:
+        """All messages."""
+        self._close()
+        self._show()
+        return self.messages
+
+    def _close(self) -> None:
+        """The model's turn is over."""
+        turn, self._turn = self._turn, None
+        if turn is not None and turn["content"] is None and "tool_calls" not in turn:
+            turn["content"] = ""
+
+    def _show(self) -> None:
+        if self._shown:
+            self.messages.append({"role": "user", "content": self._shown})
+            self._shown = []
+
+    def _user(self, message: Json) -> None:
+        self._close()
+        self._show()
+        self.messages.append(message)
+
+    # The model's turns
+
+    def _own(self) -> Json:
+        if self._turn is None:
+            self._show()
+            self._turn = {"role": "assistant", "content": None}
+            self.messages.append(self._turn)
+        return self._turn
+
+    def _call(self, call: Json) -> None:
+        self._calls.add(call["id"])
+        self._own().setdefault("tool_calls", []).append(call)
+
+    def _thought(self, item: Json, at: str, *, known: bool) -> None:
+        texts = [part["text"] for part in item.get("content") or item.get("summary") or ()]
+        kept, sealed = None, item.get("encrypted_content")
+        if sealed:
+            kept = opened(sealed)
+            if not kept:
+                why = "it is broken" if sealed.startswith(MARK) else "it was sealed elsewhere"
+                self.lost[Adjustment(f"{at}.encrypted_content", "dropped", why)] = None
+        turn = self._own()
+        if text := JOINT.join(texts):
+            turn["reasoning_content"] = turn.get("reasoning_content", "") + text
+        if kept and not known:
+            turn.setdefault("reasoning_details", []).extend(kept)
+
+    def _said(self, item: Json, at: str) -> None:
+        text, refusal = self._own_words(item["content"], at)
+        turn = self._own()
+        if turn["content"] is not None and "tool_calls" not in turn:
+            self._close()
+            turn = self._own()
+        if text or not refusal:
+            turn["content"] = text if turn["content"] is None else turn["content"] + JOINT + text
+        if refusal:
+            turn["refusal"] = refusal
+
+    def _own_words(self, content: Any, at: str) -> tuple[str, str]:
+        if isinstance(content, str):
+            return content, ""
+        for place, part in enumerate(content):
+            if part["type"] not in ("output_text", "input_text", "refusal"):
+                where = f"{at}.content[{place}]"
+                raise Problem("unsupported_parameter", f"{where}: the model says text only.", param=where)
+        texts = [part["text"] for part in content if part["type"] != "refusal"]
+        return "".join(texts), "".join(part["refusal"] for part in content if part["type"] == "refusal")
+
+    # Everybody else's
+
+    def _message(self, item: Json, at: str) -> None:
+        if item.get("phase"):
+            self.lost[Adjustment("input[].phase", "dropped", "other models know no phases")] = None
+        if item["role"] == "assistant":
+            self._said(item, at)
+            return
+        content = item["content"]
+        self._user({"role": item["role"], "content": content if isinstance(content, str) else self._parts(content, at)})
+
+    def _parts(self, content: list[Json], at: str) -> str | list[Json]:
+        parts = [self._part(part, f"{at}.content[{place}]") for place, part in enumerate(content)]
+        if len(parts) == 1 and parts[0]["type"] == "text":
+            return str(parts[0]["text"])
+        return parts
+
+    def _part(self, part: Json, at: str) -> Json:
+        if part.get("prompt_cache_breakpoint") is not None:
+            why = "providers have caches of their own"
+            self.lost[Adjustment("input[].prompt_cache_breakpoint", "dropped", why)] = None
+        match part["type"]:
+            case "input_text" | "output_text":
+                return {"type": "text", "text": part["text"]}
+            case "input_image":
+                return {"type": "image_url", "image_url": self._image(part, at)}
+            case "input_file":
+                return {"type": "file", "file": self._file(part, at)}
+            case "input_audio":
+                self.media_size += len(part["input_audio"]["data"])
+                return {"type": "input_audio", "input_audio": part["input_audio"]}
+            case _:
+                return {"type": "text", "text": part["refusal"]}
+
+    def _image(self, part: Json, at: str) -> Json:
+        url = part.get("image_url")
+        if url is None:
+            raise Problem("unsupported_parameter", f"{at}: a picture needs image_url.", param=at)
+        where = f"{at}.image_url"
+        if url[:5].lower() == "data:":
+            self._check_data(url, where)
+        elif is_plain_https(url):
+            self.by_url = self.by_url or where
+        else:
+            raise Problem("media_url_not_allowed", "Media must be a data URL or a plain https URL.", param=where)
+        return {"url": url} if part.get("detail") is None else {"url": url, "detail": part["detail"]}
+
+    def _file(self, part: Json, at: str) -> Json:
+        if part.get("file_url") is not None:
+            where = f"{at}.file_url"
+            raise Problem("unsupported_parameter", f"{where}: a file must be sent as file_data.", param=where)
+        found = {name: part[name] for name in ("file_data", "file_id", "filename") if part.get(name) is not None}
+        if not found.keys() & {"file_data", "file_id"}:
+            raise Problem("invalid_media", f"{at}: a file needs file_data.", param=at)
+        if "file_data" in found:
+            self._check_data(found["file_data"], f"{at}.file_data")
+        if part.get("detail") is not None:
+            self.lost[Adjustment("input[].input_file.detail", "dropped", "other models do not know it")] = None
+        return found
+
+    def _check_data(self, url: str, at: str) -> None:
+        if not DATA_URL.match(url[:512]):
+            raise Problem("invalid_media", "A data URL must read data:<type>/<subtype>;base64,<data>.", param=at)
+        self.media_size += len(url)
+
+    # Results
+
+    def _result(self, item: Json, at: str) -> None:
+        call, output = item["call_id"], item["output"]
+        if call not in self._calls:
+            where = f"{at}.call_id"
+            raise Problem("invalid_parameter", f"{where}: there is no call of that id before it.", param=where)
+        self._close()
+        text = output if isinstance(output, str) else self._shows(output, call, at)
+        self.messages.append({"role": "tool", "tool_call_id": call, "content": text})
+
+    def _shows(self, output: list[Json], call: str, at: str) -> str:
+        parts = [self._part(part, f"{at}.output[{place}]") for place, part in enumerate(output)]
+        texts = [part["text"] for part in parts if part["type"] == "text"]
+        media = [part for part in parts if part["type"] != "text"]
+        if media:
+            self._shown += [{"type": "text", "text": f"What the tool call {call} has shown:"}, *media]
+            why = "pictures and files are sent behind the results"
+            self.lost[Adjustment("function_call_output", "emulated", why)] = None
+            texts = texts or ["(shown below)"]
+        return JOINT.join(texts)
+
+
+def with_types(items: Sequence[Any]) -> list[Any]:
+    """Items with the types that may be left out. Raises `Problem` for those that cannot be told to any model."""
+    return [_with_type(item, f"input[{index}]") for index, item in enumerate(items)]
+
+
+def _with_type(item: Any, at: str) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    kind = item.get("type")
+    if kind is None and "role" in item:
+        return {**item, "type": "message"}
+    if kind == "item_reference" or (kind is None and "id" in item):
+        why = "An item cannot be named by its id: send the item itself, or previous_response_id."
+        raise Problem("unsupported_parameter", f"{at}: {why}", param=at)
+    if isinstance(kind, str) and kind not in KNOWN:
+        raise Problem("unsupported_parameter", f"{at}: items of type {kind[:64]!r} are not supported.", param=at)
+    return item

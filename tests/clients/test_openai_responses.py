@@ -1,0 +1,213 @@
+"""The official OpenAI SDK's ``responses``, unchanged, against a whole gateway: every kind of provider answers it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI, OpenAI
+from openai.types.responses import Response
+from pydantic import BaseModel
+from tests.gateway import Serve, Threaded, Upstream, model
+
+from sealgate.config import Model, Provider, Secret
+from sealgate.testing import MockProvider, answer, cut_after, tool
+
+KINDS = ("openai", "anthropic", "bedrock", "google", "mistral", "openrouter", "vllm")
+PNG = base64.b64encode(
+    bytes.fromhex("89504e470d0a1a0a0000000d4948445200000003000000020802000000120a5f8e0000000049454e44ae426082")
+).decode()
+WEATHER: Any = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather in a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "strict": False,
+}
+
+
+class Event(BaseModel):
+    """What a caller wants parsed."""
+
+    name: str
+    participants: list[str]
+
+
+def at(mock: MockProvider) -> Provider:
+    """How a gateway's configuration names that mock."""
+    table = dict(mock.provider_table())
+    key = table.pop("api_key", None)
+    return Provider(api_key=(Secret(key),) if key else (), **table)
+
+
+@contextmanager
+def behind(serve: Serve, mock: MockProvider) -> Iterator[tuple[Threaded, OpenAI]]:
+    """A gateway in front of that mock, and the SDK in front of the gateway."""
+    with serving(serve, at(mock), model("acme", upstream_model=mock.model)) as found:
+        yield found
+
+
+@contextmanager
+def serving(serve: Serve, upstream: Upstream, routes: Model | None = None) -> Iterator[tuple[Threaded, OpenAI]]:
+    """A gateway whose model ``m`` is at that upstream, and the SDK in front of it."""
+    with (
+        serve.in_thread({"acme": upstream}, {"m": routes or model("acme")}) as gateway,
+        OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client,
+    ):
+        yield gateway, client
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_agents_loop_works_with_every_kind_of_provider(serve: Serve, kind: str) -> None:
+    """Instructions, tools, reasoning, a call and its result, all of it sent back as it came."""
+    asked: Any = {
+        "model": "m",
+        "instructions": "Be brief.",
+        "tools": [WEATHER],
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "include": ["reasoning.encrypted_content"],
+        "store": False,
+        "max_output_tokens": 8000,
+        "user": "user-1",
+    }
+    with MockProvider(kind) as mock, behind(serve, mock) as (gateway, client):
+        mock.reply("Let me look.", reasoning="Where?", tool_calls=[tool("get_weather", {"city": "Paris"})])
+        items: list[Any] = [{"role": "user", "content": "How is the weather?"}]
+        with client.responses.stream(input=items, **asked) as stream:
+            first = stream.get_final_response()
+        [call] = [item for item in first.output if item.type == "function_call"]
+        assert (first.status, first.model, call.name, json.loads(call.arguments)) == (
+            "completed", "m", "get_weather", {"city": "Paris"},
+        )  # fmt: skip
+        assert first.output_text == "Let me look."
+        assert first.usage is not None
+        assert first.usage.input_tokens
+        assert first.usage.output_tokens
+        items += [item.to_dict() for item in first.output]
+        items += [{"type": "function_call_output", "call_id": call.call_id, "output": "Sunny."}]
+        mock.reply("It is sunny.")
+        last = client.responses.create(input=items, **asked)
+        assert (last.output_text, last.status) == ("It is sunny.", "completed")
+        assert mock.complaints == []
+        assert "Sunny." in mock.upstream.requests[-1].body.decode()
+        rows = gateway.rows(2)
+        assert [(row.endpoint, row.outcome.value, row.end_user) for row in rows] == [("responses", "ok", "user-1")] * 2
+        assert all(row.prompt_tokens and row.usage_source == "reported" for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_a_whole_answer_is_a_response(serve: Serve, kind: str) -> None:
+    with MockProvider(kind) as mock, behind(serve, mock) as (_, client):
+        mock.reply("Hello")
+        raw = client.responses.with_raw_response.create(
+            model="m", input="Hi", metadata={"a": "b"}, temperature=0.5, top_p=0.9, max_output_tokens=50
+        )
+        found = raw.parse()
+        assert isinstance(found, Response)
+        Response.model_validate(json.loads(raw.text), strict=False)
+        assert found.id.startswith("resp_")
+        assert (found.object, found.model, found.status, found.output_text) == ("response", "m", "completed", "Hello")
+        assert (found.metadata, found.temperature, found.top_p) == ({"a": "b"}, 0.5, 0.9)
+        assert (found.max_output_tokens, found.tools, found.tool_choice, found.store) == (50, [], "auto", False)
+        assert [item.type for item in found.output] == ["message"]
+        assert found.to_dict()["tresor"]["receipt_id"] == raw.headers["x-tresor-receipt-id"]
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_client_streams_too(serve: Serve) -> None:
+    async with (
+        serve({"acme": answer("One two three")}) as gateway,
+        AsyncOpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client,
+    ):
+        events = await client.responses.create(model="m", input="Count.", stream=True)
+        found = [event async for event in events]
+        async with client.responses.stream(model="m", input="Count.") as stream:
+            assert (await stream.get_final_response()).output_text == "One two three"
+    assert [event.sequence_number for event in found] == list(range(len(found)))
+    assert "".join(event.delta for event in found if event.type == "response.output_text.delta") == "One two three"
+    assert found[-1].type == "response.completed"
+
+
+def test_an_answer_is_parsed_by_the_sdk(serve: Serve) -> None:
+    said = {"name": "Fair", "participants": ["Ada", "Grace"]}
+    with serving(serve, answer(json.dumps(said))) as (gateway, client):
+        parsed = client.responses.parse(model="m", input="Extract.", text_format=Event)
+        with client.responses.stream(model="m", input="Extract.", text_format=Event) as stream:
+            streamed = stream.get_final_response()
+        sent = gateway.upstreams["acme"].requests[0].json
+    assert parsed.output_parsed == streamed.output_parsed == Event(**said)
+    assert sent["response_format"]["json_schema"]["strict"] is True
+    assert sent["response_format"]["json_schema"]["name"] == "Event"
+
+
+def test_custom_tools_are_functions_to_the_provider_and_custom_to_the_caller(serve: Serve) -> None:
+    patch = '*** Begin Patch\n+print("hä")\n*** End Patch'
+    tools: Any = [{"type": "custom", "name": "apply_patch", "description": "Edits files."}]
+    call = tool("apply_patch", {"input": patch})
+    with serving(serve, answer("Now.", tool_calls=[call])) as (gateway, client):
+        whole = client.responses.create(model="m", input="Fix it.", tools=tools)
+        with client.responses.stream(model="m", input="Fix it.", tools=tools) as stream:
+            events = list(stream)
+            streamed = stream.get_final_response()
+        again: Any = [{"role": "user", "content": "Fix it."}, *(item.to_dict() for item in whole.output)]
+        again += [{"type": "custom_tool_call_output", "call_id": call["id"], "output": "Done!"}]
+        client.responses.create(model="m", input=again, tools=tools)
+        requests = gateway.upstreams["acme"].requests
+    for found in (whole, streamed):
+        [made] = [item for item in found.output if item.type == "custom_tool_call"]
+        assert (made.input, made.name, made.call_id) == (patch, "apply_patch", call["id"])
+    deltas = [event.delta for event in events if event.type == "response.custom_tool_call_input.delta"]
+    assert "".join(deltas) == patch
+    assert len(deltas) > 2
+    assert requests[0].json["tools"][0]["type"] == "function"
+    said, heard = requests[2].json["messages"][-2:]
+    assert json.loads(said["tool_calls"][0]["function"]["arguments"]) == {"input": patch}
+    assert heard == {"role": "tool", "tool_call_id": call["id"], "content": "Done!"}
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic", "google"])
+def test_pictures_and_files_reach_the_provider(serve: Serve, kind: str) -> None:
+    url = f"data:image/png;base64,{PNG}"
+    parts: Any = [
+        {"type": "input_text", "text": "What is it?"},
+        {"type": "input_image", "image_url": url, "detail": "auto"},
+    ]
+    with MockProvider(kind) as mock, behind(serve, mock) as (_, client):
+        mock.reply("I see.")
+        assert client.responses.create(model="m", input=[{"role": "user", "content": parts}]).output_text == "I see."
+        assert PNG in mock.upstream.requests[-1].body.decode()
+
+
+def test_what_is_wrong_raises_the_sdks_errors(serve: Serve) -> None:
+    with serving(serve, answer("Hi")) as (_, client):
+        with pytest.raises(openai.NotFoundError) as unknown:
+            client.responses.create(model="nothing", input="Hi")
+        with pytest.raises(openai.BadRequestError) as previous:
+            client.responses.create(model="m", input="Hi", previous_response_id="resp_1")
+        with pytest.raises(openai.BadRequestError) as hosted:
+            client.responses.create(model="m", input="Hi", tools=[{"type": "web_search"}])
+    assert unknown.value.code == "model_not_found"
+    assert (previous.value.code, previous.value.param) == ("responses_not_kept", "previous_response_id")
+    assert (hosted.value.code, hosted.value.param) == ("unsupported_parameter", "tools[0]")
+
+
+def test_a_stream_that_breaks_raises_in_the_sdk(serve: Serve) -> None:
+    seen: list[str] = []
+
+    def read(client: OpenAI) -> None:
+        for event in client.responses.create(model="m", input="Hi", stream=True):
+            seen.append(event.type)
+
+    with serving(serve, cut_after(4)) as (_, client):
+        with pytest.raises(openai.APIError) as plain:
+            read(client)
+        with pytest.raises(openai.APIError), client.responses.stream(model="m", input="Hi") as stream:
+            stream.get_final_response()
+    assert plain.value.code == "upstream_stream_truncated"
+    assert "response.output_text.delta" in seen
+    assert "response.completed" not in seen
