@@ -10,6 +10,7 @@ DATES = {
     "app.py": "since when models are listed",
     "api/call.py": "when a request came, for its row",
     "api/health.py": "until when a route rests",
+    "api/responses_answer.py": "when a response was complete",
     "auth/keys.py": "whether a key has expired",
     "auth/tokens.py": "whether a token has begun, and whether it has expired",
     "cli/doctor.py": "whether this machine's clock is set, and agrees with the providers'",
