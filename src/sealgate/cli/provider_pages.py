@@ -147,13 +147,13 @@ def _variants(kind: Kind) -> str:
 def _besides(kind: Kind) -> str:
     """How it is asked for what is not chat, where that takes words; its variants included."""
     rows = [kind, *(row for values in kind.variants.values() for row in values.values() if row is not None)]
-    found = [
-        f"- `/v1/{PLACES[operation]}`{'' if row is kind else f' ({row.title})'}: {about}\n"
-        for row in rows
-        for operation, wire in row.also.items()
-        if (about := getattr(wire, "about", ""))
-    ]
-    return "".join(found)
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for operation, wire in row.also.items():
+            if about := getattr(wire, "about", ""):
+                at = f"`/v1/{PLACES[operation]}`" + ("" if row is kind else f" ({row.title})")
+                found.setdefault(about, []).append(at)
+    return "".join(f"- {' and '.join(places)}: {about}\n" for about, places in found.items())
 
 
 def _given(kind: Kind) -> str:

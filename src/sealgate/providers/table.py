@@ -27,6 +27,7 @@ from sealgate.providers.bedrock_models import abilities
 from sealgate.providers.capabilities import ALL, CONTRACT, SAMPLING
 from sealgate.providers.engines import ENGINE_ROWS
 from sealgate.providers.gemini import GEMINI
+from sealgate.providers.gemini_audio import GEMINI_SPEECH
 from sealgate.providers.gemini_embeddings import STUDIO_EMBEDDINGS, VERTEX_EMBEDDINGS
 from sealgate.providers.gemini_request import ENUM
 from sealgate.providers.google import CLAUDE as CLAUDE_OF_VERTEX
@@ -221,7 +222,7 @@ KINDS: dict[str, Kind] = {
             name="google",
             title="Google AI Studio (Gemini API)",
             host=STUDIO,
-            also={"embeddings": STUDIO_EMBEDDINGS},
+            also={"embeddings": STUDIO_EMBEDDINGS, **GEMINI_SPEECH},
             source="ai.google.dev/api/generate-content",
             base_url="https://generativelanguage.googleapis.com/v1beta",
             key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -230,7 +231,7 @@ KINDS: dict[str, Kind] = {
             name="vertex",
             title="Google Vertex AI: Gemini; with `api_model` also Claude (`anthropic`) and open models (`openai`)",
             host=GEMINI_ON_VERTEX,
-            also={"embeddings": VERTEX_EMBEDDINGS},
+            also={"embeddings": VERTEX_EMBEDDINGS, **GEMINI_SPEECH},
             source="docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
             base_url="https://{location}-aiplatform.googleapis.com" + IN_PROJECT,
             addresses={
