@@ -41,7 +41,7 @@ class GeminiAudio:
     about = (
         "Gemini is asked to write down what is said, with the sound inside the request (`inlineData`): formats `json` "
         "and `text`, also streamed. It knows no times, so `verbose_json`, `srt` and `vtt` are 400 "
-        "`unsupported_parameter` unless another route has them. `language` and `prompt` become part of the instruction. "
+        "`unsupported_parameter` unless another route has them. `language` and `prompt` go into the instruction. "
         "A transcript that reaches the model's longest answer is a failure of the route, never a shorter text."
     )
 
