@@ -13,9 +13,19 @@ def main() -> None:
         _obey_early_signals()
     # Importing makes many objects and no garbage; looking for some in between costs a part of the start.
     gc.disable()
+    _import_structlog_alone()
     from sealgate.cli import app
 
     app()
+
+
+def _import_structlog_alone() -> None:
+    """Import structlog without rich, which it would take along to colour tracebacks. None are logged."""
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del sys.modules["rich"]
 
 
 def _obey_early_signals() -> None:

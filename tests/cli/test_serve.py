@@ -288,3 +288,19 @@ def test_the_program_says_its_version_and_its_commands() -> None:
     assert re.fullmatch(rb"sealgate \d+\.\d+\.\d+\n", done.stdout)
     text = CliRunner().invoke(app, ["--help"]).stdout
     assert all(name in text for name in ("serve", "init", "models", "keys"))
+
+
+def test_the_server_imports_only_what_it_needs() -> None:
+    """What other commands need, or only some configurations, is not waited for at every start."""
+    script = (
+        "import sys\n"
+        "from sealgate.__main__ import _import_structlog_alone\n"
+        "_import_structlog_alone()\n"
+        "import sealgate.cli.serve\n"
+        "print(*sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    imported = set(ran.stdout.split())
+    assert "sealgate.app" in imported
+    unneeded = {"rich", "pygments", "alembic", "aiohttp", "cryptography.x509", "sealgate.cli.usage", "sealgate.testing"}
+    assert not imported & unneeded

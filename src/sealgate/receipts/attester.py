@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealgate.config import Attestation, Settings
@@ -190,6 +189,8 @@ def certificate_key(file: str | None) -> str | None:
     """The SHA-256, hex, of the public key in the server's certificate; None without one. Raises `ConfigError`."""
     if file is None:
         return None
+    from cryptography import x509  # a long import, only for those who end TLS here
+
     try:
         found = x509.load_pem_x509_certificate(Path(file).read_bytes())
     except OSError as error:
