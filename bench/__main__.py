@@ -24,9 +24,11 @@ from bench.crowd import measure_crowd
 from bench.growth import measure_growth
 from bench.judge import WrongAnswerError
 from bench.limits import measure_limits
+from bench.log import measure_log
 from bench.measures import FULL, QUICK, Bench, Figures
 from bench.peers import start_peers
 from bench.profile import profile
+from bench.receipts import measure_receipts
 from bench.report import RESULTS
 from bench.subjects import NotStartedError, Stage, Subject, start_bare, start_canned, start_sealgate
 
@@ -34,7 +36,9 @@ MEASURES = ("start", "memory", "whole", "stream", "latency", "delay")
 GROWTH = "growth"
 CROWD = "crowd"
 LIMITS = "limits"
-EXTRA = (GROWTH, CROWD, LIMITS)
+RECEIPTS = "receipts"
+LOG = "log"
+EXTRA = (GROWTH, CROWD, LIMITS, RECEIPTS, LOG)
 """Measured only where asked for."""
 LOADS: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "whole": measures.measure_whole,
@@ -44,6 +48,8 @@ LOADS: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     GROWTH: measure_growth,
     CROWD: measure_crowd,
     LIMITS: measure_limits,
+    RECEIPTS: measure_receipts,
+    LOG: measure_log,
 }
 
 
@@ -64,7 +70,7 @@ def arguments() -> argparse.Namespace:
         given.only = tuple(targets.GATE)
     if given.growth and GROWTH not in given.only:
         given.only = (*given.only, GROWTH)
-    if given.noise and {GROWTH, LIMITS} & set(given.only):
+    if given.noise and {GROWTH, LIMITS, RECEIPTS} & set(given.only):
         reader.error("--noise runs without Sealgate, so there is nothing that could grow or be limited")
     return given
 

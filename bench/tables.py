@@ -23,6 +23,8 @@ def everything(results: Results) -> str:
         "growth": _growth,
         "crowd": _crowd,
         "limits": _limits,
+        "receipts": _receipts,
+        "log": _log,
     }
     parts = [make(measures[name]) for name, make in makers.items() if name in measures]
     return "\n\n".join([*parts, *_aims(measures), *_absent(results)])
@@ -204,6 +206,23 @@ def _limits(measure: Results) -> str:
         rows.append((name, f"{one['cpu_us']:.1f}", f"{one.get('added_us', 0.0):+.1f}", f"{ratio:.2f}"))
     title = f"Limits, all four kinds: CPU µs per whole answer ({measure['rounds']} rounds)"
     return _table(title, ("limited", "CPU µs", "added", "ratio"), rows)
+
+
+def _receipts(measure: Results) -> str:
+    rows = []
+    for name, one in measure["subjects"].items():
+        added = (f"{one['added_us']:+.1f}", f"{one['per_floor']:.2f}") if "added_us" in one else ("", "")
+        rows.append((name, f"{one['cpu_us']:.1f}", *added, _ratio(one) if "ratio" in one else "", _others(one)))
+    title = f"Receipts: CPU µs per whole answer ({measure['used']} of {measure['rounds']} rounds)"
+    head = ("receipts", "CPU µs", "added", "added, as a share of the bare relay", "times without", "others")
+    return _table(title, head, rows)
+
+
+def _log(measure: Results) -> str:
+    rows = ((work, f"{f['small_ms']:.2f}", f"{f['large_ms']:.2f}", _ratio(f)) for work, f in measure["work"].items())
+    small, large = (f"{size:,}".replace(",", " ") for size in measure["sizes"].values())
+    title = f"The transparency log: ms in one of {small} entries and in one of {large} ({measure['rounds']} rounds)"
+    return _table(title, ("work", "small", "large", "large / small"), rows)
 
 
 def _aims(measures: Results) -> list[str]:

@@ -46,6 +46,7 @@ AIMS = (
     Aim("start to first answer", _of("start", "seconds"), 1.5, "s"),
     Aim("CPU per megabyte of prompt", ("growth", "prompts", GATED, "ms_per_mb"), 4, "ms"),
     Aim("100 000 keys, times 1 key", ("growth", "keys", "ratio", "median"), 1.2, "times"),
+    Aim("CPU of a receipt, times the bare relay", ("receipts", "subjects", "signed", "per_floor"), 60 / 91, "times"),
     Aim("1 000 models, times 1 model", ("growth", "models", "ratio", "median"), 1.2, "times"),
 )
 

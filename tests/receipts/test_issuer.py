@@ -17,7 +17,7 @@ from sealgate.errors import StorageError
 from sealgate.formats import ids, jws
 from sealgate.limits.budgets import STALE_SECONDS, Budgets
 from sealgate.receipts import receipt
-from sealgate.receipts.issuer import NO_DRAFT, Issuer, NoReceipts, finish_unknown
+from sealgate.receipts.issuer import NO_DRAFT, Issuer, NoReceipts, Order, finish_unknown
 from sealgate.receipts.receipt import LogTerms, Outcome, Software, Told
 from sealgate.receipts.store import NOT_LOGGED
 from sealgate.receipts.verify import Documents, verify
@@ -47,7 +47,7 @@ def issuer(**given: Any) -> Issuer:
 def draft(of: Issuer | NoReceipts, **given: Any) -> Any:
     fields = {"kind": "message", "endpoint": "/v1/chat/completions", "model": "m", "body": BODY,
               "fields": json.loads(BODY), **given}  # fmt: skip
-    return of.draft(ids.uuid7_hex(), **fields)
+    return of.draft(ids.uuid7_hex(), Order(**fields))
 
 
 def claims(token: str) -> Any:

@@ -20,7 +20,7 @@ from sealgate.formats import sse
 from sealgate.limits.ledger import Entry
 from sealgate.limits.prices import shown
 from sealgate.providers.base import Json
-from sealgate.receipts.issuer import Draft, Said
+from sealgate.receipts.issuer import Draft, Order, Said
 from sealgate.receipts.receipt import Kind
 from sealgate.relay.ask import Ask
 from sealgate.relay.exchange import Exchange
@@ -145,17 +145,8 @@ class Desk:
             episode_id=ask.episode_id,
             end_user=ask.named.user,
         )
-        draft = hall.receipts.draft(
-            call.id,
-            kind=self._kind,
-            endpoint=call.route,
-            model=ask.model,
-            body=body,
-            fields=ask.fields,
-            nonce=controls.nonce,
-            wanted=controls.receipt,
-            said=said,
-        )
+        order = Order(self._kind, call.route, ask.model, body, ask.fields, controls.nonce, controls.receipt, said)
+        draft = hall.receipts.draft(call.id, order)
         if self._endpoint != IN_BODY:
             call.extra = (*call.extra, (b"x-tresor-episode-id", ask.episode_id.encode("ascii")))
         usual = hall.settings.timeouts.total if seconds is None else seconds

@@ -39,6 +39,22 @@ def _salt() -> bytes:
         return _salts.pop()
 
 
+class Order(NamedTuple):
+    """What a receipt is to be made for: a request as it came, and what its headers want of the receipt."""
+
+    kind: Kind
+    endpoint: str
+    model: str
+    body: bytes | memoryview
+    fields: Any
+    """The body, parsed; must not be changed any more. None: it is not JSON."""
+    nonce: str | None = None
+    wanted: bool | None = None
+    """False: there shall be none."""
+    said: Said | None = None
+    """Gives what was answered, where the endpoint has a form of its own for that."""
+
+
 class Draft(Protocol):
     """The receipt of one request while it runs."""
 
@@ -96,17 +112,14 @@ NO_DRAFT = NoDraft()
 class SignedDraft:
     """For all others."""
 
-    __slots__ = ("_about", "_body", "_fields", "_forwarded", "_keys", "_rewritten", "_said", "_size", "_wire", "jws")
+    __slots__ = ("_about", "_forwarded", "_keys", "_order", "_received", "_rewritten", "_size", "_wire", "jws")
 
-    def __init__(
-        self, about: About, keys: SigningKeys, body: bytes | memoryview, fields: Any, said: Said | None = None
-    ) -> None:
+    def __init__(self, about: About, keys: SigningKeys, order: Order) -> None:
         self.jws: str | None = None
         self._about = about
         self._keys = keys
-        self._body = body
-        self._fields = fields
-        self._said = said
+        self._order = order
+        self._received: tuple[str, str | None] | None = None
         self._forwarded: str | None = None
         self._rewritten = False
         self._size = 0
@@ -117,15 +130,20 @@ class SignedDraft:
         return self._about.id
 
     def begun(self) -> str:
-        about = self._about
-        document = None if self._fields is None else receipt.canonical_or_none(self._fields)
-        jcs = None if document is None else receipt.digest(about.salt, "request.jcs", document)
-        wire = receipt.digest(about.salt, "request.wire", self._body)
-        return msgspec.json.encode(_Begun(about, wire, jcs)).decode()
+        return msgspec.json.encode(_Begun(self._about, *self._of_request())).decode()
+
+    def _of_request(self) -> tuple[str, str | None]:
+        """Digests of the request, bytes and document; worked out once."""
+        if self._received is None:
+            salt, order = self._about.salt, self._order
+            document = None if order.fields is None else receipt.canonical_or_none(order.fields)
+            jcs = None if document is None else receipt.digest(salt, "request.jcs", document)
+            self._received = receipt.digest(salt, "request.wire", order.body), jcs
+        return self._received
 
     def forwarded(self, body: bytes) -> None:
         self._forwarded = receipt.digest(self._about.salt, "forwarded.wire", body)
-        self._rewritten = body != self._body
+        self._rewritten = body != self._order.body
 
     def written(self, data: bytes) -> None:
         self._size += len(data)
@@ -149,55 +167,36 @@ class SignedDraft:
         return signed
 
     def _digests(self, told: Told, wire: str, size: int) -> Digests:
-        salt = self._about.salt
-        document = None if self._fields is None else receipt.canonical_or_none(self._fields)
-        content = None if told.choices is None else receipt.canonical_or_none((self._said or told.choices)())
-        answered = told.routed_model is not None
+        said = None if told.choices is None else self._order.said or told.choices
+        content = None if said is None else receipt.canonical_or_none(said())
         return Digests(
-            request_wire=receipt.digest(salt, "request.wire", self._body),
-            request_jcs=None if document is None else receipt.digest(salt, "request.jcs", document),
-            forwarded=self._forwarded if answered else None,
+            *self._of_request(),
+            forwarded=self._forwarded if told.routed_model is not None else None,
             rewritten=self._rewritten,
             response_wire=wire,
             response_bytes=size,
-            response_content=None if content is None else receipt.digest(salt, "response.content", content),
+            response_content=None if content is None else receipt.digest(self._about.salt, "response.content", content),
         )
 
 
 class Receipts(Protocol):
     """Makes drafts; on or off."""
 
-    def draft(
-        self,
-        request_id: str,
-        *,
-        kind: Kind,
-        endpoint: str,
-        model: str,
-        body: bytes | memoryview,
-        fields: Any,
-        nonce: str | None = None,
-        wanted: bool | None = None,
-        said: Said | None = None,
-    ) -> Draft:
-        """A receipt for a request whose body and whose parsed fields these are; none where ``wanted`` is False.
-
-        ``request_id`` is the id of the ledger's row. ``fields`` must not be changed any more; None: not JSON.
-        ``said`` gives what was answered, where the endpoint has a form of its own for that.
-        """
+    def draft(self, request_id: str, order: Order) -> Draft:
+        """The receipt of a request; ``request_id`` is the id of the ledger's row."""
 
 
 class NoReceipts:
     """Receipts are switched off."""
 
-    def draft(self, request_id: str, **_: Any) -> Draft:  # noqa: ARG002
+    def draft(self, request_id: str, order: Order) -> Draft:  # noqa: ARG002
         return NO_DRAFT
 
 
 class SealedReceipts:
     """Requests are refused, because the log is sealed and the operator wants none without it."""
 
-    def draft(self, request_id: str, **_: Any) -> Draft:  # noqa: ARG002
+    def draft(self, request_id: str, order: Order) -> Draft:  # noqa: ARG002
         """Raises `Problem` ``log_sealed``."""
         raise Problem("log_sealed")
 
@@ -220,35 +219,23 @@ class Issuer:
         self._keys = keys
         self._attester = attester
 
-    def draft(
-        self,
-        request_id: str,
-        *,
-        kind: Kind,
-        endpoint: str,
-        model: str,
-        body: bytes | memoryview,
-        fields: Any,
-        nonce: str | None = None,
-        wanted: bool | None = None,
-        said: Said | None = None,
-    ) -> Draft:
-        if wanted is False:
+    def draft(self, request_id: str, order: Order) -> Draft:
+        if order.wanted is False:
             return NO_DRAFT
         attested = None if self._attester is None else self._attester.claim
         about = About(
             ids.dashed(request_id),
-            kind,
+            order.kind,
             self.issuer,
-            nonce,
+            order.nonce,
             _salt(),
-            endpoint,
-            model,
+            order.endpoint,
+            order.model,
             self.software,
             self.log,
             attested,
         )
-        return SignedDraft(about, self._keys, body, fields, said)
+        return SignedDraft(about, self._keys, order)
 
 
 def finish_unknown(keys: SigningKeys, row: Row) -> None:

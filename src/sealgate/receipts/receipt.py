@@ -10,9 +10,11 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from sealgate.formats import canonical, jws
 
@@ -80,6 +82,8 @@ class Told(NamedTuple):
     usage_source: Literal["upstream", "estimated"] | None = None
     choices: Callable[[], Sequence[Json]] | None = None
     """Gives the answer in the form of `sealgate.formats.choices`; None where there was none."""
+    inference_attestation: Mapping[str, str | None] | None = None
+    """What the provider that answered showed of itself: ``type``, ``result``, ``source``, ``evidence_sha256``."""
 
 
 class Digests(NamedTuple):
@@ -163,49 +167,89 @@ def _is_plain_fraction(value: Any) -> bool:
     return type(value) is float and 1e-4 < abs(value) < 1e15 and not value.is_integer()
 
 
+class _Request(Struct, gc=False):
+    endpoint: str
+    jcs: str | None
+    model: str
+    wire: str
+
+
+class _Forwarded(Struct, gc=False):
+    rewritten: bool
+    wire: str
+
+
+class _Response(Struct, gc=False):
+    bytes: int | None
+    content: str | None
+    outcome: Outcome
+    status: int | None
+    wire: str | None
+
+
+class _Payload(Struct, gc=False):
+    """The members of a receipt in canonical order, which is that of their names; so are those of its parts."""
+
+    adjustments: Sequence[Mapping[str, Any]]
+    attempts: Sequence[Mapping[str, Any]]
+    completion_tokens: int | None
+    failover: bool
+    forwarded: _Forwarded | None
+    iat: int
+    inference_attestation: Mapping[str, str | None] | None
+    iss: str
+    jti: str
+    log: msgspec.Raw
+    nonce: str | None
+    prompt_tokens: int | None
+    receipt_type: str
+    request: _Request
+    requested_route: str
+    response: _Response
+    routed_model: str | None
+    router_attestation: Mapping[str, str] | None
+    salt: str
+    schema_version: str
+    software: msgspec.Raw
+    usage_source: str | None
+
+
+@lru_cache(16)
+def _standing(value: LogTerms | Software | None) -> msgspec.Raw:
+    """A part that is the same in one receipt after the other, as it is written."""
+    return msgspec.Raw(_encode(value and value._asdict()))
+
+
 def payload(about: About, told: Told, digests: Digests, now: int) -> bytes:
     """The canonical bytes of a receipt's payload; ``now`` is unix seconds."""
-    log = about.log
+    forwarded = digests.forwarded
     return _encode(
-        {
-            "schema_version": SCHEMA,
-            "receipt_type": about.kind,
-            "iss": about.issuer,
-            "jti": about.id,
-            "iat": now,
-            "nonce": about.nonce,
-            "salt": jws.b64(about.salt),
-            "requested_route": told.requested_route,
-            "routed_model": told.routed_model,
-            "failover": told.failover,
-            "prompt_tokens": told.prompt_tokens,
-            "completion_tokens": told.completion_tokens,
-            "usage_source": told.usage_source,
-            "request": {
-                "endpoint": about.endpoint,
-                "model": about.model,
-                "wire": digests.request_wire,
-                "jcs": digests.request_jcs,
-            },
-            "forwarded": digests.forwarded
-            and {
-                "wire": digests.forwarded,
-                "rewritten": digests.rewritten,
-            },
-            "response": {
-                "status": told.status,
-                "outcome": told.outcome.value,
-                "bytes": digests.response_bytes,
-                "wire": digests.response_wire,
-                "content": digests.response_content,
-            },
-            "attempts": told.attempts,
-            "adjustments": told.adjustments,
-            "router_attestation": about.router_attestation,
-            "inference_attestation": None,
-            "software": about.software._asdict(),
-            "log": log and log._asdict(),
-        }
+        _Payload(
+            told.adjustments,
+            told.attempts,
+            told.completion_tokens,
+            told.failover,
+            None if forwarded is None else _Forwarded(digests.rewritten, forwarded),
+            now,
+            told.inference_attestation,
+            about.issuer,
+            about.id,
+            _standing(about.log),
+            about.nonce,
+            told.prompt_tokens,
+            about.kind,
+            _Request(about.endpoint, digests.request_jcs, about.model, digests.request_wire),
+            told.requested_route,
+            _Response(
+                digests.response_bytes, digests.response_content, told.outcome, told.status, digests.response_wire
+            ),
+            told.routed_model,
+            about.router_attestation,
+            jws.b64(about.salt),
+            SCHEMA,
+            _standing(about.software),
+            told.usage_source,
+        )
     )
 
 

@@ -13,12 +13,19 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 from sealgate.formats import leaves, merkle
 
 WIDTH = 256
 """Hashes in a full tile, entries in a full bundle."""
+MIDDLE = 4
+"""Half the height of a tile: 16 hashes there, each over 16 of its own."""
+MIDDLES = 8192
+"""Tiles of which these are remembered: a log of two million entries, at 6 MB."""
+BLOCKS, EDGES = 1024, 16
+"""Pieces of full tiles that are remembered, each the hashes under one at half height; and whole partial tiles."""
 Step = Callable[[str], None]
 """Is told what was just done; tests end the process there."""
 
@@ -61,16 +68,45 @@ def _number(number: int) -> str:
     return "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
 
 
+class Middles:
+    """The hashes at half the height of full tiles; with them a proof from anywhere hashes as little as a recent one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Tile, bytes] = {}
+        self._lock = Lock()
+
+    def find(self, tile: Tile) -> list[bytes] | None:
+        data = self._kept.get(tile)
+        return None if data is None else split(data)
+
+    def keep(self, tile: Tile, hashes: Sequence[bytes]) -> list[bytes]:
+        """Those of a full tile with these hashes."""
+        found = [_inner(hashes, MIDDLE, first) for first in range(0, WIDTH, 1 << MIDDLE)]
+        with self._lock:
+            if len(self._kept) >= MIDDLES:
+                del self._kept[next(iter(self._kept))]
+            self._kept[tile] = b"".join(found)
+        return found
+
+
 class Edge:
     """The right edge of a growing tree: the tile that is being filled, at each level, and the bundle."""
 
-    def __init__(self, levels: Sequence[Sequence[bytes]] = (), bundle: Sequence[bytes] = (), size: int = 0) -> None:
+    def __init__(
+        self,
+        levels: Sequence[Sequence[bytes]] = (),
+        bundle: Sequence[bytes] = (),
+        size: int = 0,
+        middles: Middles | None = None,
+    ) -> None:
         self.size = size
+        self._middles = middles or Middles()
         self._levels = [list(each) for each in levels]
         self._bundle = list(bundle)
 
-    def copy(self) -> Edge:
-        return Edge(self._levels, self._bundle, self.size)
+    def copy(self, middles: Middles) -> Edge:
+        """Another one of the same tree, which remembers there what tiles it fills."""
+        return Edge(self._levels, self._bundle, self.size, middles)
 
     def append(self, entry: bytes) -> Iterator[tuple[Tile, bytes]]:
         """Take in an entry; gives the tiles that are full by it."""
@@ -90,7 +126,8 @@ class Edge:
         if len(tile) == WIDTH:
             self._levels[level] = []
             yield Tile(level, number), b"".join(tile)
-            yield from self._add(level + 1, merkle.root(WIDTH, merkle.of_hashes(tile)), number // WIDTH)
+            middle = self._middles.keep(Tile(level, number), tile)
+            yield from self._add(level + 1, _inner(middle, 8 - MIDDLE, 0), number // WIDTH)
 
     def partial(self) -> Iterator[tuple[Tile, bytes]]:
         """The tiles that are not full."""
@@ -133,13 +170,20 @@ def _inner(hashes: Sequence[bytes], height: int, first: int) -> bytes:
     return row[0]
 
 
+def split(data: bytes) -> list[bytes]:
+    """Hashes side by side."""
+    return [data[at : at + 32] for at in range(0, len(data), 32)]
+
+
 class Files:
     """A log's folder. Methods block: they are for threads."""
 
     def __init__(self, folder: Path, step: Step = lambda _: None) -> None:
         self.folder = folder
         self._step = step
-        self._rows = lru_cache(64)(self._tree)
+        self._rows = lru_cache(EDGES)(self._tree)
+        self._blocks = lru_cache(BLOCKS)(self._block)
+        self._middles = Middles()
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file in its place so that it survives whatever comes next. Raises `OSError`."""
@@ -162,7 +206,7 @@ class Files:
 
     def extend(self, edge: Edge, entries: Iterable[bytes]) -> Edge:
         """Write the files of these further entries; the new edge."""
-        grown = edge.copy()
+        grown = edge.copy(self._middles)
         for entry in entries:
             for tile, data in grown.append(entry):
                 self._put(tile, data)
@@ -196,10 +240,19 @@ class Files:
             level, within = divmod(height, 8)
             first = number << within
             width = min(WIDTH, (size >> 8 * level) - first // WIDTH * WIDTH)
-            rows = self._rows(Tile(level, first // WIDTH, width))
-            return rows[within][(first % WIDTH) >> within]
+            tile = Tile(level, first // WIDTH, width)
+            if width < WIDTH:
+                return self._rows(tile)[within][(first % WIDTH) >> within]
+            if within < MIDDLE:
+                return _inner(self._blocks(tile, (first % WIDTH) >> MIDDLE), within, first % (1 << MIDDLE))
+            return _inner(self._middle(tile), within - MIDDLE, (first % WIDTH) >> MIDDLE)
 
         return found
+
+    def _middle(self, tile: Tile) -> list[bytes]:
+        """A full tile's hashes at half of its height."""
+        found = self._middles.find(tile)
+        return self._middles.keep(tile, self.hashes(tile)) if found is None else found
 
     def _tree(self, tile: Tile) -> list[list[bytes]]:
         """A tile's hashes, and those over two, four … of them."""
@@ -216,7 +269,22 @@ class Files:
             data = self.read(tile._replace(width=WIDTH).path)
         if data is None or len(data) % 32 or len(data) < 32 * tile.width:
             raise FilesError(f"{self.folder / 'tile' / tile.path} is missing or not whole")
-        return [data[at : at + 32] for at in range(0, 32 * tile.width, 32)]
+        return split(data[: 32 * tile.width])
+
+    def _block(self, tile: Tile, number: int) -> list[bytes]:
+        """So many of a full tile's hashes as are under one at half of its height; nothing else of the file is read."""
+        length = 32 << MIDDLE
+        try:
+            opened = os.open(f"{self.folder}/tile/{tile.path}", os.O_RDONLY)
+            try:
+                data = os.pread(opened, length, length * number)
+            finally:
+                os.close(opened)
+        except OSError:
+            data = b""
+        if len(data) < length:
+            raise FilesError(f"{self.folder / 'tile' / tile.path} is missing or not whole")
+        return split(data)
 
     def entries(self, number: int, width: int) -> list[bytes]:
         """A bundle's entries. Raises `FilesError`."""
@@ -248,7 +316,10 @@ class Files:
             full = hashes[: count // WIDTH]
             if not full:
                 break
-            roots = [_inner(each, 8, 0) for each in _resting(full, rest)]
+            roots = [
+                _inner(self._middles.keep(Tile(level, number), each), 8 - MIDDLE, 0)
+                for number, each in enumerate(_resting(full, rest))
+            ]
             level, count = level + 1, len(full)
             hashes = []
             for number, width in _widths(count):
