@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-all check bench docs lock
+.PHONY: help run speech test test-all check bench docs lock
 
 help: ## this list
 	@echo "Sealgate. Targets:"
@@ -28,6 +28,9 @@ help: ## this list
 
 run: $(RUN) ## start the gateway on 127.0.0.1:3000; its data goes to ./.sealgate
 	@$(BIN)/sealgate serve
+
+speech: $(RUN) ## the sandbox understands speech from now on: PocketSphinx, some 30 MB
+	$(PIP) install --require-hashes --only-binary :all: -r requirements/speech.lock
 
 test: $(DEV) ## the whole suite but the long loops, some three minutes on two cores
 	$(PY) -m pytest -n 2 -m "not long"
@@ -57,6 +60,7 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --excl
 lock: $(DEV) ## resolve requirements/*.lock again from pyproject.toml
 	$(LOCK) pyproject.toml requirements/build.in --extra postgres --extra aws --extra gcp --extra redis --extra import --group test --group check -o requirements/dev.lock
 	$(LOCK) pyproject.toml --extra postgres --extra aws --extra gcp --extra redis --extra import -c requirements/dev.lock -o requirements/run.lock
+	$(LOCK) requirements/speech.in -c requirements/run.lock -c requirements/dev.lock -o requirements/speech.lock
 	$(LOCK) requirements/build.in -c requirements/dev.lock -o requirements/build.lock
 
 $(MADE):

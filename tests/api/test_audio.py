@@ -23,6 +23,7 @@ from sealgate.config import Server as ServerTable
 from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem, StorageError
 from sealgate.limits.ledger import Outcome
+from sealgate.providers.sandbox import hearing
 from sealgate.receipts.receipt import digest
 from sealgate.storage.spool import Spool
 from sealgate.testing import Behaviour, ScriptedUpstream, error
@@ -504,7 +505,9 @@ async def test_minutes_are_paid_as_told_or_by_the_files_header(serve: Serve, usa
     assert reply.json["tresor"]["cost"] == f"{cost / 1e9:.9f}".rstrip("0")
 
 
-def test_the_official_sdk_reads_every_answer_of_the_sandbox(serve: Serve) -> None:
+def test_the_official_sdk_reads_every_answer_of_the_sandbox(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that cannot hear."""
+    monkeypatch.setattr(hearing, "can_hear", lambda: False)
     with serve.in_thread({"sandbox": SANDBOX}, {"m": ["sandbox"]}) as gateway:
         client = OpenAI(api_key=gateway.key, base_url=gateway.base_url, max_retries=0)
         asked: Any = {"model": "sandbox::transcribe", "file": ("my talk.wav", sound(2, 16000, 2), "audio/wav")}

@@ -38,6 +38,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "redis": ("limits/redis.py",),
     "python_multipart": ("api/multipart.py",),
     "yaml": ("cli/moving/source.py",),
+    "pocketsphinx": ("providers/sandbox/recogniser.py",),
 }
 """Library to the rooms (a folder ends in a slash) that may import it."""
 

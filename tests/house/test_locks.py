@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-LOCKS = ("run", "build", "dev")
+LOCKS = ("run", "build", "dev", "speech")
 
 SAFE_SINCE = {
     "aiohttp": "3.13.3",
@@ -47,7 +47,7 @@ def test_a_lock_holds_pins_and_hashes_and_no_address(root: Path, lock: str) -> N
     assert len(_pins(root, lock)) > 3
 
 
-@pytest.mark.parametrize("lock", ["run", "build"])
+@pytest.mark.parametrize("lock", ["run", "build", "speech"])
 def test_the_locks_agree_on_every_version(root: Path, lock: str) -> None:
     """They are installed into one environment, one after the other."""
     developers = _pins(root, "dev")

@@ -176,7 +176,8 @@ class EventsReader:
         raise_if_error(found)
         kind = str(found.get("type") or "")
         if kind.endswith("text.delta"):
-            yield {"logprobs": found.get("logprobs"), **_delta(found.get("delta") or found.get("text"))}
+            said = found.get("delta")
+            yield {"logprobs": found.get("logprobs"), **_delta(found.get("text") if said is None else said)}
         elif kind in ("transcript.text.done", "transcription.done"):
             self.done = True
             yield {**found, "type": "transcript.text.done"}

@@ -47,7 +47,7 @@ class SandboxClient:
         Raises `UpstreamError` with TIMEOUT where that takes longer than ``limits.silence``.
         """
         silence = min(limits.silence, limits.until - asyncio.get_running_loop().time())
-        found = self._reply(request)
+        found = await self._transcript(request, silence) or self._reply(request)
         pace = found.pace or self._pace
         if found.tokens:
             await self._wait(pace.first + pace.gap * (found.tokens - 1), silence)
@@ -56,6 +56,18 @@ class SandboxClient:
 
     async def aclose(self) -> None:
         """Nothing to close."""
+
+    async def _transcript(self, request: Request, silence: float) -> Reply | None:
+        """The reply to a sound; None where there is none."""
+        path = request.url.partition("?")[0]
+        task = next((task for ending, task in _TASKS.items() if path.endswith(ending)), None)
+        if task is None:
+            return None
+        try:
+            async with asyncio.timeout(silence):
+                return await transcript(request.body, request.headers.get("content-type", ""), task)
+        except TimeoutError:
+            raise UpstreamError(Failure.TIMEOUT, "listening took longer than the time allowed") from None
 
     def _reply(self, request: Request) -> Reply:
         created = int(self._clock())
@@ -66,9 +78,6 @@ class SandboxClient:
             return unknown(path)
         if path.endswith("/embeddings"):
             return embeddings(request.body)
-        for ending, task in _TASKS.items():
-            if path.endswith(ending):
-                return transcript(request.body, request.headers.get("content-type", ""), task)
         self._serial += 1
         return reply(request.body, created, self._serial)
 

@@ -168,14 +168,15 @@ def embeddings(body: bytes) -> Reply:
         return _whole(refused.body(), status=refused.status)
 
 
-def transcript(body: bytes, content_type: str, task: str) -> Reply:
-    """The reply to a form with a sound; ``task`` is ``transcribe`` or ``translate``."""
+async def transcript(body: bytes, content_type: str, task: str) -> Reply:
+    """The reply to a form with a sound, which is listened to first; ``task`` is ``transcribe`` or ``translate``."""
     try:
         form = sounds.read(body, content_type)
         stream = form.fields.get("stream") == "true"
         early = _without_answer(behaviour(model_name(form.fields)), stream)
         if early is not None:
             return early
+        form = await sounds.heard(form)
         if stream:
             return Reply(200, dict(EVENTS), sounds.events(form))
         return _whole(sounds.answer(form, task))

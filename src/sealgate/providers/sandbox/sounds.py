@@ -1,19 +1,24 @@
-"""The sandbox's transcripts: an honest description of the file, since nothing here can hear.
+"""The sandbox's transcripts: what it hears, where it can; else an honest description of the file.
 
-The words are those of the file's header: format, length, sample rate, channels.
+The words of a description are those of the file's header: format, length, sample rate, channels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from sealgate.formats import sound
 from sealgate.formats.sound import Sound
+from sealgate.providers.sandbox import hearing
+from sealgate.providers.sandbox.recogniser import Segment
 from sealgate.providers.sandbox.refused import RefusedError
+
+DEAF = "The sandbox cannot hear."
+NOT_UNDERSTOOD = "The sandbox could not listen to this."
 
 _encode = msgspec.json.encode
 
@@ -24,6 +29,9 @@ class Form(NamedTuple):
     fields: dict[str, str]
     sound: Sound | None
     text: str
+    file: bytes = b""
+    segments: Sequence[Segment] | None = None
+    """What was heard, from when to when; None where nothing listened."""
 
     @property
     def seconds(self) -> float:
@@ -38,9 +46,19 @@ def answer(form: Form, task: str) -> bytes:
     """The body of a whole answer."""
     made: dict[str, Any] = {"text": form.text}
     if form.fields.get("response_format") == "verbose_json":
-        segment = {"id": 0, "start": 0.0, "end": form.seconds, "text": form.text}
-        made |= {"task": task, "language": "english", "duration": form.seconds, "segments": [segment]}
+        made |= {"task": task, "language": "english", "duration": form.seconds, "segments": _segments(form)}
+        if form.segments is not None and "word" in form.fields.get("timestamp_granularities[]", ""):
+            made["words"] = [word for segment in form.segments for word in segment.words]
     return _encode(made | ({"usage": form.usage} if form.usage else {}))
+
+
+def _segments(form: Form) -> list[dict[str, Any]]:
+    if form.segments is None:
+        return [{"id": 0, "start": 0.0, "end": form.seconds, "text": form.text}]
+    return [
+        {"id": number, "start": each.start, "end": each.end, "text": each.text}
+        for number, each in enumerate(form.segments)
+    ]
 
 
 def events(form: Form) -> Iterator[bytes]:
@@ -51,8 +69,19 @@ def events(form: Form) -> Iterator[bytes]:
     yield b"data: [DONE]\n\n"
 
 
-def describe(found: Sound | None, size: int) -> str:
-    """One sentence."""
+async def heard(form: Form) -> Form:
+    """With what is said in the sound, where the sandbox can hear and this is something for it."""
+    if not hearing.can_hear():
+        return form
+    why = hearing.deaf_to(form.sound, form.fields.get("language", ""))
+    found = None if why else await hearing.hear(form.file)
+    if found is None:
+        return form._replace(text=describe(form.sound, len(form.file), why or NOT_UNDERSTOOD))
+    return form._replace(text=" ".join(each.text for each in found), segments=found)
+
+
+def describe(found: Sound | None, size: int, why: str = DEAF) -> str:
+    """Two sentences: why there is no transcript, and what there is."""
     told = ["of an unknown format"] if found is None else [f"in the format {found.format}"]
     if found is not None and found.milliseconds:
         told.append(f"{found.milliseconds / 1000:.2f} seconds")
@@ -60,7 +89,7 @@ def describe(found: Sound | None, size: int) -> str:
         told.append(f"{found.rate} Hz")
     if found is not None and found.channels:
         told.append(f"{found.channels} channel{'s' if found.channels != 1 else ''}")
-    return f"The sandbox cannot hear. It was given a sound {', '.join(told)}, {size:,} bytes."
+    return f"{why} It was given a sound {', '.join(told)}, {size:,} bytes."
 
 
 def _event(value: dict[str, Any]) -> bytes:
@@ -78,8 +107,9 @@ def read(body: bytes, content_type: str) -> Form:
         if b"filename=" in head:
             file = value[:-2]
         else:
-            fields[name] = value[:-2].decode("utf-8", "replace")
+            said = value[:-2].decode("utf-8", "replace")
+            fields[name] = f"{fields[name]},{said}" if name in fields else said
     if file is None:
         raise RefusedError("The form has no file.", param="file")
     found = sound.look(file)
-    return Form(fields, found, describe(found, len(file)))
+    return Form(fields, found, describe(found, len(file)), file)
