@@ -58,6 +58,7 @@ from sealgate.relay import catalog
 from sealgate.relay.budget import RetryBudget
 from sealgate.relay.hall import Hall
 from sealgate.relay.health import Health
+from sealgate.relay.kept import Kept
 from sealgate.relay.load import Load
 from sealgate.relay.pace import Paces
 from sealgate.relay.plan import Seen
@@ -69,7 +70,7 @@ from sealgate.relay.walk import Means
 from sealgate.sessions.sessions import Sessions
 from sealgate.sessions.store import forget as forget_sessions
 from sealgate.storage import Storage, audit, open_storage
-from sealgate.storage.retention import Retention, Rule
+from sealgate.storage.retention import MOMENT, Retention, Rule
 from sealgate.telemetry import logs
 from sealgate.telemetry.metrics import Metrics
 
@@ -125,6 +126,7 @@ class Gateway:
             self.tokens.configure(settings.auth.issuers)
             self.keys.max_active = settings.auth.max_active_keys
             hall.recall.keep_seconds = settings.reasoning.keep_seconds
+            hall.kept.keep_days = settings.responses.keep_days
             hall.log.info("reloaded", models=len(fresh.models))
             if waiting := config.changed_at_start(self.begun, settings):
                 hall.log.warning(
@@ -205,7 +207,8 @@ async def open_gateway(settings: Settings) -> Gateway:
     ways = means(settings, upstreams, metrics, RetryBudget(), log)
     turns = Turns(shared or MemoryLimiter(), settings, metrics.limited)
     recall = Recall(storage, pepper, log, lambda: time.time_ns() // 1000, settings.reasoning.keep_seconds)
-    hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns, budgets, sessions)
+    kept = Kept(storage, pepper, time.time, settings.responses.keep_days)
+    hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns, budgets, sessions, kept)
     hall.transparency = transparency
     hall.receipts = issuer(settings, signing_keys, transparency, attester)
     attester.start()
@@ -223,6 +226,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     rules = [Rule(days.receipt_days, store.forget), Rule(days.ledger_days, ledger.forget)]
     # A session lasts a day at most: of one that began a day earlier than that, the end is old enough too.
     rules.append(Rule(days.ledger_days and days.ledger_days + 1, forget_sessions))
+    rules.append(Rule(MOMENT, kept.forget))  # it knows itself what is old, also after a reload
     retention = Retention(storage, rules)
     retention.start()
     return Gateway(front, hall, keys, tokens, signing_keys, attester, witnesses, retention, settings, first_key, flush)

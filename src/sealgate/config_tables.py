@@ -232,6 +232,15 @@ class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 3600
 
 
+class Responses(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of the Responses API, so that conversations can go on by `previous_response_id`."""
+
+    keep_days: Annotated[
+        int,
+        Meta(ge=0, le=3650, description="How long answers are kept, encrypted, with what was asked; 0: not at all."),
+    ] = 0
+
+
 class Receipts(Struct, frozen=True, forbid_unknown_fields=True):
     """Signed receipts of what the gateway did."""
 
@@ -295,6 +304,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     billing: Billing = Billing()
     retention: Retention = Retention()
     reasoning: Reasoning = Reasoning()
+    responses: Responses = Responses()
     receipts: Receipts = Receipts()
     attestation: Attestation = Attestation()
     telemetry: Telemetry = Telemetry()

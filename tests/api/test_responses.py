@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.gateway import Reply, Running, Serve, model, provider
+from tests.gateway import Reply, Running, Serve, model, provider, read_reply
 
+from sealgate.config import Limits, Model, Provider, Responses, Secret
+from sealgate.config import Route as RoutePrice
+from sealgate.config_tables import Budget
+from sealgate.formats.carried import sealed
 from sealgate.receipts import verify
-from sealgate.testing import ScriptedUpstream, answer, error_mid, tool
+from sealgate.relay.kept import MAX_BYTES
+from sealgate.storage.tables import responses as kept_responses
+from sealgate.testing import MockProvider, ScriptedUpstream, answer, error_mid, http_request, tool
 from sealgate.testing.anthropic_wire import message, thinking, tool_use
 from sealgate.testing.received import Received
 from sealgate.testing.script import Behaviour, Chunk, Fin, Send, Step
@@ -315,3 +322,164 @@ async def test_the_receipt_of_a_broken_stream_speaks_of_what_was_sent(serve: Ser
     for response in (reply.body, rewritten):
         verdict = verify.verify(row.receipt, keys, documents=verify.Documents(response=response))
         assert [check.mark for check in verdict.checks if check.name == "response"] == ["PASS"]
+
+
+@pytest.mark.anyio
+async def test_a_kept_response_can_be_read_gone_on_with_and_deleted(serve: Serve) -> None:
+    behaviour = answer("Let me see.", tool_calls=[tool("now", {})], reasoning="Hm")
+    async with serve({"acme": behaviour}, responses=Responses(keep_days=1)) as gateway:
+        first = await ask(gateway, input="How late?", tools=[NOW], instructions="Be brief.")
+        kept = await gateway.get(f"{RESPONSES}/{first.json['id']}")
+        gateway.upstreams["acme"].handler = lambda _: answer("Noon.")
+        result = {"type": "function_call_output", "call_id": "call_now", "output": "12:00"}
+        second = await ask(gateway, previous_response_id=first.json["id"], input=[result], stream=True)
+        sent = gateway.upstreams["acme"].requests[-1].json
+        response = second.documents[-1]["response"]
+        streamed = await gateway.get(f"{RESPONSES}/{response['id']}")
+        items = await gateway.get(f"{RESPONSES}/{first.json['id']}/input_items")
+        gone = await delete(gateway, first.json["id"])
+        after = await gateway.get(f"{RESPONSES}/{first.json['id']}")
+        third = await ask(gateway, previous_response_id=response["id"])
+    assert first.json["store"] is True
+    assert kept.json == first.json
+    assert streamed.json == response
+    assert [each["role"] for each in sent["messages"]] == ["user", "assistant", "tool"]
+    assert sent["messages"][1]["reasoning_content"] == "Hm"
+    assert response["previous_response_id"] == first.json["id"]
+    [item] = items.json["data"]
+    assert (item["content"], item["role"]) == ([{"type": "input_text", "text": "How late?"}], "user")
+    assert (items.json["first_id"], items.json["last_id"], items.json["has_more"]) == (item["id"], item["id"], False)
+    assert gone.json == {"id": first.json["id"], "object": "response", "deleted": True}
+    assert (after.status, after.code) == (404, "not_found")
+    assert (third.status, third.code) == (400, "previous_response_not_found")
+
+
+async def delete(gateway: Running, name: str) -> Reply:
+    async with gateway.client() as client:
+        await client.send(http_request("DELETE", f"{RESPONSES}/{name}", gateway.headers))
+        return await read_reply(await client.response())
+
+
+@pytest.mark.anyio
+async def test_nothing_is_kept_that_was_declined_failed_or_is_too_long(serve: Serve) -> None:
+    async with serve({"acme": answer("Hi")}, responses=Responses(keep_days=1)) as gateway:
+        declined = await ask(gateway, store=False)
+        long = await ask(gateway, input="a" * (MAX_BYTES + 1), store=True)
+        gateway.upstreams["acme"].handler = lambda _: error_mid(2)
+        await ask(gateway, stream=True)
+        found = await gateway.hall.storage.read(lambda connection: connection.execute(kept_responses.select()).all())
+    assert declined.json["store"] is False
+    assert long.json["store"] is False
+    assert [each["param"] for each in long.json["tresor"]["adjustments"]] == ["store"]
+    assert found == []
+
+
+@pytest.mark.anyio
+async def test_who_wants_it_kept_where_nothing_is_kept_is_told(serve: Serve) -> None:
+    async with serve({"acme": answer("Hi")}) as gateway:
+        reply = await ask(gateway, store=True)
+        found = await gateway.get(f"{RESPONSES}/{reply.json['id']}")
+    assert reply.json["store"] is False
+    assert [each["param"] for each in reply.json["tresor"]["adjustments"]] == ["store"]
+    assert found.status == 404
+
+
+@pytest.mark.anyio
+async def test_what_was_asked_is_listed_by_pages(serve: Serve) -> None:
+    said = [{"role": "user", "content": str(number)} for number in range(5)]
+    async with serve({"acme": answer("Hi")}, responses=Responses(keep_days=1)) as gateway:
+        at = f"{RESPONSES}/{(await ask(gateway, input=said)).json['id']}/input_items"
+        page = (await gateway.get(f"{at}?limit=2&order=asc")).json
+        rest = (await gateway.get(f"{at}?order=asc&after={page['last_id']}")).json
+        latest = (await gateway.get(f"{at}?limit=1")).json
+        wrong = [await gateway.get(f"{at}?{query}") for query in ("limit=0", "limit=x", "order=up")]
+        again = await gateway.get(at.removesuffix("/input_items") + "?stream=true")
+
+    def texts(found: Any) -> list[str]:
+        return [item["content"][0]["text"] for item in found["data"]]
+
+    assert (texts(page), page["has_more"]) == (["0", "1"], True)
+    assert (texts(rest), rest["has_more"]) == (["2", "3", "4"], False)
+    assert texts(latest) == ["4"]
+    assert [each.status for each in wrong] == [400] * 3
+    assert (again.status, again.code) == (400, "unsupported_parameter")
+
+
+@pytest.mark.anyio
+async def test_budgets_limits_and_sessions_hold_here_too(serve: Serve) -> None:
+    price = RoutePrice(provider="acme", model="test-model", input_per_mtok=Decimal(1000), output_per_mtok=Decimal(1000))
+    async with serve({"acme": answer("Hi")}, {"m": Model(routes=(price,))}) as gateway:
+        keys = gateway.gateway.keys
+        poor = await keys.create(name="poor", budget=Budget(Decimal("0.001")))
+        rich = await keys.create(name="rich", budget=Budget(Decimal(1)))
+        slow = await keys.create(name="slow", limits=Limits(requests_per_minute=1))
+        replies = [
+            await ask(gateway, {"authorization": f"Bearer {each.key}"}, max_output_tokens=10)
+            for each in (poor, rich, slow, slow)
+        ]
+        opened = await gateway.post("/api/v1/session/modelsession?model_id=m", {"sessionDuration": 120})
+        session_id = opened.json["session_id"]
+        named = await ask(gateway, session_id=session_id)
+        streamed = await ask(gateway, session_id=session_id, stream=True)
+        unknown = await ask(gateway, session_id="none")
+        rows = {row.outcome.value: row for row in await gateway.rows(7)}
+    assert [(each.status, each.code) for each in replies] == [
+        (402, "insufficient_quota"), (200, None), (200, None), (429, "rate_limit_exceeded"),
+    ]  # fmt: skip
+    assert float(replies[1].json["tresor"]["cost"]) > 0
+    assert replies[1].headers["x-tresor-cost"] == replies[1].json["tresor"]["cost"]
+    assert named.json["session_id"] == streamed.documents[-1]["response"]["session_id"] == session_id
+    assert streamed.documents[-1]["response"]["tresor"]["cost"] == named.json["tresor"]["cost"]
+    assert (unknown.status, unknown.code) == (404, "session_not_found")
+    assert {row.endpoint for row in rows.values()} == {"responses"}
+
+
+CODEX: Any = {
+    "model": "m",
+    "instructions": "You are a coding agent running in a terminal.",
+    "input": [
+        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "<permissions/>"}]},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "<environment_context/>"}]},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Fix the test."}]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "**Looking**"}], "content": None,
+         "encrypted_content": sealed([{"type": "reasoning.text", "text": "Hm", "format": "x", "signature": "s"}])},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look at it."}]},
+        {"type": "function_call", "name": "shell", "arguments": '{"command":["ls"]}', "call_id": "call_1"},
+        {"type": "custom_tool_call", "status": "completed", "call_id": "call_2", "name": "apply_patch",
+         "input": "*** Begin Patch\n*** End Patch"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "test.py"},
+        {"type": "custom_tool_call_output", "call_id": "call_2", "output": "{\"output\":\"Done\"}"},
+    ],
+    "tools": [
+        {"type": "function", "name": "shell", "description": "Runs a command.", "strict": False,
+         "parameters": {"type": "object", "properties": {"command": {"type": "array", "items": {"type": "string"}}},
+                        "required": ["command"], "additionalProperties": False}},
+        {"type": "custom", "name": "apply_patch", "description": "Edits files.", "format": {"type": "text"}},
+    ],
+    "tool_choice": "auto",
+    "parallel_tool_calls": False,
+    "reasoning": {"effort": "medium", "summary": "auto"},
+    "store": False,
+    "stream": True,
+    "include": ["reasoning.encrypted_content"],
+    "prompt_cache_key": "0197-thread",
+    "text": {"verbosity": "low"},
+}  # fmt: skip
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["openai", "anthropic", "google", "mistral", "compatible"])
+async def test_what_coding_agents_send_is_answered_by_every_kind_of_provider(serve: Serve, kind: str) -> None:
+    async with MockProvider("vllm" if kind == "compatible" else kind) as mock:
+        mock.reply("Now.", reasoning="Hm.", tool_calls=[tool("apply_patch", {"input": "*** Begin Patch"})])
+        table = dict(mock.provider_table())
+        key = table.pop("api_key", None)
+        made = Provider(api_key=(Secret(key),) if key else (), **table)
+        async with serve({"acme": made}, {"m": model("acme", upstream_model=mock.model)}) as gateway:
+            reply = await gateway.post(RESPONSES, CODEX)
+    assert mock.complaints == []
+    assert (reply.status, types(reply)[-1]) == (200, "completed"), reply.body
+    done = [each["item"] for each in reply.documents if each["type"] == "response.output_item.done"]
+    assert {"message", "custom_tool_call"} <= {item["type"] for item in done}
+    [call] = [item for item in done if item["type"] == "custom_tool_call"]
+    assert (call["name"], call["input"]) == ("apply_patch", "*** Begin Patch")

@@ -15,7 +15,7 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 from tests.gateway import Serve, Threaded, Upstream, model
 
-from sealgate.config import Model, Provider, Secret
+from sealgate.config import Model, Provider, Responses, Secret
 from sealgate.testing import MockProvider, answer, cut_after, tool
 
 KINDS = ("openai", "anthropic", "bedrock", "google", "mistral", "openrouter", "vllm")
@@ -181,6 +181,49 @@ def test_pictures_and_files_reach_the_provider(serve: Serve, kind: str) -> None:
         mock.reply("I see.")
         assert client.responses.create(model="m", input=[{"role": "user", "content": parts}]).output_text == "I see."
         assert PNG in mock.upstream.requests[-1].body.decode()
+
+
+def test_a_conversation_goes_on_where_the_gateway_keeps_responses(serve: Serve) -> None:
+    with (
+        MockProvider("anthropic") as mock,
+        serve.in_thread(
+            {"acme": at(mock)}, {"m": model("acme", upstream_model=mock.model)}, responses=Responses(keep_days=1)
+        ) as gateway,
+        OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client,
+    ):
+        mock.reply(reasoning="Where?", tool_calls=[tool("get_weather", {"city": "Paris"})])
+        first = client.responses.create(
+            model="m", input="How is the weather?", tools=[WEATHER], reasoning={"effort": "low"}, max_output_tokens=8000
+        )
+        [call] = [item for item in first.output if item.type == "function_call"]
+        mock.reply("It is sunny.")
+        result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny."}
+        with client.responses.stream(
+            model="m",
+            input=[result],
+            tools=[WEATHER],
+            previous_response_id=first.id,
+            max_output_tokens=8000,
+            reasoning={"effort": "low"},
+        ) as stream:
+            second = stream.get_final_response()
+        assert second.output_text == "It is sunny."
+        assert mock.complaints == []
+        sent = mock.upstream.requests[-1].json["messages"]
+        assert [each["role"] for each in sent] == ["user", "assistant", "user"]
+        assert sent[1]["content"][0]["type"] == "thinking", "the signature is kept with it"
+        assert client.responses.retrieve(first.id).to_dict() == first.to_dict()
+        [item] = client.responses.input_items.list(first.id)
+        assert (item.type, item.to_dict()["content"]) == (
+            "message",
+            [{"type": "input_text", "text": "How is the weather?"}],
+        )
+        client.responses.delete(first.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(first.id)
+        with pytest.raises(openai.BadRequestError) as gone:
+            client.responses.create(model="m", input="And now?", previous_response_id=second.id)
+        assert gone.value.code == "previous_response_not_found"
 
 
 def test_what_is_wrong_raises_the_sdks_errors(serve: Serve) -> None:

@@ -76,7 +76,26 @@ async def an_episode(running: Running, customer: str) -> Made:
     return Made(name, intact)
 
 
-MAKERS: dict[str, Maker] = {"/auth/keys/": a_key, "/receipts/": a_receipt, "/episodes/": an_episode}
+async def a_response(running: Running, customer: str) -> Made:
+    """Of model ``m``, by a gateway that keeps responses."""
+    made = await running.gateway.keys.create(name="keeping", customer=customer, beyond_limit=True)
+    theirs = {"authorization": f"Bearer {made.key}"}
+    name = (await running.post("/v1/responses", {"model": "m", "input": "Hi"}, theirs)).json["id"]
+
+    async def stored() -> bytes:
+        return (await running.get(f"/v1/responses/{name}", theirs)).body
+
+    before = await stored()
+
+    async def intact() -> bool:
+        return await stored() == before
+
+    return Made(name, intact)
+
+
+MAKERS: dict[str, Maker] = {
+    "/auth/keys/": a_key, "/receipts/": a_receipt, "/episodes/": an_episode, "/responses/": a_response,
+}  # fmt: skip
 """What stands before the name in a path, to what makes such an object for a customer (its id)."""
 
 BODIES: dict[str, Any] = {}

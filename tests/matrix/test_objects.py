@@ -15,7 +15,7 @@ from tests.gateway import PEPPER, Reply, Running, Serve, model, read_reply
 from tests.matrix.makers import BODIES, MAKERS, NOBODYS, kind_of
 
 from sealgate.api.routes import Route
-from sealgate.config import Auth, Provider, Secret
+from sealgate.config import Auth, Provider, Responses, Secret
 from sealgate.config_tables import Issuer as Rules
 from sealgate.testing import Issuer, http_request
 
@@ -62,7 +62,7 @@ async def test_row_b7_every_object_of_another_customer_is_as_one_that_is_not_the
             issuer=issuer.url, audience=("sealgate",), algorithms=("ES256",), create_users=True, customer=CUSTOMER
         )
         auth = Auth(pepper=Secret(PEPPER), issuers={"corp": rules})
-        async with serve(SANDBOX, MODELS, auth=auth) as running:
+        async with serve(SANDBOX, MODELS, auth=auth, responses=Responses(keep_days=1)) as running:
             asked = 0
             for route, path in object_routes(running):
                 maker = MAKERS.get(kind_of(route.path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -25,6 +26,7 @@ from sealgate.receipts.receipt import Kind
 from sealgate.relay.ask import Ask
 from sealgate.relay.exchange import Exchange
 from sealgate.relay.hall import Hall
+from sealgate.storage import NewRow
 
 MAX_RECEIPT_HEADER = 8 * 1024
 """Bytes of a receipt that still goes into a header; proxies refuse longer ones."""
@@ -126,11 +128,13 @@ class Desk:
         dialect: Dialect,
         seconds: float | None = None,
         said: Said | None = None,
+        beside: Callable[[], Sequence[NewRow]] = tuple,
     ) -> None:
         """Relay the request and send its answer.
 
         ``body`` is what came, for the receipt, and ``said`` what was answered, where the dialect has a form for that;
-        ``seconds`` is how long a whole answer may take where nobody says.
+        ``seconds`` is how long a whole answer may take where nobody says. ``beside`` gives what is written in the
+        commit of the request's row, once the dialect has all of the answer.
         """
         hall = self._hall
         entry = Entry(
@@ -160,6 +164,7 @@ class Desk:
             ending=call.ending,
             turn=call.turn,
             draft=draft,
+            beside=beside,
         )
         try:
             if ask.prompt.stream:

@@ -50,6 +50,7 @@ class ResponsesDialect:
         """Of the next event."""
         self._reason: str | None = None
         self._usage: Json | None = None
+        self._final: Json | None = None
         self._ours: Json = {}
         """What the gateway says of the answer, and the tier that its provider named."""
 
@@ -64,12 +65,14 @@ class ResponsesDialect:
 
     @property
     def response(self) -> Json:
-        """The response, once it is whole."""
-        reason = self._reason or "stop"
-        status = STATUS.get(reason, "completed")
-        if "tresor" in self._ours:
-            self._ours["tresor"].setdefault("cost", None)
-        return self._made(status, self._output.items(), reason=REASONS.get(reason))
+        """The response, once it is whole; from then on the same."""
+        if self._final is None:
+            reason = self._reason or "stop"
+            status = STATUS.get(reason, "completed")
+            if "tresor" in self._ours:
+                self._ours["tresor"].setdefault("cost", None)
+            self._final = self._made(status, self._output.items(), reason=REASONS.get(reason))
+        return self._final
 
     # Whole
 

@@ -80,6 +80,24 @@ class ResponseObject(Struct):
     session_id: str | UnsetType = UNSET
 
 
+class DeletedResponse(Struct):
+    """A response that is gone."""
+
+    id: str
+    object: Literal["response"]
+    deleted: bool
+
+
+class InputItems(Struct):
+    """A page of what was asked."""
+
+    object: Literal["list"]
+    data: Annotated[list[dict[str, Any]], Meta(description="Items, each with an id.")]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
 class ResponseEvent(Struct):
     """One event of a stream; its name is its type."""
 

@@ -45,7 +45,8 @@ class Admission:
 
     ``started`` is monotonic seconds; ``until``, by the event loop's clock, is when a whole answer must be there.
     ``ending`` says why a cancelled request ends: ``client_stalled``, ``gateway_shutting_down``, or None where the
-    caller just left. ``turn`` is what its caller's limits gave it, settled with everything else.
+    caller just left. ``turn`` is what its caller's limits gave it, settled with everything else. ``beside`` gives what
+    else is written in the commit of an answer that is whole.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Admission:
         until: float = math.inf,
         turn: Turn = FREE,
         draft: Draft = NO_DRAFT,
+        beside: Callable[[], Sequence[NewRow]] = tuple,
     ) -> None:
         self.entry = entry
         self.draft = draft
@@ -70,6 +72,7 @@ class Admission:
         self._ending = ending
         self._until = until
         self._turn = turn
+        self._beside = beside
         self._settled = False
 
     async def __aenter__(self) -> Self:
@@ -83,7 +86,7 @@ class Admission:
         self._settled = True
         try:
             rows = self.walk.rows() if self.walk is not None else ()
-            await self._append(self._close(Outcome.OK, 200, None), rows)
+            await self._append(self._close(Outcome.OK, 200, None), [*rows, *self._beside()])
         except StorageError as error:
             self.lost = True
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(error))

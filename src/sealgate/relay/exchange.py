@@ -26,6 +26,7 @@ from sealgate.relay.plan import Plan
 from sealgate.relay.recall import NO_LOOP, Loop
 from sealgate.relay.turns import Turn
 from sealgate.relay.walk import Walk
+from sealgate.storage import NewRow
 
 
 class Exchange:
@@ -34,8 +35,8 @@ class Exchange:
     When the block is left without an error, after the last payload, the request's row is committed: the terminal bytes
     may go out. ``seconds`` is the whole time a whole answer may take. ``ending`` says why a cancelled request ends; see
     `Admission`. ``turn`` is the request's, where somebody wants to know how it stands; else one is taken here.
-    ``draft`` is its receipt; whoever writes the answer tells it of each piece that went out. The
-    block and the payloads raise `Problem`.
+    ``draft`` is its receipt; whoever writes the answer tells it of each piece that went out. ``beside`` gives what is
+    written in the same commit. The block and the payloads raise `Problem`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Exchange:
         ending: Callable[[], str | None] = lambda: None,
         turn: Turn | None = None,
         draft: Draft = NO_DRAFT,
+        beside: Callable[[], Sequence[NewRow]] = tuple,
     ) -> None:
         until = math.inf
         if not ask.prompt.stream:
@@ -62,7 +64,7 @@ class Exchange:
         self._hurried = seconds < hall.means.timeouts.total
         self._until = until
         self._turn = turn or hall.turns.turn(caller)
-        self._admission = Admission(hall, entry, started, ending, until, self._turn, draft)
+        self._admission = Admission(hall, entry, started, ending, until, self._turn, draft, beside)
         self._payloads: AsyncGenerator[bytes] | None = None
         self._admission.ask = ask
         self._stay = stays.of(hall.sessions, hall.catalog, caller, ask)

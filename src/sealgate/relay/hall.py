@@ -11,6 +11,7 @@ from sealgate.limits.budgets import Budgets
 from sealgate.receipts.issuer import NoReceipts, Receipts
 from sealgate.receipts.log import Log, NoLog
 from sealgate.relay.catalog import Catalog
+from sealgate.relay.kept import Kept
 from sealgate.relay.load import Load
 from sealgate.relay.recall import Recall
 from sealgate.relay.turns import Turns
@@ -38,6 +39,7 @@ class Hall:
     turns: Turns
     budgets: Budgets
     sessions: Sessions
+    kept: Kept
     receipts: Receipts = field(default_factory=NoReceipts)
     transparency: Log | NoLog = field(default_factory=NoLog)
     draining: bool = False

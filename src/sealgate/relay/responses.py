@@ -98,6 +98,15 @@ class Responding:
         """The id of the response that the conversation goes on from."""
         return self.typed.previous_response_id
 
+    def keeps(self, *, most: int) -> bool:
+        """Whether the answer is to be kept: where the caller does not decline, and the request has ``most`` bytes."""
+        if self.typed.store is not False and self._size <= most:
+            return True
+        if self.typed.store:
+            why = f"requests of more than {most} bytes are not kept" if most else "this server keeps no responses"
+            self._lose("store", why)
+        return False
+
     def _refuse(self) -> None:
         given = self._given
         for name in sorted((CONTRACT | REFUSED.keys()) & given.keys() - FIELDS):

@@ -11,10 +11,15 @@ from sealgate.formats.freeform import wrapped
 from sealgate.providers.base import Adjustment, Json
 from sealgate.relay.request import DATA_URL, is_plain_https
 
-KNOWN = frozenset(
-    {"message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning"}
-)
-"""Types of items that can be told to any model."""
+PREFIXES = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
+    "reasoning": "rs",
+}
+"""Types of items that can be told to any model, and what their ids begin with."""
 JOINT = "\n\n"
 """Between texts that were said apart and have to be one."""
 MAX_NAME = 64
@@ -286,6 +291,23 @@ class Conversation:
         return JOINT.join(texts)
 
 
+def named(items: Sequence[Json], request_id: str) -> list[Json]:
+    """Items as they are listed: each with an id, messages with a list of parts."""
+    return [_named(item, f"{request_id}i{index:03x}") for index, item in enumerate(items)]
+
+
+def _named(item: Json, name: str) -> Json:
+    found = {name: value for name, value in item.items() if value is not None}
+    kind = item["type"]
+    found.setdefault("id", f"{PREFIXES[kind]}_{name}")
+    if kind == "message":
+        found.setdefault("status", "completed")
+        if isinstance(text := item["content"], str):
+            part = "output_text" if item["role"] == "assistant" else "input_text"
+            found["content"] = [{"type": part, "text": text} | ({"annotations": []} if part == "output_text" else {})]
+    return found
+
+
 def with_types(items: Sequence[Any]) -> list[Any]:
     """Items with the types that may be left out. Raises `Problem` for those that cannot be told to any model."""
     return [_with_type(item, f"input[{index}]") for index, item in enumerate(items)]
@@ -300,6 +322,6 @@ def _with_type(item: Any, at: str) -> Any:
     if kind == "item_reference" or (kind is None and "id" in item):
         why = "An item cannot be named by its id: send the item itself, or previous_response_id."
         raise Problem("unsupported_parameter", f"{at}: {why}", param=at)
-    if isinstance(kind, str) and kind not in KNOWN:
+    if isinstance(kind, str) and kind not in PREFIXES:
         raise Problem("unsupported_parameter", f"{at}: items of type {kind[:64]!r} are not supported.", param=at)
     return item

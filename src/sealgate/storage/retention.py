@@ -20,6 +20,8 @@ from sealgate.storage.store import Storage
 from sealgate.storage.tables import ledger
 
 DAY_SECONDS = 86_400
+MOMENT = 1 / DAY_SECONDS
+"""Days of a rule that is to see everything."""
 BATCH = 200
 """Rows of one transaction: a few milliseconds of the writer's time."""
 REST = 4
@@ -39,7 +41,7 @@ _log = structlog.get_logger("sealgate.storage")
 class Rule(NamedTuple):
     """What becomes of rows that are older than so many days; 0: nothing ever."""
 
-    days: int
+    days: float
     step: Step
 
 

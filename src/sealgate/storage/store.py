@@ -21,8 +21,8 @@ from sealgate.storage.sqlite import SqliteBackend
 from sealgate.storage.writer import Job, Writer, touch
 
 T = TypeVar("T")
-NewRow: TypeAlias = tuple[Table, Mapping[str, Any]]
 Appended: TypeAlias = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+NewRow: TypeAlias = tuple[Table, Appended]
 """A row to insert, or what makes it."""
 
 SWEEP_SECONDS = 0.25

@@ -218,6 +218,16 @@ reasoning_state = Table(
 )
 """The reasoning of open tool loops, encrypted, each under a name that tells nothing; `sealgate.relay.recall`."""
 
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("previous", Text),
+    Column("sealed", LargeBinary, nullable=False),
+)
+"""Answers of the Responses API that are kept, encrypted, by the id of their request; `sealgate.relay.kept`."""
+
 sessions = Table(
     "sessions",
     metadata,

@@ -1,0 +1,141 @@
+"""Answers of the Responses API, kept for whoever goes on with them: encrypted, for one customer, for so many days.
+
+They are written in the commit of their request's own row. Each holds what was asked and answered in it alone, and
+names the one before it; who goes on gets all of them. Deleting one, or its age, ends every conversation over it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+from sqlalchemy import Connection
+
+from sealgate.auth.seal import Seal, context
+from sealgate.errors import Problem, StorageError
+from sealgate.providers.base import Json
+from sealgate.relay import kept_records
+from sealgate.relay.responses import Before
+from sealgate.storage import NewRow, Storage
+from sealgate.storage.retention import DAY_SECONDS, oldest_id
+from sealgate.storage.tables import responses
+
+PURPOSE = "responses"
+MAX_BYTES = 8 * 1024 * 1024
+"""The longest request whose answer is kept."""
+MAX_CHAIN = 2048
+"""Most answers one after the other."""
+MAX_CHAIN_BYTES = 64 * 1024 * 1024
+"""Most bytes of them together."""
+
+_NAME = re.compile(r"resp_([0-9a-f]{32})")
+_LEVEL = 1
+"""Of compression: the writer's thread has others waiting."""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What is kept of one answer."""
+
+    response: Json
+    input: Sequence[Json]
+    details: Sequence[Json] = ()
+    """What the provider wants back of its reasoning."""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Content).decode
+
+
+class Kept:
+    """All of them. ``now`` gives unix seconds; ``keep_days`` 0 is off: then there is none."""
+
+    def __init__(self, storage: Storage, pepper: bytes, now: Callable[[], float], keep_days: int) -> None:
+        self.keep_days = keep_days
+        self._storage = storage
+        self._seal = Seal(pepper, PURPOSE)
+        self._now = now
+
+    def row(self, customer: str, name: str, content: Content) -> NewRow:
+        """For the commit of the request whose id is ``name``. Sealed in the thread that writes."""
+        previous = content.response.get("previous_response_id")
+
+        def sealed() -> Json:
+            packed = zlib.compress(_encode(content), _LEVEL)
+            return {
+                "id": name,
+                "customer_id": customer,
+                "previous": None if previous is None else previous.removeprefix("resp_"),
+                "sealed": self._seal.close(packed, context(customer, name)),
+            }
+
+        return responses, sealed
+
+    async def find(self, customer: str, name: str) -> Content:
+        """The customer's response ``resp_…``. Raises `Problem` ``not_found``."""
+        found = await self._read(partial(self._chain, customer=customer, name=_bare(name), most=1))
+        if not found:
+            raise Problem("not_found")
+        return found[0]
+
+    async def before(self, customer: str, name: str) -> list[Before]:
+        """What was said up to this response of the customer's, the oldest first. Raises `Problem`."""
+        if not self.keep_days:
+            raise Problem("responses_not_kept", param="previous_response_id")
+        chain = await self._read(partial(self._chain, customer=customer, name=_bare(name), most=MAX_CHAIN))
+        if not chain:
+            raise Problem("previous_response_not_found", param="previous_response_id")
+        return [Before(each.input, each.response["output"], each.details) for each in reversed(chain)]
+
+    async def drop(self, customer: str, name: str) -> None:
+        """Delete it. Raises `Problem` ``not_found``."""
+        bare = _bare(name)
+        act = partial(kept_records.drop, customer=customer, name=bare or "", since=self._since())
+        try:
+            gone = bool(bare and self.keep_days) and await self._storage.write(act)
+        except StorageError as error:
+            raise Problem("storage_unavailable", "Responses cannot be deleted at the moment.") from error
+        if not gone:
+            raise Problem("not_found")
+
+    def forget(self, connection: Connection, after: str, before: str, most: int) -> str | None:  # noqa: ARG002
+        """A step of `sealgate.storage.retention`: delete what is too old, and everything where none is kept."""
+        return kept_records.forget(connection, self._since(), most)
+
+    async def _read(self, fn: Callable[[Connection], list[Content]]) -> list[Content]:
+        if not self.keep_days:
+            return []
+        try:
+            return await self._storage.read(fn)
+        except StorageError as error:
+            raise Problem("storage_unavailable", "Responses cannot be read at the moment.") from error
+
+    def _chain(self, connection: Connection, customer: str, name: str | None, most: int) -> list[Content]:
+        """The response and up to ``most`` in all of those before it, the latest first; none where one is missing."""
+        found: list[Content] = []
+        size, since = 0, self._since()
+        while name is not None and len(found) < most:
+            row = kept_records.find(connection, customer, name, since)
+            packed = None if row is None else self._seal.open(row.sealed, context(customer, name))
+            if row is None or packed is None:
+                return []
+            content = zlib.decompress(packed)
+            size += len(content)
+            if size > MAX_CHAIN_BYTES:
+                raise Problem("request_too_large", "The conversation is too long.", param="previous_response_id")
+            found.append(_decode(content))
+            name = row.previous
+        if name is not None and most > 1:
+            raise Problem("too_many_items", "The conversation is too long.", param="previous_response_id")
+        return found
+
+    def _since(self) -> str:
+        return oldest_id(self._now() - self.keep_days * DAY_SECONDS)
+
+
+def _bare(name: str) -> str | None:
+    """The request's id in a response's; None where it is none."""
+    found = _NAME.fullmatch(name)
+    return None if found is None else found[1]

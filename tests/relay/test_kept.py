@@ -1,0 +1,156 @@
+"""Kept responses: for their customer alone, encrypted, one after the other, until they are too old or deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealgate.errors import Problem
+from sealgate.formats import ids
+from sealgate.relay import kept as kept_module
+from sealgate.relay.kept import Content, Kept
+from sealgate.storage import Storage, open_storage
+from sealgate.storage.retention import DAY_SECONDS, MOMENT, Retention, Rule
+from sealgate.storage.tables import responses
+
+PEPPER = b"p" * 32
+SECRET = "the customer's words"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def name(self) -> str:
+        """An id of this moment, which moves on."""
+        self.now += 0.01
+        return f"{int(self.now * 1000):012x}" + ids.uuid7_hex()[12:]
+
+
+@pytest.fixture
+async def storage(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Storage]:
+    opened = open_storage(f"sqlite:///{tmp_path}/kept.db")
+    yield opened
+    await opened.aclose()
+
+
+async def put(kept: Kept, storage: Storage, name: str, text: str, after: str | None = None, who: str = "acme") -> str:
+    response = {"id": f"resp_{name}", "output": [], "previous_response_id": after}
+    said = [{"type": "message", "role": "user", "content": text}]
+    table, row = kept.row(who, name, Content(response, said, [{"data": "d"}]))
+    await storage.append(table, row)
+    return f"resp_{name}"
+
+
+def code(found: pytest.ExceptionInfo[Problem]) -> str:
+    return found.value.code.name
+
+
+@pytest.mark.anyio
+async def test_a_conversation_is_found_from_its_last_response_the_oldest_first(storage: Storage) -> None:
+    clock = Clock()
+    kept = Kept(storage, PEPPER, clock, 1)
+    first = await put(kept, storage, clock.name(), "one")
+    second = await put(kept, storage, clock.name(), "two", first)
+    third = await put(kept, storage, clock.name(), "three", second)
+    assert [each.input[0]["content"] for each in await kept.before("acme", third)] == ["one", "two", "three"]
+    assert [each.details for each in await kept.before("acme", first)] == [[{"data": "d"}]]
+    assert (await kept.find("acme", second)).response["id"] == second
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["resp_" + "0" * 32, "resp_1", "", "' OR 1=1", "x" * 1000])
+async def test_what_is_another_customers_is_what_there_is_not(storage: Storage, name: str) -> None:
+    clock = Clock()
+    kept = Kept(storage, PEPPER, clock, 1)
+    foreign = await put(kept, storage, clock.name(), "one", who="umbrella")
+    for asked in (name, foreign):
+        with pytest.raises(Problem) as found:
+            await kept.find("acme", asked)
+        assert code(found) == "not_found"
+        with pytest.raises(Problem) as found:
+            await kept.before("acme", asked)
+        assert code(found) == "previous_response_not_found"
+        with pytest.raises(Problem) as found:
+            await kept.drop("acme", asked)
+        assert code(found) == "not_found"
+    assert await kept.find("umbrella", foreign)
+
+
+@pytest.mark.anyio
+async def test_a_conversation_over_a_deleted_response_has_ended(storage: Storage) -> None:
+    clock = Clock()
+    kept = Kept(storage, PEPPER, clock, 1)
+    first = await put(kept, storage, clock.name(), "one")
+    second = await put(kept, storage, clock.name(), "two", first)
+    await kept.drop("acme", first)
+    with pytest.raises(Problem) as found:
+        await kept.before("acme", second)
+    assert code(found) == "previous_response_not_found"
+    assert await kept.find("acme", second)
+    with pytest.raises(Problem):
+        await kept.drop("acme", first)
+
+
+@pytest.mark.anyio
+async def test_what_is_too_old_is_gone_before_it_is_deleted_and_then_is_deleted(storage: Storage) -> None:
+    clock = Clock()
+    kept = Kept(storage, PEPPER, clock, 2)
+    old = await put(kept, storage, clock.name(), "one")
+    clock.now += 1.5 * DAY_SECONDS
+    young = await put(kept, storage, clock.name(), "two")
+    retention = Retention(storage, [Rule(MOMENT, kept.forget)], clock=clock)
+    await retention.round()
+    assert await rows(storage) == 2
+    clock.now += DAY_SECONDS
+    with pytest.raises(Problem):
+        await kept.find("acme", old)
+    assert await kept.find("acme", young)
+    await retention.round()
+    assert await rows(storage) == 1
+    kept.keep_days = 0
+    with pytest.raises(Problem) as found:
+        await kept.before("acme", young)
+    assert code(found) == "responses_not_kept"
+    with pytest.raises(Problem) as found:
+        await kept.find("acme", young)
+    assert code(found) == "not_found"
+    await retention.round()
+    assert await rows(storage) == 0
+
+
+@pytest.mark.anyio
+async def test_nothing_of_it_can_be_read_in_the_database(storage: Storage) -> None:
+    clock = Clock()
+    kept = Kept(storage, PEPPER, clock, 1)
+    name = await put(kept, storage, clock.name(), SECRET)
+    found: Any = await storage.read(lambda connection: connection.execute(responses.select()).all())
+    assert SECRET not in repr(found)
+    assert SECRET in json.dumps((await kept.find("acme", name)).input)
+    with pytest.raises(Problem):
+        await Kept(storage, b"q" * 32, clock, 1).find("acme", name)
+
+
+@pytest.mark.anyio
+async def test_a_conversation_that_is_too_long_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    kept = Kept(storage, PEPPER, clock, 1)
+    first = await put(kept, storage, clock.name(), "one")
+    second = await put(kept, storage, clock.name(), "two", first)
+    monkeypatch.setattr(kept_module, "MAX_CHAIN", 1)
+    assert await kept.find("acme", second)
+    monkeypatch.setattr(kept_module, "MAX_CHAIN_BYTES", 10)
+    with pytest.raises(Problem) as found:
+        await kept.before("acme", second)
+    assert code(found) == "request_too_large"
+
+
+async def rows(storage: Storage) -> int:
+    return len(await storage.read(lambda connection: connection.execute(responses.select()).all()))
