@@ -27,6 +27,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "limits/budget_rows.py",
         "limits/reports.py",
         "relay/reasoning_records.py",
+        "relay/kept_records.py",
     ),
     "alembic": ("storage/",),
     "psycopg": ("storage/",),

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
-from sqlalchemy import Connection
 
 from sealgate.auth.seal import Seal, context
 from sealgate.errors import Problem, StorageError
@@ -20,7 +19,7 @@ from sealgate.providers.base import Json
 from sealgate.relay import kept_records
 from sealgate.relay.responses import Before
 from sealgate.storage import NewRow, Storage
-from sealgate.storage.retention import DAY_SECONDS, oldest_id
+from sealgate.storage.retention import DAY_SECONDS, Step, oldest_id
 from sealgate.storage.tables import responses
 
 PURPOSE = "responses"
@@ -75,7 +74,7 @@ class Kept:
 
     async def find(self, customer: str, name: str) -> Content:
         """The customer's response ``resp_…``. Raises `Problem` ``not_found``."""
-        found = await self._read(partial(self._chain, customer=customer, name=_bare(name), most=1))
+        found = await self._chain(customer, _bare(name), 1)
         if not found:
             raise Problem("not_found")
         return found[0]
@@ -84,7 +83,7 @@ class Kept:
         """What was said up to this response of the customer's, the oldest first. Raises `Problem`."""
         if not self.keep_days:
             raise Problem("responses_not_kept", param="previous_response_id")
-        chain = await self._read(partial(self._chain, customer=customer, name=_bare(name), most=MAX_CHAIN))
+        chain = await self._chain(customer, _bare(name), MAX_CHAIN)
         if not chain:
             raise Problem("previous_response_not_found", param="previous_response_id")
         return [Before(each.input, each.response["output"], each.details) for each in reversed(chain)]
@@ -100,39 +99,48 @@ class Kept:
         if not gone:
             raise Problem("not_found")
 
-    def forget(self, connection: Connection, after: str, before: str, most: int) -> str | None:  # noqa: ARG002
-        """A step of `sealgate.storage.retention`: delete what is too old, and everything where none is kept."""
-        return kept_records.forget(connection, self._since(), most)
+    @property
+    def forget(self) -> Step:
+        """Deletes what is too old, and everything where none is kept."""
+        return partial(kept_records.forget, since=self._since)
 
-    async def _read(self, fn: Callable[[Connection], list[Content]]) -> list[Content]:
-        if not self.keep_days:
+    async def _chain(self, customer: str, name: str | None, most: int) -> list[Content]:
+        """The response and up to ``most`` in all of those before it, the latest first; none where one is missing."""
+        if not self.keep_days or name is None:
             return []
+        opened = _Opened(self._seal, customer, most)
+        act = partial(kept_records.each, customer=customer, name=name, since=self._since(), take=opened)
         try:
-            return await self._storage.read(fn)
+            return opened.found if await self._storage.read(act) else []
         except StorageError as error:
             raise Problem("storage_unavailable", "Responses cannot be read at the moment.") from error
 
-    def _chain(self, connection: Connection, customer: str, name: str | None, most: int) -> list[Content]:
-        """The response and up to ``most`` in all of those before it, the latest first; none where one is missing."""
-        found: list[Content] = []
-        size, since = 0, self._since()
-        while name is not None and len(found) < most:
-            row = kept_records.find(connection, customer, name, since)
-            packed = None if row is None else self._seal.open(row.sealed, context(customer, name))
-            if row is None or packed is None:
-                return []
-            content = zlib.decompress(packed)
-            size += len(content)
-            if size > MAX_CHAIN_BYTES:
-                raise Problem("request_too_large", "The conversation is too long.", param="previous_response_id")
-            found.append(_decode(content))
-            name = row.previous
-        if name is not None and most > 1:
-            raise Problem("too_many_items", "The conversation is too long.", param="previous_response_id")
-        return found
-
     def _since(self) -> str:
         return oldest_id(self._now() - self.keep_days * DAY_SECONDS)
+
+
+class _Opened:
+    """Opens rows in the thread that reads them; called with each, it says whether the one before it is wanted too."""
+
+    def __init__(self, seal: Seal, customer: str, most: int) -> None:
+        self.found: list[Content] = []
+        self._seal = seal
+        self._customer = customer
+        self._most = most
+        self._size = 0
+
+    def __call__(self, name: str, row: kept_records.Row) -> bool | None:
+        packed = self._seal.open(row.sealed, context(self._customer, name))
+        if packed is None:
+            return None
+        content = zlib.decompress(packed)
+        self._size += len(content)
+        if self._size > MAX_CHAIN_BYTES:
+            raise Problem("request_too_large", "The conversation is too long.", param="previous_response_id")
+        self.found.append(_decode(content))
+        if row.previous is not None and 1 < self._most <= len(self.found):
+            raise Problem("too_many_items", "The conversation is too long.", param="previous_response_id")
+        return self._most > 1
 
 
 def _bare(name: str) -> str | None:
