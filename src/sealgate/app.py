@@ -50,6 +50,7 @@ from sealgate.providers.discover import discover
 from sealgate.receipts import software, store
 from sealgate.receipts.attestation import Keys, jwks_sha256
 from sealgate.receipts.attester import Attester
+from sealgate.receipts.inference import Inference
 from sealgate.receipts.issuer import Issuer, NoReceipts, Receipts, SealedReceipts, finish_unknown
 from sealgate.receipts.keys import SigningKeys
 from sealgate.receipts.log import Log, NoLog, open_log
@@ -120,6 +121,7 @@ class Gateway:
             hall.settings, hall.catalog = settings, fresh
             hall.means = means(settings, upstreams, hall.metrics, hall.means.budget, hall.log)
             hall.transparency.describes(software.of(settings))
+            hall.inference.configure(settings.providers)
             hall.receipts = issuer(settings, self.signing_keys, hall.transparency, self.attester)
             hall.load.resize(settings.server.max_in_flight)
             hall.turns.configure(settings)
@@ -153,6 +155,7 @@ class Gateway:
         if self.witnesses is not None:
             await self.witnesses.aclose()
         await self.attester.aclose()
+        await self.hall.inference.aclose()
         await self.hall.transparency.aclose()
         await self.signing_keys.aclose()
         await self.keys.aclose()
@@ -210,6 +213,9 @@ async def open_gateway(settings: Settings) -> Gateway:
     kept = Kept(storage, pepper, time.time, settings.responses.keep_days)
     hall = Hall(settings, fresh, ways, storage, recall, metrics, log, access, load, turns, budgets, sessions, kept)
     hall.transparency = transparency
+    inference = hall.inference = Inference(Documents().get)
+    inference.configure(settings.providers)
+    inference.start()
     hall.receipts = issuer(settings, signing_keys, transparency, attester)
     attester.start()
     witnesses = watched_log(hall, signing_keys, transparency, attester) if isinstance(transparency, Log) else None
@@ -318,7 +324,7 @@ def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKey
     table += messages.routes(hall, guard)
     table += responses.routes(hall, guard)
     table += [*receipts.routes(hall, guard, signing_keys), *log_doors.routes(hall, guard)]
-    table += attestation.routes(attester)
+    table += attestation.routes(hall, guard, attester)
     table += billing.routes(hall, guard)
     table += [*session_calls.routes(hall, guard), *automation.routes(hall, guard, since), *episodes.routes(hall, guard)]
     return Routes([*table, *reference.routes(table, lambda: tokens.logins)])

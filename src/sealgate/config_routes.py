@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from sealgate.config_types import Count, ModelType, Most, Name, Positive, Secret
+from sealgate.formats import addresses
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,6 +68,20 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     tokens_per_second: Annotated[Positive | None, Meta(description="Sandbox: its pace; unset: as fast as it can.")] = (
         None
     )
+    evidence_url: Annotated[
+        str | None,
+        Meta(
+            description="Where it shows evidence of the machines that answer: fetched without a credential, named in "
+            "receipts by its digest as the provider's word, checked by nobody."
+        ),
+    ] = None
+    evidence_type: Annotated[Name | None, Meta(description="What that is, such as tdx; unset: document.")] = None
+
+    def __post_init__(self) -> None:
+        if self.evidence_url is not None:
+            addresses.secure_url(self.evidence_url)
+        elif self.evidence_type is not None:
+            raise ValueError("evidence_type is for an evidence_url")
 
 
 Policy = Literal["order", "weighted", "latency", "price"]

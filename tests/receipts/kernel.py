@@ -22,6 +22,17 @@ def snp(report_data: bytes) -> bytes:
     return bytes(body)
 
 
+def tdx(report_data: bytes, version: int = 4, body_type: int = 2) -> bytes:
+    """A quote of TDX by its form: the head, the body's type and size (version 5), the body, a signature of nobody."""
+    head = version.to_bytes(2, "little") + (2).to_bytes(2, "little") + (0x81).to_bytes(4, "little") + bytes(40)
+    size = {2: 584, 3: 648}[body_type]
+    body = bytearray(size)
+    body[136:184] = MEASUREMENT
+    body[520:584] = report_data
+    kind = b"" if version == 4 else body_type.to_bytes(2, "little") + size.to_bytes(4, "little")
+    return head + kind + bytes(body) + (100).to_bytes(4, "little") + bytes(100)
+
+
 class Kernel(Folders):
     """``disturbed`` times somebody else writes into the folder of a report before it is read to the end."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import rfc8785
-from tests.receipts.kernel import MEASUREMENT, Kernel, snp
+from tests.receipts.kernel import MEASUREMENT, Kernel, snp, tdx
 
 from sealgate.receipts import attestation
 from sealgate.receipts.attestation import (
@@ -25,6 +25,7 @@ from sealgate.receipts.attestation import (
     report_data,
     snp_report,
     statement,
+    tdx_quote,
 )
 
 WANTED = report_data(b"{}")
@@ -58,6 +59,39 @@ def test_of_an_snp_report_the_report_data_and_the_measurement_are_read() -> None
 def test_what_is_no_snp_report_is_not_taken_for_one(data: bytes) -> None:
     assert snp_report(data) is None
     assert Evidence("file", data).bound(WANTED) is None
+
+
+@pytest.mark.parametrize(("version", "body_type"), [(4, 2), (5, 2), (5, 3)])
+def test_of_a_tdx_quote_the_report_data_and_the_measurement_are_read(version: int, body_type: int) -> None:
+    quote = tdx(WANTED, version, body_type)
+    assert tdx_quote(quote) == (WANTED, MEASUREMENT)
+    assert tdx_quote(quote + bytes(50)) == (WANTED, MEASUREMENT), "a source may fill up its buffer"
+    assert Evidence("tdx_guest", quote).bound(WANTED) is True
+    assert Evidence("tdx_guest", tdx(bytes(64), version, body_type)).bound(WANTED) is False
+
+
+def _changed(at: int, value: int) -> bytes:
+    quote = bytearray(tdx(WANTED, 5, 2))
+    quote[at] = value
+    return bytes(quote)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", tdx(WANTED)[:-1], tdx(WANTED)[:632], tdx(WANTED)[:54], tdx(WANTED, 5, 3)[:-1], _changed(0, 3),
+        _changed(0, 6), _changed(2, 9), _changed(4, 0), _changed(48, 1), _changed(50, 0), snp(WANTED),
+    ],
+)  # fmt: skip
+def test_what_is_no_tdx_quote_is_not_taken_for_one(data: bytes) -> None:
+    assert tdx_quote(data) is None
+
+
+def test_a_quote_with_other_report_data_than_was_asked_for_is_refused(tmp_path: Path) -> None:
+    good = Kernel(tmp_path, report=tdx, provider="tdx_guest")
+    assert Tsm(good).collect(WANTED).type == "tdx_guest"
+    with pytest.raises(EvidenceError, match="carries other report data"):
+        Tsm(Kernel(tmp_path, report=lambda _: tdx(bytes(64)))).collect(WANTED)
 
 
 def test_plain_hardware_has_no_evidence() -> None:

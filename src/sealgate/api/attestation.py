@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Meta, Struct
 
 from sealgate.api.call import JSON, Call
+from sealgate.api.guard import Guard
 from sealgate.api.routes import Route
 from sealgate.errors import Detail, Problem
+from sealgate.formats import moments
 from sealgate.receipts.attestation import NONCE_BYTES, EvidenceError, Mode
 from sealgate.receipts.attester import Attester, BusyError, Shown
+from sealgate.receipts.inference import SOURCE, Held, Result
+from sealgate.relay.hall import Hall
 
 _NONCE = re.compile(rf"(?:[0-9a-f]{{2}}){{1,{NONCE_BYTES}}}")
 _NOT_STORED = (b"cache-control", b"no-store")
@@ -51,12 +55,42 @@ class AttestationAnswer(Struct):
     note: Annotated[str, Meta(description="What this shows and what not, in words.")]
 
 
-def routes(attester: Attester) -> list[Route]:
+class ProviderEvidence(Struct):
+    """What one provider shows of its machines, as its receipts name it."""
+
+    provider: Annotated[str, Meta(description="The name of its table in the configuration.")]
+    type: Annotated[str, Meta(description="The operator's word for what it is.")]
+    result: Annotated[
+        Result, Meta(description="not_checked: there it is, its signatures unread; unavailable: it was not to be had.")
+    ]
+    source: Annotated[Literal["provider_asserted"], Meta(description="Whose word it is.")]
+    evidence: Annotated[str | None, Meta(description="Base64; null: there is none.")]
+    evidence_sha256: Annotated[str | None, Meta(description="Hex, as receipts have it.")]
+    fetched_at: Annotated[str | None, Meta(description="When it was fetched.")]
+
+
+class ProviderEvidenceList(Struct):
+    """Of all providers that are asked for evidence."""
+
+    object: Literal["list"]
+    data: list[ProviderEvidence]
+    note: Annotated[str, Meta(description="What this shows and what not, in words.")]
+
+
+PROVIDERS = (
+    "What these providers say of their machines, handed on unchecked: all that is known here is from which address it "
+    "came. It does not show that an answer came from such a machine."
+)
+
+
+def routes(hall: Hall, guard: Guard, attester: Attester) -> list[Route]:
     told = "Evidence of the machine the gateway runs on, or that there is none."
     query = (("nonce", f"Hex of 1 to {NONCE_BYTES} bytes, to be bound to a report of its own."),)
     endpoint = Attestation(attester)
+    providers, shown = Providers(hall, guard), "What providers show of their machines, as receipts name it."
     return [
-        Route("GET", "/attestation", "public", endpoint, told, mounted=False, answer=AttestationAnswer, query=query)
+        Route("GET", "/attestation", "public", endpoint, told, mounted=False, answer=AttestationAnswer, query=query),
+        Route("GET", "/attestation/providers", "key", providers, shown, mounted=False, answer=ProviderEvidenceList),
     ]
 
 
@@ -75,6 +109,26 @@ class Attestation:
         except EvidenceError as error:
             raise Problem("attestation_unavailable") from error
         await call.respond(200, _encode(_answer(found)), JSON, [_NOT_STORED])
+
+
+class Providers:
+    """The evidence of providers, for whoever has a key: receipts hold its digest, and this is what was digested."""
+
+    def __init__(self, hall: Hall, guard: Guard) -> None:
+        self._hall = hall
+        self._guard = guard
+
+    async def __call__(self, call: Call) -> None:
+        await self._guard.caller(call)
+        found = [_of_provider(each) for each in self._hall.inference.held()]
+        listed = ProviderEvidenceList("list", found, PROVIDERS)
+        await call.respond(200, _encode(listed), JSON, [_NOT_STORED])
+
+
+def _of_provider(held: Held) -> ProviderEvidence:
+    evidence = None if held.evidence is None else b64encode(held.evidence).decode()
+    fetched = None if held.fetched_at is None else moments.iso(held.fetched_at * 1_000_000)
+    return ProviderEvidence(held.provider, held.type, held.result, SOURCE, evidence, held.sha256, fetched)
 
 
 def _nonce(query: bytes) -> str | None:

@@ -6,16 +6,19 @@ whoever presents that must not be able to say that the receipt is not in the log
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 
 LONGEST = 65_535
 """Bytes; the length of an entry is written in 16 bits (C2SP tlog-tiles)."""
 
 
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+
+
 def receipt(signing_input: bytes) -> bytes:
     """The entry of a receipt; it says nothing of whose it is, nor when or on what."""
-    digest = base64.urlsafe_b64encode(hashlib.sha256(signing_input).digest()).rstrip(b"=")
+    digest = binascii.b2a_base64(hashlib.sha256(signing_input).digest(), newline=False).rstrip(b"=").translate(_TO_URL)
     return b'{"rc":"%b","t":"receipt","v":1}' % digest
 
 

@@ -6,7 +6,8 @@ collected here is handed on as it is: nothing in this project checks its signatu
 
 Never run on hardware by this project: the folder of the Linux kernel is known from its documentation
 (``Documentation/ABI/testing/configfs-tsm-report``) and from tests with a folder that behaves like it, the report of AMD
-from its specification (SEV-SNP firmware ABI, document 56860, table "ATTESTATION_REPORT").
+from its specification (SEV-SNP firmware ABI, document 56860, table "ATTESTATION_REPORT"), the quote of Intel from its
+own (TDX DCAP Quoting Library API, appendix A.3 and A.4).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Evidence(NamedTuple):
 
     def bound(self, wanted: bytes) -> bool | None:
         """Whether it carries this report data; None where its form is not one that is read here."""
-        report = snp_report(self.data)
+        report = snp_report(self.data) or tdx_quote(self.data)
         return None if report is None else report.report_data == wanted
 
 
@@ -77,8 +78,8 @@ def report_data(said: bytes) -> bytes:
     return hashlib.sha256(said).digest().ljust(REPORT_DATA_BYTES, b"\0")
 
 
-class SnpReport(NamedTuple):
-    """What is read of a report of AMD SEV-SNP. Its signature is not checked."""
+class Report(NamedTuple):
+    """What is read of a machine's evidence: ``measurement`` is of what it began with. No signature is checked."""
 
     report_data: bytes
     measurement: bytes
@@ -90,11 +91,40 @@ _SNP_REPORT_DATA = slice(0x50, 0x90)
 _SNP_MEASUREMENT = slice(0x90, 0xC0)
 
 
-def snp_report(data: bytes) -> SnpReport | None:
+def snp_report(data: bytes) -> Report | None:
     """The report data and the measurement of an SEV-SNP report; None where it is none by its size and version."""
     if len(data) != _SNP_BYTES or int.from_bytes(data[:4], "little") not in _SNP_VERSIONS:
         return None
-    return SnpReport(data[_SNP_REPORT_DATA], data[_SNP_MEASUREMENT])
+    return Report(data[_SNP_REPORT_DATA], data[_SNP_MEASUREMENT])
+
+
+_TDX, _TDX_KEYS = 0x81, (2, 3)
+_QUOTE_HEAD = 48
+_TD_BODIES = {2: 584, 3: 648}
+"""Size of a quote's body by its type: a report of TDX 1.0 or 1.5, whose first 584 bytes are alike."""
+_TD_MEASUREMENT = slice(136, 184)
+_TD_REPORT_DATA = slice(520, 584)
+
+
+def tdx_quote(data: bytes) -> Report | None:
+    """The report data and the first measurement (MRTD) of a TDX quote, version 4 or 5; None where it is none."""
+    if len(data) < _QUOTE_HEAD + 6:
+        return None
+    version, keys, machine = (int.from_bytes(data[start:end], "little") for start, end in ((0, 2), (2, 4), (4, 8)))
+    if machine != _TDX or keys not in _TDX_KEYS:
+        return None
+    if version == 4:
+        start, size = _QUOTE_HEAD, _TD_BODIES[2]
+    elif version == 5:
+        start, size = _QUOTE_HEAD + 6, int.from_bytes(data[_QUOTE_HEAD + 2 : _QUOTE_HEAD + 6], "little")
+        if _TD_BODIES.get(int.from_bytes(data[_QUOTE_HEAD : _QUOTE_HEAD + 2], "little")) != size:
+            return None
+    else:
+        return None
+    body, rest = data[start : start + size], data[start + size :]
+    if len(body) < size or len(rest) < 4 or len(rest) - 4 < int.from_bytes(rest[:4], "little"):
+        return None  # cut off: the signature's length stands behind the body, and then the signature
+    return Report(body[_TD_REPORT_DATA], body[_TD_MEASUREMENT])
 
 
 class Source(Protocol):

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from sealgate.receipts import statements as statement
 from sealgate.receipts import store
 from sealgate.storage import bump
-from sealgate.storage.tables import checkpoints, cosignatures, ledger, log_entries, log_statements, logs
+from sealgate.storage.tables import checkpoints, cosignatures, log_entries, log_statements, logs
 
 KEPT = 1000
 """Checkpoints that stay recorded; older ones say nothing that the later ones do not."""
@@ -132,12 +132,8 @@ def enter(connection: Connection, log: int, writer: str, statements: Mapping[str
     if behind:
         bump(connection, store.REVISION)
     if waiting:
-        places = enumerate(waiting, middle)
-        connection.execute(_PLACE, [{"row": each.ledger_id, "place": place} for place, each in places])
+        store.place(connection, [each.ledger_id for each in waiting], middle)
     return len(added)
-
-
-_PLACE = update(ledger).where(ledger.c.id == bindparam("row")).values(log_index=bindparam("place"))
 
 
 def _fresh(connection: Connection, log: int, statements: Mapping[str, bytes]) -> list[str]:
@@ -171,7 +167,7 @@ def entries(connection: Connection, log: int, start: int, limit: int) -> list[by
     """Entries from a position on."""
     where = (log_entries.c.log == log, log_entries.c.position >= start, log_entries.c.position < start + limit)
     rows = connection.execute(select(log_entries.c.entry).where(*where).order_by(log_entries.c.position))
-    return [bytes(entry) for entry in rows.scalars()]
+    return [bytes(entry) for entry in rows.scalars().all()]
 
 
 def extent(connection: Connection, log: int) -> Extent:

@@ -20,7 +20,7 @@ from sealgate.config import Settings
 from sealgate.formats import canonical, jws
 from sealgate.receipts.receipt import Software
 
-_SECRET = ("api_key", "proxy", "ca_file", "client_cert")
+_SECRET = ("api_key", "proxy", "ca_file", "client_cert", "evidence_url")
 """Settings of a provider that are secrets, may hold some, or are places on this machine."""
 
 

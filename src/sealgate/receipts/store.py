@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from sealgate.formats import leaves
 from sealgate.storage import bump, revision
@@ -68,13 +68,17 @@ def pending(connection: Connection, limit: int) -> list[Pending]:
     """Receipts that wait for their place in the log, in the order in which they get it."""
     waiting = (ledger.c.receipt.is_not(None), ledger.c.log_index.is_(None))
     rows = connection.execute(select(ledger.c.id, ledger.c.receipt).where(*waiting).order_by(ledger.c.id).limit(limit))
-    return [Pending(row.id, leaves.of_jws(row.receipt)) for row in rows]
+    return [Pending(ledger_id, leaves.of_jws(receipt)) for ledger_id, receipt in rows.all()]
 
 
 def place(connection: Connection, ledger_ids: Sequence[str], first: int) -> None:
-    """Give these receipts their places in the log, from ``first`` on, in this order."""
-    for index, ledger_id in enumerate(ledger_ids, first):
-        connection.execute(update(ledger).where(ledger.c.id == ledger_id).values(log_index=index))
+    """Give these receipts their places in the log, from ``first`` on, in the order of their ids, as `pending` has it.
+
+    One statement: a hundred of them cost more than the rest of what the log does with a hundred receipts.
+    """
+    ranked = select(ledger.c.id, (func.row_number().over(order_by=ledger.c.id) - 1).label("rank"))
+    places = ranked.where(ledger.c.id.in_(ledger_ids)).subquery()
+    connection.execute(update(ledger).where(ledger.c.id == places.c.id).values(log_index=places.c.rank + first))
 
 
 def all_keys(connection: Connection) -> tuple[int, list[KeyRow]]:

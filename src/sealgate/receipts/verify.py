@@ -400,6 +400,8 @@ def _beyond(claims: Mapping[str, Any]) -> list[Check]:
 
 def _evidence(named: Mapping[str, Any] | None) -> str:
     """Step 9. Nothing here reads evidence, so it never passes."""
-    return (
-        "not attested" if named is None else f"not checked, nothing here reads evidence of type {named.get('type')!r}"
-    )
+    if named is None:
+        return "not attested"
+    said = [str(named[name]) for name in ("result", "source") if named.get(name) is not None]
+    signer = f"; the signer says of it: {', '.join(said)}" if said else ""
+    return f"not checked, nothing here reads evidence of type {named.get('type')!r}{signer}"

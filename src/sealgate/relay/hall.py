@@ -8,6 +8,7 @@ from typing import Any
 
 from sealgate.config import Settings
 from sealgate.limits.budgets import Budgets
+from sealgate.receipts.inference import Inference, NoInference
 from sealgate.receipts.issuer import NoReceipts, Receipts
 from sealgate.receipts.log import Log, NoLog
 from sealgate.relay.catalog import Catalog
@@ -42,4 +43,5 @@ class Hall:
     kept: Kept
     receipts: Receipts = field(default_factory=NoReceipts)
     transparency: Log | NoLog = field(default_factory=NoLog)
+    inference: Inference | NoInference = field(default_factory=NoInference)
     draining: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sealgate.limits.ledger import Entry, Outcome
+from sealgate.receipts.inference import Inference, NoInference
 from sealgate.receipts.receipt import Outcome as Word
 from sealgate.receipts.receipt import Told
 from sealgate.relay.walk import Walk
@@ -23,9 +24,10 @@ _BY_CODE = {"client_stalled": Word.CLIENT_STALLED, "gateway_shutting_down": Word
 _BY_PROVIDERS = {Outcome.UPSTREAM_FAILED, Outcome.TRUNCATED}
 
 
-def told(entry: Entry, walk: Walk) -> Told:
+def told(entry: Entry, walk: Walk, inference: Inference | NoInference) -> Told:
     """``entry`` is closed; what the walk's answer has said so far is the answer."""
     answer, usage = walk.answer, entry.usage_source
+    evidence = None if answer is None or walk.route is None else inference.claim(walk.route.account.table)
     tresor = {} if answer is None else answer.label.tresor
     return Told(
         outcome=outcome(entry, walk),
@@ -39,6 +41,7 @@ def told(entry: Entry, walk: Walk) -> Told:
         completion_tokens=entry.completion_tokens,
         usage_source="upstream" if usage == "reported" else usage,
         choices=None if answer is None else answer.said,
+        inference_attestation=evidence,
     )
 
 
