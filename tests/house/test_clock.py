@@ -22,6 +22,7 @@ DATES = {
     "receipts/log_key.py": "when a log was begun",
     "receipts/witness.py": "when a witness signed",
     "receipts/offline.py": "whether a receipt comes from the future",
+    "receipts/inference.py": "when evidence of a provider was fetched",
     "cli/keys.py": "whether a key has expired, and how dates are written",
     "limits/budgets.py": "in which period of the calendar a request came, and since when a process is silent",
     "formats/waits.py": "until when an answer asks to wait, where it names a date",
