@@ -93,7 +93,8 @@ def received(request: Received) -> tuple[dict[str, list[str]], bytes]:
 
 
 def spooled(gateway: Running) -> list[Path]:
-    return list((Path(gateway.hall.settings.data_dir) / "spool").iterdir())
+    folder = Path(gateway.hall.settings.data_dir) / "spool"
+    return list(folder.iterdir()) if folder.exists() else []
 
 
 @pytest.mark.anyio
