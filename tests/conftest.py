@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.postgres import postgres
 from tests.redis_server import redis_server
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from tests.gateway import Serve, Template
 
 __all__ = ["anyio_backend", "postgres", "redis_server"]
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("sealgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sealgate")
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from sealgate.formats.ids import dashed, uuid7_hex
 from sealgate.testing import ScriptedUpstream, answer, error, http_request, silent, tool
 from sealgate.testing.thread import ThreadedUpstream
 
+UNHURRIED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
 API = "/api" + CHAT
 USER = {"role": "user", "content": "hi"}
 
@@ -721,7 +723,9 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(places(SEED))), JSON_VALUES), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_p21_a_body_with_anything_in_it_is_never_a_server_error(
     gateway: Threaded, upstream: ThreadedUpstream, changes: list[tuple[tuple[Any, ...], Any]], in_api: bool
 ) -> None:
@@ -753,7 +757,9 @@ HEADER_VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, bl
 @given(
     st.dictionaries(st.sampled_from(HEADER_NAMES), HEADER_VALUES | st.sampled_from(["true", "1", "600", "nan", "1e9"]))
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_p21_no_header_is_a_server_error(gateway: Threaded, given_headers: dict[str, str]) -> None:
     with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=5)) as connection:
         fixed = {"authorization": f"Bearer {gateway.key}", "content-type": "application/json"}

@@ -32,7 +32,7 @@ Scene: TypeAlias = Callable[["Stage"], Awaitable[None]]
 SCENES: dict[str, Scene] = {}
 """By name; `scene` adds to it."""
 
-CONNECT, GAP, STALL = 0.5, 0.7, 1.0
+CONNECT, GAP, STALL = 0.5, 1.5, 1.5
 """Limits of the gateway in seconds: to connect, on a provider's silence, on a caller who takes nothing."""
 
 FIRST_PORT, PAIRS = 7100, 12
@@ -69,7 +69,7 @@ class Stage:
             ]
 
     def client(self) -> RawClient:
-        return RawClient("127.0.0.1", self.port, timeout=10)
+        return RawClient("127.0.0.1", self.port, timeout=20)
 
     async def begin(self, client: RawClient, model: str, **fields: Any) -> str:
         """Send a request; gives its id."""
@@ -95,7 +95,7 @@ class Stage:
 
     async def row(self, request_id: str) -> dict[str, Any]:
         """The one row of that request, once it is there."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 found = [
                     row for row in rows(self.gateway.folder / "data" / "sealgate.db") if row["request_id"] == request_id
@@ -151,7 +151,7 @@ async def within(seconds: float, holds: Callable[[], Any]) -> float:
 
 def _config() -> str:
     lines = ["[server]", "discover = false", "[storage]", 'data_dir = "data"', "[timeouts]"]
-    lines += [f"connect = {CONNECT}", f"gap = {GAP}", f"first_content = {GAP}", f"write_stall = {STALL}", "total = 5"]
+    lines += [f"connect = {CONNECT}", f"gap = {GAP}", f"first_content = {GAP}", f"write_stall = {STALL}", "total = 20"]
     for number in range(PAIRS):
         for name, port in ((f"first{number}", 2 * number), (f"second{number}", 2 * number + 1)):
             lines += [f"[providers.{name}]", 'kind = "openai"', 'api_key = "none"']

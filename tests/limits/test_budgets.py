@@ -20,6 +20,8 @@ from sealgate.limits.periods import DAY
 from sealgate.storage import Storage, open_storage
 from sealgate.storage.tables import intents, ledger, spending
 
+UNHURRIED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
 pytestmark = pytest.mark.anyio
 
 NOON = 1_772_625_600_000_000
@@ -367,7 +369,9 @@ STEPS = st.lists(
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=STEPS)
 def test_the_sum_of_the_rows_is_what_was_spent_whatever_happens(url: str, tmp_path: Any, steps: Any) -> None:
     """And where nothing costs more than was reserved for it, there is never more than the budget."""
