@@ -33,10 +33,10 @@ speech: $(RUN) ## the sandbox understands speech from now on: PocketSphinx, some
 	$(PIP) install --require-hashes --only-binary :all: -r requirements/speech.lock
 
 test: $(DEV) ## the whole suite but the long loops, some three minutes on two cores
-	$(PY) -m pytest -n 2 -m "not long"
+	$(PY) -m pytest -n 2 --dist worksteal -m "not long"
 
 test-all: $(DEV) ## the long loops: kill and restart, exhaustive cuts
-	$(PY) -m pytest -n 2 -m long
+	$(PY) -m pytest -n 2 --dist worksteal -m long
 
 check: $(DEV) ## format, lint, types, the import arrow, generated docs
 	$(PY) -m ruff format --check .

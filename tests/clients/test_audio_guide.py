@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
 import wave
 from pathlib import Path
 
 import pytest
+from tests.clients.guides import ORIGIN, Guide, shell
 from tests.clients.served import served
 
 from sealgate import config
 from sealgate.providers.sandbox.hearing import can_hear
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "audio.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"```(sh|toml)\n(.*?)```", re.DOTALL)
+GUIDE = Guide("audio")
 
 
 @pytest.mark.long
@@ -25,18 +22,14 @@ BLOCK = re.compile(r"```(sh|toml)\n(.*?)```", re.DOTALL)
 def test_the_guides_command_is_answered_by_the_sandbox(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl here to run the guide with")
-    command = next(text for kind, text in BLOCK.findall(GUIDE) if kind == "sh" and "curl" in text)
+    command = next(text for text in GUIDE.of("sh") if "curl" in text)
     with wave.open(str(tmp_path / "meeting.wav"), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(8000)
         file.writeframes(bytes(16_000))
     with served(tmp_path) as gateway:
-        done = subprocess.run(
-            ["sh", "-eu", "-c", command.replace("http://127.0.0.1:3000", gateway.url)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-            env={**os.environ, "SEALGATE_KEY": gateway.key},
-        )  # fmt: skip
+        done = shell(command.replace(ORIGIN, gateway.url), tmp_path, SEALGATE_KEY=gateway.key)
 
     answer = json.loads(done.stdout)
     found = "in the format wav, 1.00 seconds, 8000 Hz, 1 channel, 16,044 bytes."
@@ -46,7 +39,7 @@ def test_the_guides_command_is_answered_by_the_sandbox(tmp_path: Path) -> None:
 
 
 def test_the_guides_configuration_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [table] = [text for kind, text in BLOCK.findall(GUIDE) if kind == "toml"]
+    [table] = GUIDE.of("toml")
     path = tmp_path / "sealgate.toml"
     path.write_text(table)
     monkeypatch.setenv("ACME_KEY", "secret")

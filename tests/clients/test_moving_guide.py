@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.clients.guides import Guide, shell
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "moving.md").read_text(encoding="utf-8")
-
-
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", GUIDE, re.DOTALL)
+GUIDE = Guide("moving")
 
 
 @pytest.mark.long
@@ -23,16 +16,12 @@ def blocks(kind: str) -> list[str]:
 def test_the_guides_file_becomes_what_it_shows_and_its_keys_are_taken(tmp_path: Path) -> None:
     if shutil.which("openssl") is None or shutil.which("sha256sum") is None:
         pytest.skip("the guide's commands for keys need openssl and sha256sum")
-    (tmp_path / "config.yaml").write_text(blocks("yaml")[0])
-    commands = "".join(blocks("sh")).replace("pip install", "true")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["sh", "-eu", "-c", commands], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
-        env={**os.environ, "PATH": path, "AZURE_KEY_EU": "x", "OPENAI_API_KEY": "x"},
-    )  # fmt: skip
+    (tmp_path / "config.yaml").write_text(GUIDE.of("yaml")[0])
+    commands = "".join(GUIDE.of("sh")).replace("pip install", "true")
+    done = shell(commands, tmp_path, AZURE_KEY_EU="x", OPENAI_API_KEY="x")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "sealgate.toml").read_text() == blocks("toml")[0]
-    assert blocks("text")[0] in done.stderr
+    assert (tmp_path / "sealgate.toml").read_text() == GUIDE.of("toml")[0]
+    assert GUIDE.of("text")[0] in done.stderr
     for word in ("global/azure/gpt-4o", "global/openai/gpt-4o", "gpt-4", "reports", "acme", "tr-", "sk-osiris-"):
         assert word in done.stdout
     assert done.stdout.count("moved-") == 3

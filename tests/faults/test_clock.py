@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 HOUR = 3600
 LIMIT = 0.3
-"""The limit on a whole answer in seconds."""
+"""The limit on a whole answer that never comes, in seconds."""
 
 CONFIG = """
 [server]
@@ -30,8 +30,8 @@ discover = false
 [storage]
 data_dir = "data"
 [timeouts]
-total = {limit}
-gap = 5
+total = 60
+gap = 60
 [providers.acme]
 kind = "openai"
 base_url = "{acme}"
@@ -66,19 +66,20 @@ class Caller:
     port: int
     key: str
 
-    async def begin(self, client: RawClient, **fields: Any) -> RawResponse:
+    async def begin(self, client: RawClient, limit: float | None = None, **fields: Any) -> RawResponse:
         body = {"messages": [{"role": "user", "content": "Hello"}], **fields}
-        await client.post(CHAT, body, {"authorization": f"Bearer {self.key}"})
+        headers = {"authorization": f"Bearer {self.key}"}
+        await client.post(CHAT, body, headers | ({} if limit is None else {"x-stainless-read-timeout": str(limit)}))
         return await client.response()
 
-    async def ask(self, **fields: Any) -> Reply:
-        async with RawClient("127.0.0.1", self.port) as client:
-            return await read_reply(await self.begin(client, **fields))
+    async def ask(self, limit: float | None = None, **fields: Any) -> Reply:
+        async with RawClient("127.0.0.1", self.port, timeout=20) as client:
+            return await read_reply(await self.begin(client, limit, **fields))
 
 
 async def live_through_steps(caller: Caller, step: Callable[[int], None], go: asyncio.Event) -> None:
     """A stream runs through steps ahead and back; whole answers come, and their limit is kept, after each."""
-    async with RawClient("127.0.0.1", caller.port) as client:
+    async with RawClient("127.0.0.1", caller.port, timeout=20) as client:
         response = await caller.begin(client, model="m", stream=True)
         assert await response.next_event() is not None
         episode: str | None = None
@@ -88,9 +89,9 @@ async def live_through_steps(caller: Caller, step: Callable[[int], None], go: as
             assert (reply.status, reply.code) == (200, None)
             episode = reply.json["episode_id"]
             since = time.monotonic()
-            late = await caller.ask(model="late")
+            late = await caller.ask(LIMIT, model="late")
             assert (late.status, late.code) == (504, "upstream_timeout")
-            assert LIMIT - 0.05 <= time.monotonic() - since < LIMIT + 1
+            assert LIMIT - 0.05 <= time.monotonic() - since < LIMIT + 10
         go.set()
         assert (await read_reply(response)).done
 
@@ -116,7 +117,7 @@ async def test_d13_p29_a_step_of_the_clock_in_process(serve: Serve, monkeypatch:
         offset = seconds
 
     providers, models = {"acme": held(go), "silent": silent()}, {"m": ["acme"], "late": ["silent"]}
-    async with serve(providers, models, timeouts=Timeouts(total=LIMIT, gap=5)) as gateway:
+    async with serve(providers, models, timeouts=Timeouts(total=60, gap=60)) as gateway:
         monkeypatch.setattr(time, "time", lambda: now() + offset)
         monkeypatch.setattr(time, "time_ns", lambda: now_ns() + offset * 10**9)
         monkeypatch.setattr(gateway.gateway.keys, "_clock", lambda: now() + offset)
@@ -152,7 +153,7 @@ async def test_d13_p29_a_step_of_the_clock_under_a_process(tmp_path: Path, libfa
     environ |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
     go = asyncio.Event()
     async with ScriptedUpstream(default=held(go)) as acme, ScriptedUpstream(default=silent()) as late:
-        config = CONFIG.format(limit=LIMIT, acme=acme.base_url, silent=late.base_url)
+        config = CONFIG.format(acme=acme.base_url, silent=late.base_url)
         (tmp_path / "sealgate.toml").write_text(config)
         with served(tmp_path, **environ) as gateway:
             caller = Caller(int(gateway.url.rpartition(":")[2]), gateway.key)

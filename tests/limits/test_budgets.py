@@ -20,8 +20,6 @@ from sealgate.limits.periods import DAY
 from sealgate.storage import Storage, open_storage
 from sealgate.storage.tables import intents, ledger, spending
 
-UNHURRIED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-
 pytestmark = pytest.mark.anyio
 
 NOON = 1_772_625_600_000_000

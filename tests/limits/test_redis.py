@@ -168,7 +168,7 @@ async def test_no_answer_in_time_and_the_request_is_told(far: RedisLimiter, prox
     verdicts = await asyncio.gather(*(far.take(wanted, 0) for _ in range(50)), return_exceptions=True)
     assert all(isinstance(each, StoreGoneError) for each in verdicts)
     assert str(verdicts[0]) == "no answer within 0.1 s"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4, "all wait at once"
 
 
 async def test_what_was_told_late_is_not_told_twice(

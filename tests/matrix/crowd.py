@@ -221,7 +221,7 @@ def deaf_callers(at: Gateway, count: int) -> Iterator[list[socket.socket]]:
             sock.close()
 
 
-async def until(true: Any, seconds: float = 10) -> bool:
+async def until(true: Any, seconds: float = 30) -> bool:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.gateway import Serve
 from tests.matrix.crowd import ask, deaf_callers, gateway, request, say, ticking, until
+from tests.punctual import Lateness
 
 from sealgate.api import pulse
 from sealgate.api.edge_connection import EdgeConnection
@@ -48,15 +49,17 @@ async def test_p7_two_hundred_readers_that_stop_cost_little_and_are_cut(tmp_path
         with deaf_callers(at, 200):
             assert await until(lambda: len(at.upstream.requests) == 201)
             await asyncio.sleep(2)
+            lateness = Lateness()
             reply = await ask(at, at.other, stream=True)
+            late = lateness.end()
             grown = at.resident - before
             gaps = [later - sooner for sooner, later in zip(reply.arrivals, reply.arrivals[1:], strict=False)]
             say(f"200 readers that stopped: {grown / MB:.1f} MB; gaps of 50 ms: most {max(gaps):.3f}")
             assert grown < 64 * MB
             assert reply.body.count(b'"content":"tick') == 100
             assert reply.body.endswith(b"data: [DONE]\n\n")
-            assert max(gaps) < 2, "processors may be busy with something else"
-            await until(lambda: at.rows("code")["client_stalled"] == 200, 20)
+            assert max(gaps) < 2 + 4 * late, "processors may be busy with something else"
+            await until(lambda: at.rows("code")["client_stalled"] == 200, 60)
             assert at.rows("code") == Counter({"client_stalled": 200, None: 2})
         assert at.rows("outcome") == Counter({"client_disconnected": 200, "ok": 2})
         assert at.metric("sealgate_edge_refusals_total", code="client_stalled") == 200
