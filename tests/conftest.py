@@ -6,6 +6,7 @@ A whole gateway is the fixture ``serve``: see `tests.gateway`.
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,30 @@ __all__ = ["anyio_backend", "postgres", "redis_server"]
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("sealgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sealgate")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let those begin first that may take longest, at each worker as many, so that nobody waits for one in the end.
+
+    What a test may take is what its own mark says. Workers begin with equal shares of the items as they stand here
+    (``--dist worksteal``); the others stay in random order.
+    """
+
+    def seconds(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("timeout")
+        return float(mark.args[0]) if mark else 0.0
+
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = sorted((item for item in items if seconds(item)), key=lambda item: (-seconds(item), item.nodeid))
+    rest = [item for item in items if not seconds(item)]
+    share = -(-len(items) // workers)
+    items.clear()
+    for worker in range(workers):
+        first = slow[worker::workers]
+        taken = max(0, share - len(first)) if worker + 1 < workers else len(rest)
+        items += [*first, *rest[:taken]]
+        del rest[:taken]
 
 
 @pytest.fixture

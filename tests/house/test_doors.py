@@ -67,12 +67,18 @@ def _reads_environment(tree: ast.Module) -> Iterator[int]:
             yield node.lineno
 
 
+@pytest.fixture(scope="module")
+def imports(sources: dict[str, ast.Module]) -> dict[str, list[tuple[int, str]]]:
+    """What each module imports."""
+    return {name: list(_imports(tree)) for name, tree in sources.items()}
+
+
 @pytest.mark.parametrize("library", DOORS)
-def test_a_library_is_imported_only_at_its_door(library: str, sources: dict[str, ast.Module]) -> None:
+def test_a_library_is_imported_only_at_its_door(library: str, imports: dict[str, list[tuple[int, str]]]) -> None:
     elsewhere = [
         f"{name}:{line}"
-        for name, tree in sources.items()
-        for line, found in _imports(tree)
+        for name, lines in imports.items()
+        for line, found in lines
         if found == library and not name.startswith(DOORS[library])
     ]
 

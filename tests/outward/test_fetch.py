@@ -508,7 +508,7 @@ async def test_what_had_come_of_a_failed_fetch_goes_with_it(fetcher: Fetcher, me
     """Without waiting for the garbage collector: callers can make this happen as often as they like."""
     whole = reply(bytes(100_000), 404 if how == "not found" else 200)
     server = await media(answering(whole[:-1] if how == "too slow" else whole))
-    gc.collect()
+    gc.freeze()  # what there was before is not looked at: in a long run of tests that is much
     gc.disable()
     try:
         with contextlib.suppress(FetchError):  # what pytest offers for this keeps it
@@ -517,4 +517,5 @@ async def test_what_had_come_of_a_failed_fetch_goes_with_it(fetcher: Fetcher, me
         kept = [each for each in gc.get_objects() if isinstance(each, FetchError | UpstreamError)]
     finally:
         gc.enable()
+        gc.unfreeze()
     assert kept == []
