@@ -10,7 +10,7 @@ from tests.gateway import Reply, Running, Serve, model, provider
 
 from sealgate.receipts import verify
 from sealgate.testing import ScriptedUpstream, answer, error, error_mid, tool
-from sealgate.testing.anthropic_wire import message, stream_error, thinking, tool_use
+from sealgate.testing.anthropic_wire import USAGE, message, stream_error, thinking, tool_use
 from sealgate.testing.received import Received
 from sealgate.testing.script import Behaviour, Chunk, Fin, Send, Step, json_answer
 
@@ -140,6 +140,38 @@ async def test_the_providers_own_dialect_goes_through_as_it_came(serve: Serve) -
     assert sent.headers["anthropic-beta"] == "interleaved-thinking-2025-05-14"
     assert upstream.requests[1].json["stream"] is True
     assert types(streamed)[-1] == "message_stop"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("blocks", [
+    [tool_use("now", {"a": 1})],
+    [tool_use("now", {}), tool_use("then", {"b": [1, 2]})],
+    [thinking("Hm."), tool_use("now", {"a": 1})],
+])  # fmt: skip
+async def test_a_stream_of_the_dialect_that_begins_with_a_call_comes_as_it_came(serve: Serve, blocks: Any) -> None:
+    """What the provider counted of the prompt is there from the first event on."""
+    async with playing(message(None, blocks=blocks)) as upstream:
+        claude = provider(upstream, "anthropic")
+        async with serve({"acme": claude}, {"m": model("acme", upstream_model="claude-sonnet-4-5")}) as gateway:
+            reply = await ask(gateway, stream=True)
+
+    first = reply.documents[0]["message"]
+    assert first["usage"]["input_tokens"] == USAGE["input_tokens"]
+    begun = [each["content_block"]["type"] for each in reply.documents if each["type"] == "content_block_start"]
+    assert begun == [block["type"] for block in blocks]
+    assert types(reply)[-1] == "message_stop"
+
+
+@pytest.mark.anyio
+async def test_a_translated_stream_begins_with_an_estimate_of_the_prompt_and_ends_with_its_count(serve: Serve) -> None:
+    told = {"prompt_tokens": 177, "completion_tokens": 1, "total_tokens": 178}
+    async with serve({"acme": answer("Hello", usage=told)}) as gateway:
+        reply = await ask(gateway, stream=True, system="Be brief, and say nothing of it. " * 20)
+        counted = await ask(gateway, path=COUNT, system="Be brief, and say nothing of it. " * 20)
+
+    assert reply.documents[0]["message"]["usage"]["input_tokens"] > 100
+    assert reply.documents[0]["message"]["usage"]["input_tokens"] - counted.json["input_tokens"] < 20
+    assert reply.documents[-2]["usage"]["input_tokens"] == 177
 
 
 @pytest.mark.anyio

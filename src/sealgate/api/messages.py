@@ -17,6 +17,7 @@ from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.relay import counting
 from sealgate.relay import plan as plans
+from sealgate.relay import usage as usages
 from sealgate.relay.ask import Ask
 from sealgate.relay.hall import Hall
 from sealgate.relay.messages import read_count, read_messages
@@ -72,7 +73,8 @@ class Messages:
         if controls.timeout is not None:
             raise Problem("invalid_timeout_override", "X-Tresor-Timeout-Seconds is for chat completions only.")
         body, ask = await _read(call, self._hall, caller, controls, read_messages)
-        dialect = MessagesDialect(ask.named.model or ask.model, call.id)
+        estimate = usages.estimate(ask.size, 0).prompt
+        dialect = MessagesDialect(ask.named.model or ask.model, call.id, estimate)
         await self._desk.answer(call, caller, controls, ask, body, dialect, said=dialect.said)
 
 

@@ -33,12 +33,13 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class MessagesDialect:
-    """One answer to one request. ``prompt_tokens`` is a guess at the prompt's, for where a stream begins."""
+    """One answer to one request. ``prompt_tokens`` is an estimate for a stream's beginning, where nobody has counted."""
 
     content_type = JSON
 
-    def __init__(self, model: str, call_id: str) -> None:
+    def __init__(self, model: str, call_id: str, prompt_tokens: int) -> None:
         self._model = model
+        self._prompt_tokens = prompt_tokens
         self._id = f"msg_{call_id}"
         self._blocks = Blocks()
         self._events: _Events | _Passed | None = None
@@ -83,7 +84,10 @@ class MessagesDialect:
         return b"".join(map(event, found))
 
     def _start(self) -> Json:
-        counts = {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0}
+        counts = {
+            "input_tokens": self._prompt_tokens, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+            "output_tokens": 0,
+        }  # fmt: skip
         message: Json = {
             "id": self._id, "type": "message", "role": "assistant", "model": self._model, "content": [],
             "stop_reason": None, "stop_sequence": None, "usage": counts,

@@ -111,7 +111,7 @@ class NativeWholeReader(AnthropicWholeReader):
 
     def _completion(self, document: Json) -> Json:
         found = super()._completion(document)
-        own = {name: document[name] for name in OF_ANSWERS if document.get(name) is not None}
+        own = {name: document[name] for name in OF_ANSWERS if name in document}
         found["choices"][0]["message"]["anthropic"] = own
         return found
 
@@ -130,14 +130,19 @@ class NativeStreamReader(AnthropicStreamReader):
         if over or kind not in _PASSED:
             return chunks
         self._waiting.append(document)
-        if kind in _WITHOUT_CONTENT:
+        if kind in _WITHOUT_CONTENT and not any(map(_says_something, chunks)):
             return chunks
         passed, self._waiting = self._waiting, []
         return _beside(chunks, passed)
 
 
 _WITHOUT_CONTENT = ("message_start", "content_block_start")
+"""Unless a block is content by its beginning, as calls of tools and redacted thinking are."""
 _PASSED = (*_WITHOUT_CONTENT, "content_block_delta", "content_block_stop", "message_delta")
+
+
+def _says_something(chunk: Json) -> bool:
+    return any(choice["delta"].keys() - {"role"} for choice in chunk["choices"])
 
 
 def _beside(chunks: list[Json], passed: list[Json]) -> Iterator[Json]:
