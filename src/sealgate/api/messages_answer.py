@@ -33,7 +33,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class MessagesDialect:
-    """One answer to one request. ``prompt_tokens`` is an estimate for a stream's beginning, where nobody has counted."""
+    """One answer to one request. ``prompt_tokens`` is an estimate, for a stream's beginning: nobody has counted yet."""
 
     content_type = JSON
 
