@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import sqlite3
+from contextlib import AsyncExitStack, closing
+from functools import partial
 from typing import Any
 
 import pytest
-from tests.gateway import Reply, Running, Serve
+from tests.gateway import Reply, Running, Serve, read_reply
 
+from sealgate.api.edge_rules import EdgeLimits
 from sealgate.config import Receipts, Timeouts
 from sealgate.errors import StorageError
 from sealgate.formats import jws
@@ -295,3 +300,50 @@ async def test_no_comment_comes_between_the_signature_and_the_end(serve: Serve) 
         verdict = await checked(gateway, reply.tresor["receipt_id"], reply=reply)
     assert held.is_set()
     assert (reply.done, verdict.ok) == (True, True), verdict.checks
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_the_gateways_end_cuts_has_a_receipt_of_that(serve: Serve) -> None:
+    """Its caller is told, and what the caller got is what the receipt speaks of."""
+    async with AsyncExitStack() as stack:
+        async with serve({"acme": stall_after(3)}, drain=0.05) as gateway:
+            keys = (await gateway.get("/.well-known/jwks.json", {})).json
+            client = await stack.enter_async_context(gateway.client())
+            await gateway.begin(client, stream=True)
+            response = await client.response()
+            for _ in range(3):
+                await response.next_event()
+            url = gateway.hall.settings.database_url
+        reply = await read_reply(response)
+    assert reply.code == "gateway_shutting_down"
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        ((token, place),) = connection.execute("SELECT receipt, log_index FROM ledger").fetchall()
+    assert place is None, "it waits for the next start to be logged"
+    verdict = verify(token, keys, documents=Documents(response=reply.body))
+    assert (verdict.ok, marks(verdict)["response"]) == (True, "PASS"), verdict.checks
+    assert verdict.claims is not None
+    assert (verdict.claims["response"]["outcome"], verdict.claims["response"]["status"]) == ("shutdown", 200)
+    assert verdict.claims["jti"] == reply.documents[-1]["receipt_id"]
+    assert verdict.claims["attempts"] == [{"route": "global/acme/m", "outcome": "cut_off", "status": 200}]
+
+
+@pytest.mark.anyio
+async def test_a_caller_that_stops_reading_is_in_the_receipt(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.gateway.EdgeLimits", partial(EdgeLimits, write_stall_seconds=0.2))
+    async with serve({"acme": answer(["x" * 20_000] * 500)}) as gateway:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await asyncio.to_thread(deaf.connect, (gateway.host, gateway.port))
+            body = json.dumps(gateway.ask(stream=True)).encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {gateway.key}\r\n"
+            head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            deaf.sendall(head.encode() + body)
+            async with asyncio.timeout(20):
+                while not (rows := await gateway._rows()):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.02)
+        assert rows[0].receipt_id is not None
+        claims = (await checked(gateway, rows[0].receipt_id)).claims
+    assert claims is not None
+    assert (claims["response"]["outcome"], claims["response"]["status"]) == ("client_stalled", 200)
+    assert 0 < claims["response"]["bytes"] < 500 * 20_000, "as far as the transport took it"
+    assert claims["usage_source"] == "estimated"
