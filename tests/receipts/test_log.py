@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import random
 import shutil
@@ -18,11 +20,15 @@ from sealgate.errors import ConfigError
 from sealgate.formats import leaves, merkle, note
 from sealgate.receipts import keys, log_rows
 from sealgate.receipts.keys import SigningKeys
+from sealgate.receipts.log import Log
 from sealgate.receipts.receipt import LogTerms
+from sealgate.receipts.tiles import UnreadableError
 from sealgate.storage import Storage, open_storage
 from sealgate.storage.tables import checkpoints, ledger, log_entries
 
 pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
 
 
 async def test_what_waits_is_entered_once_in_order_and_shown(storage: Storage, tmp_path: Path) -> None:
@@ -290,19 +296,19 @@ async def test_old_checkpoints_are_forgotten(storage: Storage, tmp_path: Path) -
     await log.aclose()
 
 
-def killed_at(folder: Path, steps: list[int], count: int) -> int:
+def killed_at(url: str, folder: Path, steps: list[int], count: int) -> int:
     """Run rounds that are killed at these steps; how many were."""
-    root = Path(__file__).parents[2]
-    program = [sys.executable, "-m", "tests.receipts.log_killed", str(folder), ",".join(map(str, steps)), str(count)]
-    ran = subprocess.run(program, check=False, capture_output=True, text=True, cwd=root, timeout=500)
+    rounds = ",".join(map(str, steps))
+    program = [sys.executable, "-m", "tests.receipts.log_killed", url, str(folder), rounds, str(count)]
+    ran = subprocess.run(program, check=False, capture_output=True, text=True, cwd=ROOT, timeout=500)
     assert ran.returncode == 0, ran.stderr[-2000:]
     return int(ran.stdout)
 
 
-async def hold_together(folder: Path, count: int) -> None:
+async def hold_together(url: str, folder: Path, count: int) -> None:
     """Nothing lost, nothing twice, one history: after any number of deaths."""
-    storage = open_storage(f"sqlite:///{folder}/sealgate.db")
-    log = await opened(storage, folder)
+    storage = open_storage(url)
+    log = await opened(storage, folder, alone=url.startswith("sqlite"), clock=lambda: NOW + 1e7)
     assert log.sealed is None
     await log.tick()
     entries = await checked(log, storage)
@@ -315,15 +321,140 @@ async def hold_together(folder: Path, count: int) -> None:
     await storage.aclose()
 
 
-async def test_killed_at_every_step_it_has_one_history(tmp_path: Path) -> None:
-    """Rows H13 and H14: SIGKILL after each transaction, each draft of a file and each move."""
-    assert killed_at(tmp_path, [*range(1, 15), 0], 3) >= 12
-    await hold_together(tmp_path, 45)
+async def test_killed_at_every_step_it_has_one_history(url: str, tmp_path: Path) -> None:
+    """Rows H13 and H14, P27: SIGKILL after each transaction, each draft of a file and each move."""
+    assert killed_at(url, tmp_path, [*range(1, 15), 0], 3) >= 12
+    await hold_together(url, tmp_path, 45)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-async def test_killed_two_hundred_times_at_random_steps_it_has_one_history(tmp_path: Path) -> None:
+async def test_killed_two_hundred_times_at_random_steps_it_has_one_history(url: str, tmp_path: Path) -> None:
     chance = random.Random(6962)
-    assert killed_at(tmp_path, [chance.randint(1, 24) for _ in range(200)], 11) > 100
-    await hold_together(tmp_path, 2200)
+    assert killed_at(url, tmp_path, [chance.randint(1, 24) for _ in range(200)], 11) > 100
+    await hold_together(url, tmp_path, 2200)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.long)])
+async def test_replicas_that_take_the_lease_from_each_other_have_one_history(
+    storage: Storage, url: str, tmp_path: Path, shared: bool
+) -> None:
+    """Row H15, P27: three processes, a lease of 10 ms, folders of their own or one for all."""
+    first = await opened(storage, tmp_path / "0", alone=False)
+    await first.aclose()
+    folders = [tmp_path / ("0" if shared else str(number)) for number in range(3)]
+    for folder in folders[1:] if not shared else ():
+        shutil.copytree(tmp_path / "0" / "log-keys", folder / "log-keys")
+    count = 10
+    programs = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.receipts.log_racing", url, str(folder), str(number), str(count),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for number, folder in enumerate(folders)
+    ]  # fmt: skip
+    ran = [await each.communicate() for each in programs]
+    assert [each.returncode for each in programs] == [0, 0, 0], [errors[-1500:] for _, errors in ran]
+    told = [out.decode().split() for out, _ in ran]
+    assert [sealed for _, sealed in told] == ["None"] * 3
+    assert sum(int(writes) for writes, _ in told) > 0
+    for folder in dict.fromkeys(folders):
+        log = await opened(storage, folder, alone=False, clock=lambda: NOW + 1e9)
+        await log.tick()
+        assert log.sealed is None
+        entries = await checked(log, storage)
+        assert sorted(entries) == sorted(leaves.of_jws(jws(number)) for number in range(3 * count))
+        await log.aclose()
+
+
+async def test_processes_that_begin_a_log_at_once_begin_one(url: str, tmp_path: Path) -> None:
+    storages = [open_storage(url) for _ in range(3)]
+    logs = await asyncio.gather(
+        *(opened(each, tmp_path / "shared", ReceiptLog(), alone=False) for each in storages), return_exceptions=True
+    )
+    assert [type(each) for each in logs] == [Log] * 3, logs
+    assert len({(each.log.id, each.log.vkey) for each in logs if isinstance(each, Log)}) == 1
+    for log, each in zip(logs, storages, strict=True):
+        assert isinstance(log, Log)
+        await log.aclose()
+        await each.aclose()
+
+
+async def test_row_h19_a_clock_set_back_changes_no_order_and_stops_nobody(storage: Storage, tmp_path: Path) -> None:
+    """Not the process that enters, nor the next one: a lease that ends in a far future is nobody's."""
+    moment = [NOW]
+    first = await opened(storage, tmp_path, alone=False, clock=lambda: moment[0])
+    await put(storage, 1)
+    await first.tick()
+    moment[0] -= 600
+    await put(storage, 2)
+    await first.tick()
+    assert first.writes
+    second = await opened(storage, tmp_path, alone=False, clock=lambda: moment[0])
+    await put(storage, 3)
+    await second.tick()
+    assert not second.writes, "the first one lives"
+    moment[0] -= 7200
+    await second.tick()
+    assert second.writes, "it seems to have died two hours from now"
+    assert await checked(second, storage) == [leaves.of_jws(jws(number)) for number in (1, 2, 3)]
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_a_full_disk_delays_the_log_and_seals_nothing(storage: Storage, tmp_path: Path) -> None:
+    """Row H3, for the log's own files: at whichever of them the space ends."""
+    full_at, done = 0, 0
+
+    def step(name: str) -> None:
+        nonlocal done
+        done += name == "drafted"
+        if name == "drafted" and done == full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = await opened(storage, tmp_path, step=step)
+    failed = 0
+    for full_at in range(1, 6):
+        await put(storage, *range(full_at * 200, full_at * 200 + 200))
+        done = 0
+        try:
+            await log.tick()
+        except OSError:
+            failed += 1
+        assert log.sealed is None
+    assert failed >= 4
+    full_at = 0
+    await log.tick()
+    assert len(await checked(log, storage)) == 1000
+    assert not [file for file in log.files.folder.rglob(".*-*") if file.is_file()], "drafts are cleared away"
+    await log.aclose()
+    again = await opened(storage, tmp_path)
+    assert again.sealed is None
+    await again.aclose()
+
+
+async def test_files_that_cannot_be_read_at_the_moment_seal_nothing(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many open files, say, or a folder of another user: that is no other history."""
+    log = await opened(storage, tmp_path)
+    await put(storage, 1, 2)
+    await log.tick()
+
+    def refused(*_: Any) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refused)
+        with pytest.raises(UnreadableError):
+            await log.audit()
+        with pytest.raises(ConfigError, match="cannot be compared with what was signed"):
+            await opened(storage, tmp_path)
+    assert log.sealed is None
+    await log.audit()
+    await log.aclose()
+    again = await opened(storage, tmp_path)
+    assert again.sealed is None
+    assert len(await checked(again, storage)) == 2
+    await again.aclose()

@@ -26,7 +26,7 @@ from typing import Literal, TypeVar
 import structlog
 
 from sealgate.config_log import ReceiptLog
-from sealgate.errors import StorageError
+from sealgate.errors import ConfigError, StorageError
 from sealgate.formats import merkle, note
 from sealgate.receipts import log_rows as rows
 from sealgate.receipts import statements
@@ -34,7 +34,7 @@ from sealgate.receipts.log_key import Identity, identify
 from sealgate.receipts.log_lock import FileLock
 from sealgate.receipts.log_rows import LogRow, Signed
 from sealgate.receipts.receipt import LogTerms, Software
-from sealgate.receipts.tiles import Edge, Files, FilesError, Step
+from sealgate.receipts.tiles import Edge, Files, FilesError, Step, UnreadableError
 from sealgate.storage import Storage
 
 TICK_SECONDS = 1.0
@@ -152,7 +152,7 @@ class Log:
         self._software = statements.of_software(software)
 
     async def start(self) -> None:
-        """Compare what there is with what was signed, and begin. Raises `StorageError`."""
+        """Compare what there is with what was signed, and begin. Raises `ConfigError`, `StorageError`."""
         await self.recover()
         self._tasks = [
             asyncio.create_task(self._repeat(self.tick, TICK_SECONDS, "log_failed"), name="log"),
@@ -173,7 +173,10 @@ class Log:
             self._lock.release()
 
     async def recover(self) -> None:
-        """Read the tree from its files and compare it with what was published and with what was recorded."""
+        """Read the tree from its files and compare it with what was published and with what was recorded.
+
+        Raises `ConfigError` where files cannot be read, `StorageError`.
+        """
         extent = await self.storage.read(partial(rows.extent, log=self.log.id))
         self.published = extent.last
         await self._refresh_witnessed()
@@ -185,6 +188,8 @@ class Log:
                 await self._grow(extent.last.size)
                 self._compare(extent.last)
                 await self._publish(extent.last)
+        except UnreadableError as error:
+            raise ConfigError(f"the transparency log cannot be compared with what was signed: {error}") from None
         except (FilesError, SealedError) as error:
             await self.seal(str(error))
 
@@ -329,6 +334,8 @@ class Log:
             edge = await asyncio.to_thread(self.files.edge, published.size, deep=True, rest=_rest)
             if edge.root() != published.root:
                 raise SealedError(f"the tiles have another root than was published at {published.size} entries")
+        except UnreadableError:
+            raise  # it is said, and looked at again the next time: too many open files are no other history
         except (FilesError, SealedError) as error:
             await self.seal(str(error))
         await self.storage.write(partial(rows.prune, log=self.log.id))

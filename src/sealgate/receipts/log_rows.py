@@ -15,8 +15,11 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from sealgate.receipts import statements as statement
 from sealgate.receipts import store
 from sealgate.storage import bump
+from sealgate.storage.alone import alone
 from sealgate.storage.tables import checkpoints, cosignatures, log_entries, log_statements, logs
 
+SKEW = 60_000_000
+"""By how much the clocks of replicas may differ, in microseconds; beyond that they take the place from each other."""
 KEPT = 1000
 """Checkpoints that stay recorded; older ones say nothing that the later ones do not."""
 
@@ -70,6 +73,7 @@ _LOG = select(logs.c.id, logs.c.origin, logs.c.vkey, logs.c.sealed)
 
 def begin(connection: Connection, origin: str, vkey: str, now: int) -> LogRow:
     """The log of that name, begun now unless another process was faster."""
+    alone(connection)
     found = by_origin(connection, origin)
     if found is None:
         number = connection.execute(select(func.coalesce(func.max(logs.c.id), 0) + 1)).scalar_one()
@@ -80,20 +84,27 @@ def begin(connection: Connection, origin: str, vkey: str, now: int) -> LogRow:
 
 def seal(connection: Connection, log: int, reason: str, now: int) -> None:
     """Enter nothing more; the first reason stays."""
+    alone(connection)
     connection.execute(
         update(logs).where(logs.c.id == log, logs.c.sealed.is_(None)).values(sealed=reason, sealed_at=now)
     )
 
 
 def claim(connection: Connection, log: int, writer: str, now: int, until: int) -> bool:
-    """Be the one process that enters, until then, unless another one is."""
-    free = or_(logs.c.writer == writer, logs.c.writer.is_(None), logs.c.writer_until < now)
+    """Be the one process that enters, until then, unless another one is.
+
+    One that says it is until long after that has died before the clock was set back (row H19).
+    """
+    alone(connection)
+    there = logs.c.writer_until
+    free = or_(logs.c.writer == writer, logs.c.writer.is_(None), there < now, there > until + SKEW)
     claimed = update(logs).where(logs.c.id == log, free).values(writer=writer, writer_until=until)
     return connection.execute(claimed).rowcount == 1
 
 
 def release(connection: Connection, log: int, writer: str) -> None:
     """Let another process enter."""
+    alone(connection)
     mine = update(logs).where(logs.c.id == log, logs.c.writer == writer)
     connection.execute(mine.values(writer=None, writer_until=None))
 
@@ -109,6 +120,7 @@ def enter(connection: Connection, log: int, writer: str, statements: Mapping[str
 
     New statements come before the receipts, but for those that end a key.
     """
+    alone(connection)
     if not is_writer(connection, log, writer):
         return None
     fresh = _fresh(connection, log, statements)
@@ -202,6 +214,7 @@ def checkpoint(connection: Connection, log: int, size: int) -> Signed | None:
 
 def sign(connection: Connection, log: int, signed: Signed, now: int) -> Signed:
     """Record a checkpoint, unless there is one of its size: that one counts. What counts is returned."""
+    alone(connection)
     found = checkpoint(connection, log, signed.size)
     if found is not None:
         return found
@@ -224,6 +237,7 @@ def prune(connection: Connection, log: int, kept: int = KEPT) -> None:
 
 def cosign(connection: Connection, log: int, size: int, lines: Mapping[str, str]) -> None:
     """Record what witnesses signed of a checkpoint, by their vkeys."""
+    alone(connection)
     for witness, line in lines.items():
         there = (cosignatures.c.log == log, cosignatures.c.size == size, cosignatures.c.witness == witness)
         connection.execute(delete(cosignatures).where(*there))

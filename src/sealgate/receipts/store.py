@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from sealgate.formats import leaves
 from sealgate.storage import bump, revision
+from sealgate.storage.alone import alone
 from sealgate.storage.retention import some
 from sealgate.storage.tables import ledger, signing_keys
 
@@ -97,6 +98,7 @@ def add(connection: Connection, row: KeyRow) -> None:
 
 def add_first(connection: Connection, row: KeyRow) -> None:
     """Record a key where there is none yet: of several processes that start at once, the first one's counts."""
+    alone(connection)
     if connection.execute(select(signing_keys.c.kid).limit(1)).first() is None:
         add(connection, row)
 

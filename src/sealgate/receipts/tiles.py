@@ -36,6 +36,10 @@ class FilesError(Exception):
     """A file of the log is missing or is not what it must be."""
 
 
+class UnreadableError(FilesError):
+    """A file is there and cannot be read at the moment: that says nothing about what is in it."""
+
+
 class Tile(NamedTuple):
     """A tile, or where ``level`` is None a bundle of entries; ``width`` is 256 where it is full."""
 
@@ -225,13 +229,13 @@ class Files:
         return self.find(f"tile/{path}")
 
     def find(self, path: str) -> bytes | None:
-        """A file of the folder. Raises `FilesError` where it cannot be read."""
+        """A file of the folder; None where there is none. Raises `UnreadableError`."""
         try:
             return (self.folder / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise FilesError(f"{self.folder / path} cannot be read: {error.strerror}") from error
+            raise UnreadableError(f"{self.folder / path} cannot be read: {error.strerror}") from error
 
     def nodes(self, size: int) -> merkle.Nodes:
         """The tree of that size, whose checkpoint was published. It raises `FilesError` where a file is missing."""
