@@ -309,6 +309,12 @@ async def test_the_receipt_speaks_of_the_items_that_were_sent(serve: Serve, kind
         [found] = [check for check in verdict.checks if check.name == "response"]
         assert found.mark == "PASS", found
         assert words in found.text
+    if stream:
+        head, _, last = reply.body.rstrip(b"\n").rpartition(b"\n\n")
+        forged = head + b"\n\n" + last.replace("Grüße".encode(), b"Hate") + b"\n\n"
+        assert forged != reply.body
+        verdict = verify.verify(row.receipt, json.loads(keys), documents=verify.Documents(response=forged))
+        assert [check.mark for check in verdict.checks if check.name == "response"] == ["FAIL"]
 
 
 @pytest.mark.anyio

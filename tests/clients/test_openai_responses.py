@@ -100,6 +100,58 @@ def test_an_agents_loop_works_with_every_kind_of_provider(serve: Serve, kind: st
         assert all(row.prompt_tokens and row.usage_source == "reported" for row in rows)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_ends_with_what_the_whole_answer_would_have_been(serve: Serve, kind: str) -> None:
+    asked: Any = {
+        "model": "m", "input": "How is the weather?", "tools": [WEATHER, {"type": "custom", "name": "note"}],
+        "reasoning": {"effort": "low"}, "include": ["reasoning.encrypted_content"], "max_output_tokens": 8000,
+    }  # fmt: skip
+    calls = [tool("get_weather", {"city": "Paris"}), tool("note", {"input": "rain\n"})]
+    with MockProvider(kind) as mock, behind(serve, mock) as (_, client):
+        mock.reply("Let me look.", reasoning="Where?", tool_calls=calls)
+        whole = client.responses.create(**asked)
+        mock.reply("Let me look.", reasoning="Where?", tool_calls=calls)
+        with client.responses.stream(**asked) as stream:
+            streamed = stream.get_final_response()
+    assert plain(streamed) == plain(whole)
+    kinds = [item.type for item in whole.output]
+    assert [each for each in kinds if each != "reasoning"] == ["message", "function_call", "custom_tool_call"]
+
+
+def plain(response: Any) -> Any:
+    """Without what differs between any two responses; ids that a provider makes anew are numbered."""
+    found = response.to_dict()
+    for name in ("id", "created_at", "completed_at", "tresor", "episode_id", "usage"):
+        found.pop(name)
+    names: dict[str, int] = {}
+    for item in found["output"]:
+        item.pop("id")
+        item.pop("parsed_arguments", None)
+        if "call_id" in item:
+            item["call_id"] = names.setdefault(item["call_id"], len(names))
+        if item.get("encrypted_content"):
+            item["encrypted_content"] = True
+        for part in item.get("content") or ():
+            part.pop("parsed", None)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "google", "openrouter"])
+def test_reasoning_that_the_client_leaves_out_is_put_back(serve: Serve, kind: str) -> None:
+    asked: Any = {"model": "m", "tools": [WEATHER], "reasoning": {"effort": "low"}, "max_output_tokens": 8000}
+    with MockProvider(kind) as mock, behind(serve, mock) as (_, client):
+        mock.reply(reasoning="Where?", tool_calls=[tool("get_weather", {"city": "Paris"})])
+        first = client.responses.create(input="How is the weather?", **asked)
+        [call] = [item.to_dict() for item in first.output if item.type == "function_call"]
+        mock.reply("It is sunny.")
+        items: Any = [{"role": "user", "content": "How is the weather?"}, call]
+        items += [{"type": "function_call_output", "call_id": call["call_id"], "output": "Sunny."}]
+        last = client.responses.create(input=items, **asked)
+        assert mock.complaints == []
+    told = last.to_dict()["tresor"]["adjustments"]  # type: ignore[index]
+    assert ("messages[].reasoning_details", "repaired") in [(each["param"], each["action"]) for each in told]
+
+
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_a_whole_answer_is_a_response(serve: Serve, kind: str) -> None:
     with MockProvider(kind) as mock, behind(serve, mock) as (_, client):

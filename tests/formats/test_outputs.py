@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sealgate.formats.outputs import of_events, of_output
+from sealgate.formats.outputs import agree, of_events, of_output
 
 REASONING: Any = {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm"}]}
 MESSAGE: Any = {
@@ -50,6 +50,10 @@ def test_events_say_the_same_as_the_whole_before_and_after_they_are_done() -> No
     assert of_events(events) == SAID
     done = [event("output_item.done", index, item=item) for index, item in enumerate((REASONING, MESSAGE, CALL))]
     assert of_events([*events, *done, {"type": "response.completed"}]) == SAID
+    last = {"type": "response.completed", "response": {"output": [REASONING, MESSAGE, CALL]}}
+    assert agree([*events, *done, last])
+    assert agree([*events, {"error": {}}])
+    assert not agree([*events, *done, {**last, "response": {"output": [MESSAGE]}}])
 
 
 def test_a_part_that_has_said_nothing_does_not_count() -> None:

@@ -214,6 +214,13 @@ def test_what_was_sealed_elsewhere_is_left_out_and_said_so() -> None:
     assert lost(ask) == [("input[0].encrypted_content", "dropped"), ("input[].phase", "dropped")]
 
 
+def test_reasoning_that_led_to_nothing_is_left_out_and_said_so() -> None:
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm"}]}
+    ask = read([{"role": "user", "content": "a"}, thought, {"role": "user", "content": "b"}, thought])
+    assert [each["content"] for each in ask.prompt.fields["messages"]] == ["a", "b"]
+    assert lost(ask) == [("input[].reasoning", "dropped")]
+
+
 def test_a_conversation_goes_on_from_what_was_kept() -> None:
     details = [{"type": "reasoning.text", "text": "Hm", "signature": "s", "format": "anthropic-claude-v1", "index": 0}]
     kept = Before([{"type": "message", "role": "user", "content": "How late?"}], [call("now")], details)

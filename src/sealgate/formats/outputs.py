@@ -7,7 +7,7 @@ receipts without a server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -50,6 +50,13 @@ def of_events(events: Iterable[Mapping[str, Any]]) -> list[Json]:
             item, name = items[event["output_index"]], _WHOLE_TEXTS[kind]
             item[name] = (item.get(name) or "") + event["delta"]
     return of_output(items[index] for index in sorted(items))
+
+
+def agree(documents: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the response in a stream's last event says what the events before it have said."""
+    response = documents[-1].get("response") if documents else None
+    output = response.get("output") if isinstance(response, Mapping) else None
+    return output is None or of_output(output) == of_events(documents[:-1])
 
 
 def _add_to_part(item: Json, event: Mapping[str, Any]) -> None:

@@ -290,6 +290,8 @@ def _response(claims: Mapping[str, Any], body: bytes | None) -> list[Check]:
     if any(each != claims["jti"] for each in named):
         found.append(Check("response", "FAIL", f"it names another receipt: {named[-1]}"))
     before, end = _before_end(body)
+    if end and not outputs.agree(documents or ()):
+        return [*found, Check("response", "FAIL", "its last event says something else than the events before it")]
     if len(before) == told["bytes"] and digest(claims, "response.wire", before) == told["wire"]:
         return [*found, _same_bytes(before, end, outcome)]
     read = _FORMS.get(claims["request"]["endpoint"].rpartition("/v1")[2])
@@ -333,6 +335,8 @@ def items_in(documents: Sequence[Mapping[str, Any]]) -> list[Any]:
     """What a whole response, or a stream's events, say."""
     if len(documents) == 1 and documents[0].get("object") == "response":
         return outputs.of_output(documents[0]["output"])
+    if not outputs.agree(documents):
+        raise ValueError("the last event says something else than the events before it")
     return outputs.of_events(documents)
 
 

@@ -142,8 +142,13 @@ class Conversation:
     def _close(self) -> None:
         """The model's turn is over."""
         turn, self._turn = self._turn, None
-        if turn is not None and turn["content"] is None and "tool_calls" not in turn:
+        if turn is None or turn["content"] is not None or "tool_calls" in turn:
+            return
+        if "refusal" in turn:
             turn["content"] = ""
+            return
+        self.messages.pop()  # it is still the last one; providers refuse turns that say nothing
+        self.lost[Adjustment("input[].reasoning", "dropped", "nothing was said after it")] = None
 
     def _show(self) -> None:
         if self._shown:
