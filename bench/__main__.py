@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from bench import machine, measures, tables, targets
+from bench.accounts import measure_accounts
 from bench.children import Children
 from bench.crowd import measure_crowd
 from bench.growth import measure_growth
@@ -38,7 +39,8 @@ CROWD = "crowd"
 LIMITS = "limits"
 RECEIPTS = "receipts"
 LOG = "log"
-EXTRA = (GROWTH, CROWD, LIMITS, RECEIPTS, LOG)
+ACCOUNTS = "accounts"
+EXTRA = (GROWTH, CROWD, LIMITS, RECEIPTS, LOG, ACCOUNTS)
 """Measured only where asked for."""
 LOADS: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "whole": measures.measure_whole,
@@ -50,6 +52,7 @@ LOADS: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     LIMITS: measure_limits,
     RECEIPTS: measure_receipts,
     LOG: measure_log,
+    ACCOUNTS: measure_accounts,
 }
 
 
@@ -70,7 +73,7 @@ def arguments() -> argparse.Namespace:
         given.only = tuple(targets.GATE)
     if given.growth and GROWTH not in given.only:
         given.only = (*given.only, GROWTH)
-    if given.noise and {GROWTH, LIMITS, RECEIPTS} & set(given.only):
+    if given.noise and {GROWTH, LIMITS, RECEIPTS, ACCOUNTS} & set(given.only):
         reader.error("--noise runs without Sealgate, so there is nothing that could grow or be limited")
     return given
 

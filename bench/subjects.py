@@ -79,11 +79,19 @@ async def start_bare(stage: Stage) -> Subject:
 
 
 async def start_sealgate(
-    stage: Stage, *, models: int = 1, keys: int = 1, tables: str = "", launcher: tuple[str, ...] = ("-m",)
+    stage: Stage,
+    *,
+    models: int = 1,
+    keys: int = 1,
+    tables: str = "",
+    price: str = "",
+    options: tuple[str, ...] = (),
+    launcher: tuple[str, ...] = ("-m",),
 ) -> Subject:
     """Sealgate with everything on, a fresh SQLite file, ``models`` models, and ``keys`` keys, one of them ours.
 
-    ``tables`` are more of its configuration.
+    ``tables`` are more of its configuration, ``price`` what its route says besides, ``options`` those of
+    ``sealgate keys create``.
 
     ``launcher`` is what Python is told before the module's name.
     """
@@ -91,31 +99,33 @@ async def start_sealgate(
     folder.mkdir()
     port = free_port()
     file = folder / "bench.toml"
-    file.write_text(f"{configuration(stage, folder, port, models)}\n{tables}\n")
-    key = make_key(file, folder)
+    file.write_text(f"{configuration(stage, folder, port, models, price)}\n{tables}\n")
+    key = make_key(file, folder, options)
     if keys > 1:
         fill_keys(folder / "bench.db", keys)
     command = [sys.executable, *launcher, "sealgate", "serve", "--config", str(file), "--port", str(port)]
     return await started(stage, "sealgate", command, Target(port, key), cwd=folder)
 
 
-def configuration(stage: Stage, folder: Path, port: int, models: int) -> str:
+def configuration(stage: Stage, folder: Path, port: int, models: int, price: str = "") -> str:
     others = [
         f'[models.other-{n}]\nroutes = [ {{ provider = "canned", model = "other-{n}" }} ]' for n in range(1, models)
     ]
+    route = f'provider = "canned", model = "canned-model"{price and ", " + price}'
     return "\n".join(
         [
             f"[server]\nport = {port}",
             f'[storage]\nurl = "sqlite:///{folder}/bench.db"\ndata_dir = "{folder}"',
             f'[providers.canned]\nkind = "openai"\nbase_url = "{stage.base_url}"\napi_key = "{shape.UPSTREAM_KEY}"',
-            f'[models.{shape.MODEL}]\nroutes = [ {{ provider = "canned", model = "canned-model" }} ]',
+            f"[models.{shape.MODEL}]\nroutes = [ {{ {route} }} ]",
             *others,
         ]
     )
 
 
-def make_key(file: Path, folder: Path) -> str:
-    command = [sys.executable, "-m", "sealgate", "keys", "create", "--name", "bench", "--json", "--config", str(file)]
+def make_key(file: Path, folder: Path, options: tuple[str, ...] = ()) -> str:
+    create = ["keys", "create", "--name", "bench", "--json", "--config", str(file), *options]
+    command = [sys.executable, "-m", "sealgate", *create]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=START_SECONDS, check=False)
     if done.returncode:
         raise NotStartedError(f"`sealgate keys create` failed: {(done.stderr or done.stdout)[-2000:].strip()}")

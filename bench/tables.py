@@ -25,6 +25,7 @@ def everything(results: Results) -> str:
         "limits": _limits,
         "receipts": _receipts,
         "log": _log,
+        "accounts": _accounts,
     }
     parts = [make(measures[name]) for name, make in makers.items() if name in measures]
     return "\n\n".join([*parts, *_aims(measures), *_absent(results)])
@@ -223,6 +224,21 @@ def _log(measure: Results) -> str:
     small, large = (f"{size:,}".replace(",", " ") for size in measure["sizes"].values())
     title = f"The transparency log: ms in one of {small} entries and in one of {large} ({measure['rounds']} rounds)"
     return _table(title, ("work", "small", "large", "large / small"), rows)
+
+
+def _accounts(measure: Results) -> str:
+    rows = []
+    for name, one in measure["subjects"].items():
+        median = one["ratio"]["median"]
+        rows.append(
+            (name, f"{one['cpu_us']:.1f}", f"{one['added_us']:+.1f}", f"{one['least_added_us']:+.1f}", f"{median:.2f}")
+        )
+    title = f"Accounts: CPU µs per whole answer ({measure['rounds']} rounds)"
+    keys = measure["keys"]
+    said = (
+        f"All of it with {keys['many']} keys costs {keys['ratio']['median']:.2f} times what it does with {keys['few']}."
+    )
+    return f"{_table(title, ('on', 'CPU µs', 'added', 'added, best rounds', 'ratio'), rows)}\n\n{said}"
 
 
 def _aims(measures: Results) -> list[str]:

@@ -304,15 +304,15 @@ async def test_a_settlement_that_cannot_be_written_is_tried_again_and_counts_onc
     of = entry()
     purse = budgets.purse("key:k", ONE, of)
     await purse.reserve(wishes(UNIT), "USD")
-    submit = storage.submit
+    submit = storage.submit_direct
 
     def refused(*_: Any, **__: Any) -> Any:
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(storage, "submit", refused)
+    monkeypatch.setattr(storage, "submit_direct", refused)
     with pytest.raises(StorageError):
         await purse.settle(ended(of, 5))
-    monkeypatch.setattr(storage, "submit", submit)
+    monkeypatch.setattr(storage, "submit_direct", submit)
     assert await sums(storage) == (0, UNIT, 0)
     await budgets.tend()
     assert await sums(storage) == (5, 0, 5)
@@ -325,7 +325,7 @@ async def test_a_settlement_that_was_written_late_after_all_counts_once(budgets:
     await purse.reserve(wishes(UNIT), "USD")
     act = purse._act(ended(of, 5))
     for _ in range(3):
-        await storage.write(act)
+        await storage.submit_direct(act)
     assert await sums(storage) == (5, 0, 5)
 
 

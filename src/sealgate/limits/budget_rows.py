@@ -11,40 +11,45 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection
 
-from sealgate.limits.ledger import Outcome
+from sealgate.limits.ledger import Entry, Outcome
+from sealgate.limits.ledger import row as row_of
 from sealgate.limits.periods import Window
 from sealgate.storage import Appended
-from sealgate.storage.alone import alone
-from sealgate.storage.tables import intents, ledger
+from sealgate.storage.alone import alone_direct
+from sealgate.storage.direct import Direct, read
+from sealgate.storage.tables import ledger
 
 AT_ONCE = 200
 """Rows taken care of in one transaction, so that others need not wait long."""
 
 # One statement sees one state of the database; two could lie on both sides of another replica's commit.
-_STATE = text(
-    "SELECT (SELECT coalesce(sum(spent), 0) FROM spending"
-    " WHERE scope = :scope AND period = :period AND bucket >= :since),"
-    " (SELECT coalesce(sum(reserved), 0) FROM intents"
-    " WHERE scope = :scope AND period = :period AND bucket >= :since)"
+_STATE = (
+    "SELECT (SELECT coalesce(sum(spent), 0) FROM spending WHERE scope = ? AND period = ? AND bucket >= ?),"
+    " (SELECT coalesce(sum(reserved), 0) FROM intents WHERE scope = ? AND period = ? AND bucket >= ?)"
 )
-_INTEND = insert(intents)
-_RECORD = insert(ledger)
-_SETTLE = text("DELETE FROM intents WHERE id = :id")
-_KNOWN = text("SELECT outcome, cost FROM ledger WHERE id = :id")
-_REMOVE = text("DELETE FROM ledger WHERE id = :id")
-_SPEND = text(
-    "INSERT INTO spending (scope, period, bucket, spent) VALUES (:scope, :period, :bucket, :cost)"
+_SETTLE = "DELETE FROM intents WHERE id = ?"
+_KNOWN = "SELECT outcome, cost FROM ledger WHERE id = ?"
+_REMOVE = "DELETE FROM ledger WHERE id = ?"
+_SPEND = (
+    "INSERT INTO spending (scope, period, bucket, spent) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (scope, period, bucket) DO UPDATE SET spent = spending.spent + excluded.spent"
 )
-_BEAT = text("UPDATE intents SET seen_at = :now WHERE owner = :owner")
-_ORPHANS = text(
-    "SELECT id, scope, period, bucket, reserved, entry FROM intents"
-    " WHERE owner <> :owner AND seen_at < :before ORDER BY id LIMIT :most"
+_INTEND = (
+    "INSERT INTO intents (id, scope, period, bucket, reserved, owner, seen_at, entry)"
+    " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE ?"
+    " >= (SELECT coalesce(sum(spent), 0) FROM spending WHERE scope = ? AND period = ? AND bucket >= ?)"
+    " + (SELECT coalesce(sum(reserved), 0) FROM intents WHERE scope = ? AND period = ? AND bucket >= ?)"
 )
-_ANY_ORPHAN = text("SELECT 1 FROM intents WHERE owner <> :owner AND seen_at < :before LIMIT 1")
-_FORGET = text("DELETE FROM spending WHERE period <> 'total' AND bucket < :before")
+"""If there is room: looking and taking in one statement."""
+_BEAT = "UPDATE intents SET seen_at = ? WHERE owner = ?"
+_ORPHANS = (
+    "SELECT id, scope, period, bucket, reserved, entry FROM intents"
+    " WHERE owner <> ? AND seen_at < ? ORDER BY id LIMIT ?"
+)
+_ANY_ORPHAN = "SELECT 1 FROM intents WHERE owner <> ? AND seen_at < ? LIMIT 1"
+_FORGET = "DELETE FROM spending WHERE period <> 'total' AND bucket < ?"
 
 
 class Account(NamedTuple):
@@ -60,8 +65,8 @@ class Intent(NamedTuple):
     id: str
     owner: str
     now: int
-    row: dict[str, Any]
-    """Its ledger row, as far as it is known."""
+    entry: str
+    """Its ledger entry, as far as it is known, in JSON."""
 
 
 class State(NamedTuple):
@@ -72,87 +77,112 @@ class State(NamedTuple):
 
 
 def state(connection: Connection, account: Account) -> State:
-    asked = {"scope": account.scope, "period": account.window.period, "since": account.window.since}
-    spent, reserved = connection.execute(_STATE, asked).one()
-    return State(int(spent), int(reserved))  # PostgreSQL's sums are decimals
+    """For a reader."""
+    return _state(read(connection, _STATE, _asked(account))[0])
+
+
+def _asked(account: Account) -> tuple[str | int, ...]:
+    one = (account.scope, account.window.period, account.window.since)
+    return (*one, *one)
+
+
+def _state(found: Sequence[Any]) -> State:
+    return State(int(found[0]), int(found[1]))  # PostgreSQL's sums are decimals
 
 
 def reserve(
-    connection: Connection, account: Account, amount: int, wishes: Sequence[int], intent: Intent
+    direct: Direct, account: Account, amount: int, wishes: Sequence[int], intent: Intent
 ) -> tuple[int | None, int]:
-    """Reserve the first of ``wishes`` that ``amount`` still has room for; that one, and what was available before."""
-    alone(connection)
-    found = state(connection, account)
-    available = amount - found.spent - found.reserved
+    """Reserve the first of ``wishes`` that ``amount`` still has room for; that one, and what was available before,
+    which is 0 where nobody will ask: where the first had room.
+    """
+    alone_direct(direct)
+    if _intend(direct, account, amount, wishes[0], intent):
+        return wishes[0], 0
+    found = direct.first(_STATE, _asked(account))
+    assert found is not None
+    spent, reserved = _state(found)
+    available = amount - spent - reserved
     chosen = next((wish for wish in wishes if wish <= available), None)
     if chosen is not None:
-        values = {
-            "id": intent.id,
-            "scope": account.scope,
-            "period": account.window.period,
-            "bucket": account.window.bucket,
-            "reserved": chosen,
-            "owner": intent.owner,
-            "seen_at": intent.now,
-            "entry": msgspec.json.encode(intent.row).decode(),
-        }
-        connection.execute(_INTEND, values)
+        _intend(direct, account, amount, chosen, intent)
     return chosen, available
 
 
-def settle(connection: Connection, account: Account, request: str, row: Appended) -> None:
-    """Put the request's row in the place of its intent, and count what it cost. A second time it does nothing.
+def _intend(direct: Direct, account: Account, amount: int, wish: int, intent: Intent) -> int:
+    scope, window = account
+    row = (intent.id, scope, window.period, window.bucket, wish, intent.owner, intent.now, intent.entry)
+    return direct.run(_INTEND, (*row, amount - wish, *_asked(account)))
+
+
+class Settlement:
+    """Puts the request's row in the place of its intent, and counts what it cost. A second time it does nothing.
 
     Where another process took the request for lost and wrote that nobody knows how it ended, that is set right.
     """
-    alone(connection)
-    charged = 0
-    if not connection.execute(_SETTLE, {"id": request}).rowcount:
-        known = connection.execute(_KNOWN, {"id": request}).first()
-        if known is not None:
-            if known.outcome != Outcome.UNKNOWN.value:
-                return
-            connection.execute(_REMOVE, {"id": request})
-            charged = known.cost or 0
-    values = row() if callable(row) else row
-    connection.execute(_RECORD, values)
-    _spend(connection, account.scope, account.window.period, account.window.bucket, (values["cost"] or 0) - charged)
+
+    __slots__ = ("_account", "_request", "_row")
+
+    def __init__(self, account: Account, request: str, row: Appended) -> None:
+        self._account = account
+        self._request = request
+        self._row = row
+
+    def prepare(self) -> None:
+        """Work the row out, before anything is locked."""
+        if callable(self._row):
+            self._row = self._row()
+
+    def __call__(self, direct: Direct) -> None:
+        alone_direct(direct)
+        charged = 0
+        if not direct.run(_SETTLE, (self._request,)):
+            known = direct.first(_KNOWN, (self._request,))
+            if known is not None:
+                if known[0] != Outcome.UNKNOWN.value:
+                    return
+                direct.run(_REMOVE, (self._request,))
+                charged = known[1] or 0
+        self.prepare()
+        assert not callable(self._row)
+        direct.insert(ledger, self._row)
+        scope, window = self._account
+        _spend(direct, scope, window.period, window.bucket, (self._row["cost"] or 0) - charged)
 
 
 def any_orphan(connection: Connection, owner: str, before: int) -> bool:
     """Whether there is something for `sweep`."""
-    return connection.execute(_ANY_ORPHAN, {"owner": owner, "before": before}).first() is not None
+    return bool(read(connection, _ANY_ORPHAN, (owner, before)))
 
 
-def sweep(connection: Connection, owner: str, before: int, finish: Callable[[dict[str, Any]], None]) -> int:
+def sweep(direct: Direct, owner: str, before: int, finish: Callable[[dict[str, Any]], None]) -> int:
     """Write down the requests whose process has not been heard of since ``before``, as ``unknown``; how many.
 
     Nobody can tell how far they came. The provider may have answered in full and will then charge for it, so the whole
     reservation counts as spent, and the row says that it is an estimate. ``finish`` is given each row to complete.
     """
-    alone(connection)
-    found = connection.execute(_ORPHANS, {"owner": owner, "before": before, "most": AT_ONCE}).all()
-    for each in found:
-        known = msgspec.json.decode(each.entry)
-        row = {name: known.get(name) for name in ledger.c.keys()}  # noqa: SIM118 - a collection of columns, no dict
-        row |= {"outcome": Outcome.UNKNOWN.value, "cost": each.reserved, "usage_source": "estimated"}
+    alone_direct(direct)
+    found = direct.all(_ORPHANS, (owner, before, AT_ONCE))
+    for request, scope, period, bucket, reserved, entry in found:
+        known = {**row_of(msgspec.json.decode(entry, type=Entry)), "outcome": Outcome.UNKNOWN.value}
+        row = {**known, "cost": reserved, "usage_source": "estimated"}
         finish(row)
-        connection.execute(_SETTLE, {"id": each.id})
-        connection.execute(_RECORD, row)
-        _spend(connection, each.scope, each.period, each.bucket, each.reserved)
+        direct.run(_SETTLE, (request,))
+        direct.insert(ledger, row)
+        _spend(direct, scope, period, bucket, reserved)
     return len(found)
 
 
-def beat(connection: Connection, owner: str, now: int) -> None:
+def beat(direct: Direct, owner: str, now: int) -> None:
     """Say that this process still answers its requests."""
-    connection.execute(_BEAT, {"owner": owner, "now": now})
+    direct.run(_BEAT, (now, owner))
 
 
-def forget(connection: Connection, before: int) -> None:
+def forget(direct: Direct, before: int) -> None:
     """Drop the sums of periods that are long over."""
-    connection.execute(_FORGET, {"before": before})
+    direct.run(_FORGET, (before,))
 
 
-def _spend(connection: Connection, scope: str, period: str, bucket: int, cost: int) -> None:
+def _spend(direct: Direct, scope: str, period: str, bucket: int, cost: int) -> None:
     if cost:
-        connection.execute(_SPEND, {"scope": scope, "period": period, "bucket": bucket, "cost": cost})
+        direct.run(_SPEND, (scope, period, bucket, cost))

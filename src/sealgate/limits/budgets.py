@@ -15,17 +15,19 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from sealgate.config_tables import Budget
 from sealgate.errors import Problem, StorageError
 from sealgate.limits import budget_rows as rows
-from sealgate.limits.budget_rows import Account, Intent
-from sealgate.limits.ledger import Entry, row
+from sealgate.limits.budget_rows import Account, Intent, Settlement
+from sealgate.limits.ledger import Entry
 from sealgate.limits.periods import DAY, LONGEST, window
 from sealgate.limits.prices import nano, shown
 from sealgate.storage import Appended, NewRow, Storage
 from sealgate.storage.alone import shared
+from sealgate.storage.direct import Direct
 from sealgate.storage.tables import ledger
 
 BEAT_SECONDS = 10.0
@@ -33,6 +35,7 @@ STALE_SECONDS = 60.0
 """A process that has not been heard of for so long has died. Should it live after all, its own word replaces ours."""
 RETRIES_AT_ONCE = 100
 
+_encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger("sealgate.limits")
 
 
@@ -96,8 +99,8 @@ class Purse(Unlimited):
         highest, least = ordered[0], ordered[-1]
         if highest.amount == 0:
             return 0
-        known = row(self._entry) | {"prompt_tokens": highest.prompt, "completion_tokens": highest.completion}
-        intent = Intent(self._entry.id, self._budgets.owner, self._budgets.now(), known | {"currency": currency})
+        known = self._known(highest, currency)
+        intent = Intent(self._entry.id, self._budgets.owner, self._budgets.now(), known)
         amounts = [wish.amount for wish in ordered]
         ask = partial(
             rows.reserve, account=self._account, amount=self._amount, wishes=amounts, intent=intent
@@ -105,7 +108,7 @@ class Purse(Unlimited):
         self._intended = True  # whatever becomes of this task: what is queued will be written
         self._budgets.open += 1
         try:
-            chosen, available = await self._budgets.storage.write(ask)
+            chosen, available = await self._budgets.storage.submit_direct(ask)
         except StorageError as error:
             raise Problem("storage_unavailable") from error
         if chosen is None:
@@ -124,7 +127,7 @@ class Purse(Unlimited):
         self._close()
         act = self._act(values)
         try:
-            await self._budgets.storage.submit(act, until, beside=beside)
+            await self._budgets.storage.submit_direct(act, until, beside=beside)
         except StorageError:
             self._budgets.try_again(act)
             raise
@@ -136,20 +139,29 @@ class Purse(Unlimited):
         self._close()
         act = self._act(values)
         try:
-            self._budgets.storage.submit(act).add_done_callback(partial(self._budgets.look_after, act))
+            self._budgets.storage.submit_direct(act).add_done_callback(partial(self._budgets.look_after, act))
         except StorageError:
             self._budgets.try_again(act)
         return None
 
+    def _known(self, highest: Wish, currency: str) -> str:
+        """The request's entry with what the reservation is for, as it is completed where this process dies."""
+        entry = self._entry
+        entry.prompt_tokens, entry.completion_tokens, entry.currency = highest.prompt, highest.completion, currency
+        try:
+            return _encode(entry).decode()
+        finally:
+            entry.prompt_tokens = entry.completion_tokens = entry.currency = None
+
     def _act(self, values: Appended) -> Act:
-        return partial(rows.settle, account=self._account, request=self._entry.id, row=values)
+        return Settlement(self._account, self._entry.id, values)
 
     def _close(self) -> None:
         self._intended = False
         self._budgets.open -= 1
 
 
-Act = Callable[..., None]
+Act = Callable[[Direct], None]
 
 
 class Budgets:
@@ -220,13 +232,13 @@ class Budgets:
         while self._again:
             some = self._again[:RETRIES_AT_ONCE]
             for act in some:
-                await self.storage.write(act)
+                await self.storage.submit_direct(act)
                 self._again.remove(act)
         if self.open:
-            await self.storage.write(partial(rows.beat, owner=self.owner, now=self.now()))
+            await self.storage.submit_direct(partial(rows.beat, owner=self.owner, now=self.now()))
         await self._sweep(STALE_SECONDS)
         if self.now() >= self._tidy_at:
-            await self.storage.write(partial(rows.forget, before=self.now() - LONGEST))
+            await self.storage.submit_direct(partial(rows.forget, before=self.now() - LONGEST))
             self._tidy_at = self.now() + DAY
 
     async def _keep(self) -> None:
@@ -242,7 +254,7 @@ class Budgets:
         found = 0
         if await self.storage.read(partial(rows.any_orphan, owner=self.owner, before=before)):
             sweep = partial(rows.sweep, owner=self.owner, before=before, finish=self._finish)
-            while some := await self.storage.write(sweep):
+            while some := await self.storage.submit_direct(sweep):
                 found += some
         if found:
             _log.warning("requests_of_unknown_outcome", count=found)

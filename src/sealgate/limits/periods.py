@@ -8,6 +8,7 @@ all of it lies outside, and money comes back piece by piece, late by at most a 1
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from sealgate.config_tables import Budget
@@ -41,13 +42,14 @@ def window(budget: Budget, now: int) -> Window:
         span = SPANS[budget.period]
         width = span // PIECES
         return Window(f"rolling {budget.period}", now - now % width, now - span - width + 1, None)
-    start, end = _calendar(budget.period, now)
+    start, end = _calendar(budget.period, now // DAY)
     return Window(budget.period, start, start, end)
 
 
-def _calendar(period: str, now: int) -> tuple[int, int]:
-    """Where the day, the week (from Monday) or the month begins and ends."""
-    day = (_EPOCH + timedelta(microseconds=now)).replace(hour=0, minute=0, second=0, microsecond=0)
+@lru_cache(16)
+def _calendar(period: str, days: int) -> tuple[int, int]:
+    """Where the day, the week (from Monday) or the month begins and ends, at so many days since 1970."""
+    day = _EPOCH + timedelta(days=days)
     if period == "day":
         first, last = day, day + timedelta(days=1)
     elif period == "week":

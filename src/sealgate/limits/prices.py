@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 import msgspec
 
@@ -128,6 +129,7 @@ def tariff(row: Route, currency: str, *, complete: bool = True) -> Tariff | None
     )
 
 
+@lru_cache(1024)
 def nano(amount: Decimal) -> int:
     """A sum of money in whole nano-units; what is smaller than one is left out."""
     return int(Fraction(amount) * NANO)

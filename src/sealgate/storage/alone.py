@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
+from sealgate.storage.direct import Direct
+
 LOCK = 0x5EA1_B1D6
 """An advisory lock of PostgreSQL's."""
 
-_LOCK = text(f"SELECT pg_advisory_xact_lock({LOCK})")
+LOCKED = f"SELECT pg_advisory_xact_lock({LOCK})"
+_LOCK = text(LOCKED)
 
 
 def shared(connection: Connection) -> bool:
@@ -23,3 +26,9 @@ def alone(connection: Connection) -> None:
     """From here to the commit, no other replica does anything that also asks for this."""
     if shared(connection):
         connection.execute(_LOCK)
+
+
+def alone_direct(direct: Direct) -> None:
+    """The same for whoever needs the driver alone."""
+    if direct.shared:
+        direct.first(LOCKED)

@@ -14,11 +14,12 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from sealgate.errors import ConfigError, StorageError
 from sealgate.storage.backend import READERS, Backend, reason
+from sealgate.storage.direct import Direct
 from sealgate.storage.insert import Insert
 from sealgate.storage.migrate import migrate
 from sealgate.storage.postgresql import PostgresBackend
 from sealgate.storage.sqlite import SqliteBackend
-from sealgate.storage.writer import Job, Writer, touch
+from sealgate.storage.writer import ACT, Job, Writer, touch
 
 T = TypeVar("T")
 Appended: TypeAlias = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -106,6 +107,12 @@ class Storage:
         Raises `StorageError` where the storage is closed. ``fn`` runs even where nobody waits for the future.
         """
         return self._queue(Job(None, fn, asyncio.get_running_loop().create_future()), until, beside)
+
+    def submit_direct(
+        self, fn: Callable[[Direct], T], until: float | None = None, *, beside: Sequence[NewRow] = ()
+    ) -> asyncio.Future[T]:
+        """`submit` for what happens on each request: ``fn`` gets the driver, and SQLAlchemy costs it nothing."""
+        return self._queue(Job(ACT, fn, asyncio.get_running_loop().create_future()), until, beside)
 
     async def append(
         self,

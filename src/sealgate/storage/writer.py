@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from sqlalchemy import Connection, text
@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sealgate.errors import StorageError
 from sealgate.storage.backend import Backend, reason
+from sealgate.storage.direct import Direct
 from sealgate.storage.insert import Insert
 
 BATCH = 1000
@@ -41,6 +42,18 @@ _INSERT = attrgetter("insert")
 _log = structlog.get_logger("sealgate.storage")
 
 
+class Act:
+    """In the place of a job's insert: its work is a function of `Direct`.
+
+    Where the function has a ``prepare``, that is called before the transaction begins.
+    """
+
+
+ACT = Act()
+Groups: TypeAlias = "list[tuple[Insert | Act | None, list[Job]]]"
+"""Neighbours in a batch that are done alike."""
+
+
 class Job:
     """One thing to write and, where somebody waits, the future to tell.
 
@@ -49,7 +62,7 @@ class Job:
 
     __slots__ = ("error", "future", "insert", "result", "work")
 
-    def __init__(self, insert: Insert | None, work: Any, future: asyncio.Future[Any] | None) -> None:
+    def __init__(self, insert: Insert | Act | None, work: Any, future: asyncio.Future[Any] | None) -> None:
         self.insert = insert
         self.work = work
         self.future = future
@@ -68,6 +81,7 @@ class Link:
         driver: Any = self.connection.connection.driver_connection
         self.driver = driver
         self.cursor = driver.cursor()
+        self.direct = Direct(self.cursor, backend.writer.dialect)
         self._begin = backend.begin
 
     def begin(self) -> None:
@@ -172,18 +186,44 @@ class Writer:
         return batch
 
     def _execute(self, batch: Sequence[Job]) -> None:
-        batch = [job for job in batch if job.insert is None or _is_worked_out(job, job.insert)]
+        batch = [job for job in batch if job.insert is None or _is_worked_out(job)]
         link = self._link = self._usable_link()
         link.begin()
-        groups = [(insert, list(jobs)) for insert, jobs in itertools.groupby(batch, _INSERT)]
+        groups: Groups = [(insert, list(jobs)) for insert, jobs in itertools.groupby(batch, _INSERT)]
+        if not self._at_once(link, groups):
+            self._one_by_one(link, groups)
+
+    def _at_once(self, link: Link, groups: Groups) -> bool:
+        """Without savepoints, which cost as much as what they hold; where anything fails, the transaction starts over.
+
+        Not for functions that SQLAlchemy runs: for it the transaction would be over.
+        """
+        if not all(insert for insert, _ in groups):
+            return False
+        try:
+            for insert, jobs in groups:
+                if isinstance(insert, Insert):
+                    insert.run(link.cursor, [job.work for job in jobs])
+                else:
+                    for job in jobs:
+                        job.result = job.work(link.direct)
+                    link.direct.flush()
+        except BaseException as error:
+            link.direct.forget()
+            if isinstance(error, Exception) and self._is_fatal(error):
+                raise
+            link.rollback()
+            link.begin()
+            return False
+        return True
+
+    def _one_by_one(self, link: Link, groups: Groups) -> None:
         for insert, jobs in groups:
-            if insert is None:
-                for job in jobs:
-                    self._call(link, job)
-            elif len(groups) == 1:
-                self._insert_alone(link, insert, jobs)
-            else:
+            if isinstance(insert, Insert):
                 self._insert(link, insert, jobs)
+            else:
+                for job in jobs:
+                    (self._act if insert else self._call)(link, job)
 
     def _usable_link(self) -> Link:
         link = self._link
@@ -192,28 +232,13 @@ class Writer:
             link = self._link = None
         return link or Link(self._backend)
 
-    def _insert_alone(self, link: Link, insert: Insert, jobs: Sequence[Job]) -> None:
-        """Rows that have the transaction for themselves need no savepoint: a bad one starts it over."""
-        try:
-            insert.run(link.cursor, [job.work for job in jobs])
-        except Exception as error:
-            if self._is_fatal(error):
-                raise
-            link.rollback()
-            link.begin()
-            self._insert_each(link, insert, jobs)
-
     def _insert(self, link: Link, insert: Insert, jobs: Sequence[Job]) -> None:
         if (error := self._try_insert(link, insert, jobs)) is None:
             return
         if len(jobs) == 1:
             jobs[0].error = _failed(error)
-        else:
-            self._insert_each(link, insert, jobs)
-
-    def _insert_each(self, link: Link, insert: Insert, jobs: Sequence[Job]) -> None:
-        """Find the bad rows, so that the others are committed."""
-        for job in jobs:
+            return
+        for job in jobs:  # to find the bad ones, so that the others are committed
             if (error := self._try_insert(link, insert, [job])) is not None:
                 job.error = _failed(error)
 
@@ -238,6 +263,18 @@ class Writer:
         except BaseException as error:  # whatever it is, it is the caller's and must not end this thread
             savepoint.rollback()
             job.error = _told(error)
+
+    def _act(self, link: Link, job: Job) -> None:
+        """The same for a function that needs the driver alone."""
+        link.cursor.execute("SAVEPOINT act")
+        try:
+            job.result = job.work(link.direct)
+            link.direct.flush()
+            link.cursor.execute("RELEASE SAVEPOINT act")
+        except BaseException as error:  # as above
+            link.direct.forget()
+            link.cursor.execute("ROLLBACK TO SAVEPOINT act")
+            job.error = _failed(error) if isinstance(error, self._errors.Error) else _told(error)
 
     def _commit(self) -> None:
         assert self._link is not None
@@ -289,14 +326,17 @@ class Writer:
             _log.error(event, error=f"{error} (rows: {rows})")
 
 
-def _is_worked_out(job: Job, insert: Insert) -> bool:
+def _is_worked_out(job: Job) -> bool:
     """Make the row that is still to be made, while no lock is held for it; what fails is its own job's alone."""
-    if callable(job.work):
-        try:
-            job.work = insert.values(job.work())
-        except Exception as error:  # whatever it is, it must not end this thread
-            job.error = _failed(error)
-            return False
+    try:
+        if isinstance(job.insert, Insert):
+            if callable(job.work):
+                job.work = job.insert.values(job.work())
+        elif (prepare := getattr(job.work, "prepare", None)) is not None:
+            prepare()
+    except Exception as error:  # whatever it is, it must not end this thread
+        job.error = _failed(error)
+        return False
     return True
 
 

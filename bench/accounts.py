@@ -1,0 +1,96 @@
+"""What accounts cost a whole answer: limits, a budget with a priced route, a session, and all of it, beside none.
+
+Each is a gateway of its own, and its caller is the only one; nothing is ever refused. Then all of it with few keys
+beside all of it with many.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from http.client import HTTPConnection
+
+from bench.limits import FAR
+from bench.measures import Bench, Figures, whole_load
+from bench.sampling import Rounds, others, ratio, rounds
+from bench.subjects import NotStartedError, Stage, Subject, start_sealgate
+
+COUNT = 1000
+CONNECTIONS = 16
+ROUNDS = 10
+SECONDS = 40
+FEW_KEYS, MANY_KEYS = 10, 100_000
+LIMITS = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "concurrency")
+LIMITED = tuple(word for name in LIMITS for word in ("--limit", f"{name}={FAR}"))
+WITH_BUDGET = ("--budget", "900000000.00/month")
+PRICE = 'input_per_mtok = "3", output_per_mtok = "15"'
+NONE, BUDGET, ALL = "none", "budget", "all"
+
+
+async def measure_accounts(bench: Bench) -> Figures:
+    """CPU microseconds per whole answer, and what each part adds in neighbouring rounds."""
+    stage = bench.stage
+    plain = replace(bench.main, name=NONE)
+    extra = [
+        replace(await start_sealgate(stage, options=LIMITED), name="limits"),
+        replace(await start_sealgate(stage, options=WITH_BUDGET, price=PRICE), name=BUDGET),
+        in_sessions(replace(await start_sealgate(stage), name="session")),
+        await with_all(stage, ALL, FEW_KEYS),
+    ]
+    try:
+        taken = await _rounds(bench, [plain, *extra])
+    finally:
+        for subject in extra[:-1]:
+            subject.child.end()
+    few, many = extra[-1], await with_all(stage, "many keys", MANY_KEYS)
+    try:
+        grown = _cost(await _rounds(bench, [few, many]))
+    finally:
+        for subject in (few, many):
+            subject.child.end()
+    cost = _cost(taken)
+    return {
+        "rounds": taken.taken,
+        "subjects": {name: _figures(found, cost[NONE]) for name, found in cost.items()},
+        "others": others(taken.samples[ALL]),
+        "keys": {"few": FEW_KEYS, "many": MANY_KEYS, "ratio": ratio(grown["many keys"], grown[ALL])},
+    }
+
+
+async def with_all(stage: Stage, name: str, keys: int) -> Subject:
+    """Everything that accounts may have on, and so many keys."""
+    made = await start_sealgate(stage, keys=keys, options=(*LIMITED, *WITH_BUDGET), price=PRICE)
+    return in_sessions(replace(made, name=name))
+
+
+def in_sessions(subject: Subject) -> Subject:
+    """The same, its callers' chats in sessions from now on."""
+    connection = HTTPConnection("127.0.0.1", subject.target.port, timeout=10)
+    headers = {"authorization": f"Bearer {subject.target.key}", "content-type": "application/json"}
+    connection.request("PUT", "/v1/automation/settings", b'{"is_enabled":true,"session_duration":86400}', headers)
+    answer = connection.getresponse()
+    if answer.status != 200:
+        raise NotStartedError(f"sessions could not be switched on: {answer.read()!r}")
+    connection.close()
+    return subject
+
+
+async def _rounds(bench: Bench, subjects: Sequence[Subject]) -> Rounds:
+    load = whole_load(COUNT, connections=CONNECTIONS)
+    return await rounds(bench.stage, subjects, load, count=ROUNDS, seconds=SECONDS)
+
+
+def _cost(taken: Rounds) -> dict[str, list[float]]:
+    return {name: [one.cpu / COUNT * 1e6 for one in samples] for name, samples in taken.samples.items()}
+
+
+def _figures(ours: Sequence[float], plain: Sequence[float]) -> Figures:
+    added = [one - other for one, other in zip(ours, plain, strict=True)]
+    return {
+        "cpu_us": round(statistics.median(ours), 1),
+        "least_us": round(min(ours), 1),
+        "added_us": round(statistics.median(added), 1),
+        "least_added_us": round(min(ours) - min(plain), 1),
+        "ratio": ratio(ours, plain),
+    }

@@ -1,0 +1,86 @@
+"""What happens on each request and is more than an insert: the driver's cursor, without SQLAlchemy in between.
+
+Through SQLAlchemy the few statements of a budget cost more than all the rest of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Table
+
+from sealgate.storage.insert import Insert, Values
+
+_WRITTEN: dict[str, str] = {}
+
+
+class Direct:
+    """The writer's transaction, for functions given to `Storage.submit_direct`.
+
+    Statements are written with ``?`` for each value, in SQL that both engines know, and without any other ``?`` or
+    ``%``. There are a few of them, all constants.
+    """
+
+    __slots__ = ("_cursor", "_dialect", "_inserts", "_qmark", "_rows", "shared")
+
+    def __init__(self, cursor: Any, dialect: Dialect) -> None:
+        self.shared = dialect.name != "sqlite"
+        """Whether other processes may be at work on this database."""
+        self._cursor = cursor
+        self._dialect = dialect
+        self._inserts: dict[Table, Insert] = {}
+        self._rows: dict[Table, list[Values]] = {}
+        self._qmark = dialect.paramstyle == "qmark"
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """How many rows it changed."""
+        self._cursor.execute(statement if self._qmark else percents(statement), values)
+        changed: int = self._cursor.rowcount
+        return changed
+
+    def first(self, statement: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row that it finds."""
+        self.flush()
+        self._cursor.execute(statement if self._qmark else percents(statement), values)
+        found: tuple[Any, ...] | None = self._cursor.fetchone()
+        return found
+
+    def all(self, statement: str, values: Sequence[Any] = ()) -> Sequence[tuple[Any, ...]]:
+        """All rows that it finds."""
+        self.flush()
+        self._cursor.execute(statement if self._qmark else percents(statement), values)
+        found: Sequence[tuple[Any, ...]] = self._cursor.fetchall()
+        return found
+
+    def insert(self, table: Table, row: Mapping[str, Any]) -> None:
+        """One row; columns not given are NULL. It is written with those of others, before anything is looked for."""
+        insert = self._inserts.get(table)
+        if insert is None:
+            insert = self._inserts[table] = Insert(table, self._dialect)
+        self._rows.setdefault(table, []).append(insert.values(row))
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        if self._rows:
+            rows, self._rows = self._rows, {}
+            for table, values in rows.items():
+                self._inserts[table].run(self._cursor, values)
+
+    def forget(self) -> None:
+        """Drop the rows that wait: they belong to a transaction that is undone."""
+        self._rows = {}
+
+
+def read(connection: Connection, statement: str, values: tuple[Any, ...]) -> Sequence[Any]:
+    """All rows that such a statement finds, for a reader."""
+    qmark = connection.dialect.paramstyle == "qmark"
+    return connection.exec_driver_sql(statement if qmark else percents(statement), values).all()
+
+
+def percents(statement: str) -> str:
+    """The statement as PostgreSQL's driver wants it."""
+    written = _WRITTEN.get(statement)
+    if written is None:
+        written = _WRITTEN[statement] = statement.replace("?", "%s")
+    return written

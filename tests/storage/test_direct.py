@@ -1,0 +1,95 @@
+"""Functions that get the driver itself: on both engines, alone, beside rows, and where one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select
+from tests.storage.rows import make_row
+
+from sealgate.errors import StorageError
+from sealgate.storage import Storage
+from sealgate.storage.alone import alone_direct
+from sealgate.storage.direct import Direct, percents, read
+from sealgate.storage.tables import ledger, meta
+
+pytestmark = pytest.mark.anyio
+NOTE = "INSERT INTO meta (name, value) VALUES (?, ?)"
+
+
+def note(name: str, value: str = "v") -> Any:
+    return lambda direct: direct.run(NOTE, (name, value))
+
+
+async def notes(storage: Storage) -> set[str]:
+    query = select(meta.c.name).where(meta.c.value == "v")
+    return set(await storage.read(lambda connection: connection.execute(query).scalars().all()))
+
+
+async def test_it_changes_finds_and_inserts(storage: Storage) -> None:
+    def act(direct: Direct) -> Any:
+        alone_direct(direct)
+        direct.insert(ledger, make_row(1))
+        return (
+            direct.run(NOTE, ("a", "v")),
+            direct.first("SELECT value FROM meta WHERE name = ?", ("a",)),
+            direct.all("SELECT name FROM meta WHERE value = ?", ("v",)),
+        )
+
+    changed, first, every = await storage.submit_direct(act)
+    assert (changed, tuple(first), [tuple(each) for each in every]) == (1, ("v",), [("a",)])
+    found = await storage.read(lambda connection: read(connection, "SELECT count(*) FROM ledger WHERE id <> ?", ("x",)))
+    assert found[0][0] == 1
+
+
+async def test_one_that_fails_undoes_only_its_own_work(storage: Storage) -> None:
+    """Together with rows and with functions that SQLAlchemy runs, whichever are in one transaction."""
+
+    def bad(direct: Direct) -> None:
+        direct.run(NOTE, ("half", "v"))
+        raise ValueError("no")
+
+    def slow(connection: Connection) -> int:
+        return int(connection.execute(select(func.count()).select_from(ledger)).scalar_one())
+
+    for beside in ([], [slow]):
+        futures = [
+            storage.submit_direct(note(f"one-{len(beside)}")),
+            storage.submit_direct(bad),
+            storage.submit_direct(note(f"two-{len(beside)}")),
+            storage.submit_direct(note(f"one-{len(beside)}")),
+            *(storage.submit(each) for each in beside),
+        ]
+        row = asyncio.ensure_future(storage.append(ledger, make_row(10 + len(beside))))
+        results = await asyncio.gather(*futures, row, return_exceptions=True)
+        kinds = [type(each) for each in results]
+        assert kinds == [int, ValueError, int, StorageError, *(int for _ in beside), type(None)]
+    assert await notes(storage) == {"one-0", "two-0", "one-1", "two-1"}
+    assert not storage.failing
+
+
+async def test_what_is_to_be_prepared_is_so_before_the_transaction_and_once(storage: Storage) -> None:
+    class Prepared:
+        said: list[str] = []  # noqa: RUF012 - one object
+
+        def prepare(self) -> None:
+            self.said.append("prepared")
+
+        def __call__(self, direct: Direct) -> None:
+            self.said.append("done")
+
+    act = Prepared()
+    await storage.submit_direct(act)
+    assert act.said == ["prepared", "done"]
+
+
+async def test_nobody_has_to_wait_for_it(storage: Storage) -> None:
+    storage.submit_direct(note("late"))
+    await storage.write(lambda _: None)
+    assert await notes(storage) == {"late"}
+
+
+def test_values_are_marked_as_the_driver_wants_it() -> None:
+    assert percents("UPDATE t SET a = ? WHERE b = ?") == "UPDATE t SET a = %s WHERE b = %s"
