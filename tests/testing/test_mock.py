@@ -48,10 +48,12 @@ def claude(mock: MockProvider, **credential: str) -> AsyncAnthropic:
 def test_every_kind_and_every_variant_has_a_mock() -> None:
     kinds = {name for name in KINDS if name != "sandbox"}
     variants = {
-        f"{name}/{value}"
+        f"{name}/{value}": row
         for name, kind in KINDS.items() for rows in kind.variants.values() for value, row in rows.items() if row
     }  # fmt: skip
-    assert MOCKS.keys() == kinds | variants | {"azure/deployment"}
+    alike = {"sagemaker/jumpstart": "sagemaker/tgi"}
+    assert all(variants[one].wire is variants[other].wire for one, other in alike.items()), "one mock plays both"
+    assert MOCKS.keys() == kinds | variants.keys() - alike.keys() | {"azure/deployment"}
 
 
 def test_a_kind_that_is_none_is_named_with_the_nearest() -> None:
