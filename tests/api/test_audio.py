@@ -9,6 +9,7 @@ import wave
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from openai import OpenAI
 from tests.gateway import Reply, Running, Serve, model, provider, read_reply
 
 from sealgate.api import audio
+from sealgate.api.edge_rules import EdgeLimits
 from sealgate.config import Model, Provider, Route
 from sealgate.config import Server as ServerTable
 from sealgate.config_tables import Budget, Limits
@@ -388,6 +390,36 @@ async def test_a_caller_who_leaves_in_the_middle_of_an_upload_leaves_nothing_beh
         left = spooled(gateway)
         again = await ask(gateway)
 
+    assert left == []
+    assert again.status == 200
+    assert len(gateway.upstreams["acme"].requests) == 1
+
+
+@pytest.mark.anyio
+async def test_an_upload_byte_by_byte_is_cut_by_the_deadline_and_nothing_stays(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows A2 and J7: whoever sends for ever holds neither a file nor a provider."""
+    monkeypatch.setattr("tests.gateway.EdgeLimits", partial(EdgeLimits, body_seconds=1.0, linger_seconds=0.1))
+    body = form(ASKED, FILE)
+    async with serve({"acme": said()}, MODEL) as gateway:
+        async with gateway.client() as client:
+            head = (
+                f"POST {PATH} HTTP/1.1\r\nHost: {gateway.host}\r\nAuthorization: Bearer {gateway.key}\r\n"
+                f"Content-Type: multipart/form-data; boundary=XyZ\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            await client.send(head.encode() + body[:600])
+            trickling = asyncio.create_task(client.trickle(body[600:], every=0.02))
+            reply = await read_reply(await client.response())
+            trickling.cancel()
+            await asyncio.gather(trickling, return_exceptions=True)
+        async with asyncio.timeout(20):
+            while gateway.hall.metrics.in_flight:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.005)
+        left = spooled(gateway)
+        again = await ask(gateway)
+
+    assert (reply.status, reply.code) == (408, "request_timeout")
     assert left == []
     assert again.status == 200
     assert len(gateway.upstreams["acme"].requests) == 1

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealgate.providers.base import Adjustment
+from sealgate.providers.mistral import SIGNED
 from sealgate.providers.params import adjust
 from sealgate.providers.table import KINDS
 
@@ -66,6 +67,22 @@ def test_reasoning_goes_back_as_the_part_it_came_as() -> None:
         thought,
         *parts,
     ]
+
+
+def test_a_signature_of_mistrals_goes_back_with_the_thinking_and_others_are_told_of() -> None:
+    own = {"type": "reasoning.text", "text": "hm", "signature": "sig", "format": SIGNED, "index": 0}
+    other = {"type": "reasoning.encrypted", "data": "x", "format": "anthropic-claude-v1"}
+    message = {"role": "assistant", "content": "Hi", "reasoning_content": "hm"}
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": True, "signature": "sig"}
+
+    messages, said = sent({**message, "reasoning_details": [own, other]})
+
+    assert messages == [{"role": "assistant", "content": [thought, {"type": "text", "text": "Hi"}]}]
+    assert [(each.param, each.action) for each in said] == [
+        ("messages[].reasoning_details", "dropped"), ("messages[].reasoning_content", "renamed"),
+    ]  # fmt: skip
+    for odd in ([None], ["x"], [{"format": SIGNED}], [{"format": SIGNED, "signature": 5}]):
+        assert "signature" not in sent({**message, "reasoning_details": odd})[0][0]["content"][0]
 
 
 def test_fields_that_mistral_refuses_are_left_out_and_told_of_once() -> None:

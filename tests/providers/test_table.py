@@ -12,6 +12,7 @@ from tests.gateway import CHAT, Serve, provider
 from sealgate.config import is_loopback
 from sealgate.providers.capabilities import ALL, HINTS
 from sealgate.providers.openai import OpenAIWire
+from sealgate.providers.params import adjust
 from sealgate.providers.table import KINDS
 from sealgate.testing import ScriptedUpstream, error, redirect
 
@@ -46,6 +47,28 @@ def test_a_row_says_where_its_facts_come_from_and_where_it_lives(kind: Any) -> N
         if kind.port is not None:
             assert where.port == kind.port
             assert not kind.media_by_url, "a server of one's own must not fetch what callers name"
+
+
+SIGNED_ELSEWHERE = {
+    "role": "assistant", "content": "Hi", "reasoning_content": "hm",
+    "reasoning_details": [{"type": "reasoning.encrypted", "data": "x", "format": "google-gemini-v1"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["openai", "azure", "groq", "deepseek", "together", "fireworks", "hyperbolic", "xai", "mistral"]
+)
+def test_what_other_providers_have_signed_is_left_out_and_told_of(name: str) -> None:
+    call = {"id": "c12345678", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    called = {**SIGNED_ELSEWHERE, "tool_calls": [{**call, "extra_content": {"google": {"thought_signature": "s"}}}]}
+
+    fields, said = adjust(KINDS[name], {"messages": [SIGNED_ELSEWHERE, called]})
+
+    for message in fields["messages"]:
+        assert "reasoning_details" not in message
+        assert all("extra_content" not in each for each in message.get("tool_calls", ()))
+    assert "messages[].reasoning_details" in {each.param for each in said if each.action == "dropped"}
+    assert called["tool_calls"][0]["extra_content"], "the caller's own stays as it was"
 
 
 def test_a_key_in_the_environment_belongs_to_one_kind() -> None:

@@ -192,6 +192,18 @@ def test_content_in_parts_is_told_apart_as_reasoning_and_text() -> None:
     assert found[1:3] == [{"reasoning_content": "so then"}, {"content": "Hi"}]
 
 
+def test_a_signature_of_thinking_is_carried_to_the_caller() -> None:
+    signed = [{**THINKING[0], "signature": "sig"}, *THINKING[1:]]
+    entry = {"type": "reasoning.text", "text": "so then", "signature": "sig", "format": "mistral-v1", "index": 0}
+    message = whole(content=signed)["choices"][0]["message"]
+    assert (message["reasoning_content"], message["reasoning_details"]) == ("so then", [entry])
+    found = deltas(streamed(chunk({"content": signed[:1]}), chunk({"content": "Hi"}, "stop")))
+    assert found[1:3] == [{"reasoning_content": "so then", "reasoning_details": [entry]}, {"content": "Hi"}]
+    for odd in (None, "", 5, ["x"]):
+        plain = whole(content=[{**THINKING[0], "signature": odd}])["choices"][0]["message"]
+        assert "reasoning_details" not in plain
+
+
 def test_reasoning_by_two_names_is_said_once() -> None:
     assert deltas(streamed(chunk({"reasoning": "hm", "reasoning_content": "hm"}), chunk({"content": "x"}, "stop")))[
         1

@@ -20,7 +20,6 @@ from sealgate.providers.rows import (
     MAX_TOKENS,
     OF_MISTRAL,
     OF_OPENAI,
-    OLDER_ROLES,
     SPEECH,
     TEXT,
     TOOLS,
@@ -30,6 +29,8 @@ from sealgate.providers.rows import (
 
 REASONING = frozenset({"reasoning_content", "reasoning_details", "extra_content"})
 """What our own answers carry, and what OpenAI's messages have no place for."""
+FOREIGN = frozenset({"reasoning_details", "extra_content"})
+"""What other providers have signed, and what their calls carry. ``reasoning_content`` is text, and may be of use."""
 
 
 THINKING_OFF = ("thinking", {"type": "disabled"})
@@ -82,9 +83,9 @@ HOSTED_ROWS: tuple[Kind, ...] = (
             | {"chat_template_kwargs"}
         ),
         params=MAX_TOKENS
-        | OLDER_ROLES
         | GUIDED_JSON
         | {
+            "messages": params.messages(developer=True, without=FOREIGN),
             "stop": params.in_list(),
             "logprobs": params.counted_logprobs(),
             "top_logprobs": params.along("logprobs", "the number in `logprobs`"),
@@ -106,7 +107,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         params=MAX_TOKENS
         | ALLOWED
         | {
-            "messages": params.with_reasoning(params.messages(developer=True), THINKING_OFF),
+            "messages": params.with_reasoning(params.messages(developer=True, without=FOREIGN), THINKING_OFF),
             "reasoning_effort": params.effort({"minimal": "low", "medium": "high", "xhigh": "max"}, off=THINKING_OFF),
         },
     ),
@@ -125,10 +126,10 @@ HOSTED_ROWS: tuple[Kind, ...] = (
             {"seed", "user", "logit_bias", "parallel_tool_calls", "reasoning_effort", "metadata", "prediction"}
             | {"prompt_cache_key", "top_k", "min_p", "repetition_penalty", "ignore_eos"}
         ),
-        params=OLDER_ROLES
-        | ALLOWED
+        params=ALLOWED
         | GUIDED_JSON
         | {
+            "messages": params.messages(developer=True, without=FOREIGN),
             "guided_grammar": params.as_format(_fireworks, "grammar"),
             "guided_choice": params.choice_as_grammar(make=_fireworks),
             "reasoning_effort": params.effort({"minimal": "low", "xhigh": "high", "max": "high"}),
@@ -150,7 +151,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
             {"seed", "parallel_tool_calls", "reasoning_effort", "metadata", "prediction", "prompt_cache_key"}
             | {"top_k", "repetition_penalty"}
         ),
-        replays=frozenset({"reasoning_content"}),
+        replays=frozenset({"reasoning_content", "reasoning_details"}),
         params=MAX_TOKENS
         | ALLOWED
         | GUIDED_JSON
@@ -174,7 +175,11 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         # Tools, images and formats depend on the model, and none of them is proven.
         capabilities=TEXT | {"n"},
         hints=frozenset({"seed", "user", "top_k", "repetition_penalty"}),
-        params=MAX_TOKENS | OLDER_ROLES | {"tool_choice": params.only_allowed(none=True)},
+        params=MAX_TOKENS
+        | {
+            "messages": params.messages(developer=True, without=FOREIGN),
+            "tool_choice": params.only_allowed(none=True),
+        },
     ),
     clone(
         name="xai",
@@ -189,7 +194,7 @@ HOSTED_ROWS: tuple[Kind, ...] = (
         params=ALLOWED
         | GUIDED_JSON
         | {
-            "messages": params.messages(developer=True, unnamed=ANY_ROLE - {"user"}),
+            "messages": params.messages(developer=True, unnamed=ANY_ROLE - {"user"}, without=FOREIGN),
             "reasoning_effort": params.effort({"minimal": "low", "xhigh": "high", "max": "high"}),
         },
     ),

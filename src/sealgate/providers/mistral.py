@@ -15,10 +15,13 @@ from sealgate.providers.base import Adjustment, Change, Json
 
 NOT_TAKEN = "the provider takes no such field"
 ID_LENGTH = 9
+SIGNED = "mistral-v1"
+"""``format`` of the entries in ``reasoning_details`` that carry the signature of a part of thinking."""
 _ID = re.compile(r"[a-zA-Z0-9]{9}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _KNOWN = frozenset({"role", "content", "tool_calls", "tool_call_id", "prefix"})
 
+_REASONING = ("reasoning_content", "reasoning_details")
 _OF_CALLS = frozenset({"id", "type", "function", "index"})
 
 
@@ -48,12 +51,14 @@ def _message(message: Json, say: Say) -> Json:
         found["role"] = "system"
         say("role", "renamed", "developer sent as system")
     for name in message:
-        if name not in found and name != "reasoning_content" and message[name]:
+        if name not in found and name not in _REASONING and message[name]:
             say(name, "dropped", NOT_TAKEN)
     if isinstance(found.get("content"), list):
         found["content"] = [_part(part) for part in found["content"]]
-    if thoughts := message.get("reasoning_content"):
-        found["content"] = [_thinking(thoughts), *_as_parts(found.get("content"))]
+    signature = _signature(message.get("reasoning_details") or (), say)
+    thoughts = message.get("reasoning_content") or ""
+    if thoughts or signature:
+        found["content"] = [_thinking(thoughts, signature), *_as_parts(found.get("content"))]
         say("reasoning_content", "renamed", "sent as a part of the content")
     if calls := found.get("tool_calls"):
         for name in {name: None for call in calls for name in call if name not in _OF_CALLS}:
@@ -89,8 +94,20 @@ def _file(file: Json) -> Json:
     return found | ({"document_name": file["filename"]} if file.get("filename") else {})
 
 
-def _thinking(text: str) -> Json:
-    return {"type": "thinking", "thinking": [{"type": "text", "text": text}], "closed": True}
+def _thinking(text: str, signature: str | None) -> Json:
+    found = {"type": "thinking", "thinking": [{"type": "text", "text": text}], "closed": True}
+    return found if signature is None else {**found, "signature": signature}
+
+
+def _signature(details: Iterable[Any], say: Say) -> str | None:
+    """Mistral's own, the last one where there are several; what others have signed is of no use here."""
+    found = None
+    for entry in details:
+        if isinstance(entry, dict) and entry.get("format") == SIGNED and isinstance(entry.get("signature"), str):
+            found = entry["signature"]
+        else:
+            say("reasoning_details", "dropped", NOT_TAKEN)
+    return found
 
 
 def _as_parts(content: Any) -> list[Json]:

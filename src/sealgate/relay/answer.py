@@ -365,6 +365,8 @@ class StreamedAnswer(Answer):
         text, thoughts = contents.split(content)
         if thoughts:
             kept["reasoning_content"] = thoughts
+        if details := contents.signed(content):
+            kept["reasoning_details"] = details
         if text:
             kept["content"] = text
 
@@ -391,6 +393,8 @@ def _message(message: Json) -> Json:
     found: Json = {"role": "assistant", "content": text}
     if thoughts := contents.reasoning(message) or thoughts:
         found["reasoning_content"] = thoughts
+    if details := contents.signed(given):
+        found["reasoning_details"] = details
     for name, value in message.items():
         if name == "tool_calls":
             if value:

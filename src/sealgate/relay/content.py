@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sealgate.providers.base import Json
+from sealgate.providers.mistral import SIGNED
 
 BOOKKEEPING = frozenset(
     {"role", "token_id", "token_ids", "prompt_token_ids", "stop_reason", "matched_stop", "finish_reason", "index"}
@@ -34,6 +35,19 @@ def split(content: Any) -> tuple[str, str]:
         elif part.get("type") == "thinking":
             thoughts.append(_thought(part.get("thinking")))
     return "".join(text), "".join(thoughts)
+
+
+def signed(content: Any) -> list[Json]:
+    """The signatures in Mistral's ``thinking``, as entries of ``reasoning_details``: wanted back in loops of tools."""
+    if not isinstance(content, list):
+        return []
+    return [
+        {"type": "reasoning.text", "text": _thought(part.get("thinking")), "signature": part["signature"],
+         "format": SIGNED, "index": index}
+        for index, part in enumerate(content)
+        if isinstance(part, dict) and part.get("type") == "thinking" and isinstance(part.get("signature"), str)
+        and part["signature"]
+    ]  # fmt: skip
 
 
 def _thought(value: Any) -> str:
