@@ -17,6 +17,7 @@ from sealgate.receipts.log import Log
 from sealgate.receipts.witness import Witness, WitnessKey
 from sealgate.receipts.witnesses import Witnesses
 from sealgate.storage import Storage, open_storage
+from sealgate.storage.tables import checkpoints
 
 pytestmark = pytest.mark.anyio
 KEYS = [
@@ -83,7 +84,7 @@ async def test_with_a_quorum_a_checkpoint_is_witnessed(storage: Storage, tmp_pat
     assert village.questions[-1].startswith(b"old 3\n")
     assert log.witnessed == log.published
     await witnesses.ask()
-    assert len(village.questions) == 4
+    assert len(village.questions) == 6, "both, when it began and for each of two checkpoints"
     await log.aclose()
 
 
@@ -155,7 +156,7 @@ async def test_a_witness_whose_answer_was_lost_is_asked_again_from_where_it_is(
 async def test_row_h16_a_restored_backup_is_sealed_by_what_a_witness_saw(
     tmp_path: Path, village: Village, more: int
 ) -> None:
-    """Shorter than what was witnessed, as long, or longer and different: it never becomes a second history."""
+    """P27: whatever is waiting then, no second root is ever signed for a size; they are asked before that."""
     place = tmp_path / "gateway"
     storage = open_storage(f"sqlite:///{place}/a.db")
     log = await opened(storage, place, settings())
@@ -179,19 +180,85 @@ async def test_row_h16_a_restored_backup_is_sealed_by_what_a_witness_saw(
 
     storage = open_storage(f"sqlite:///{place}/a.db")
     log = await opened(storage, place, settings())
-    witnesses = village.meet(log)
+    village.meet(log)
     assert log.sealed is None
-    if more:
-        await put(storage, *range(10, 10 + more))
-        await log.tick()
-        await witnesses.ask()
-        assert log.sealed is not None
-        assert "w1.example" in log.sealed
-    else:
-        await witnesses.ask()
-        assert log.sealed is None, "nothing was entered, so nothing was signed anew, and nobody was asked"
+    shown = log.published
+    assert shown is not None
+    await put(storage, *range(10, 10 + more))
+    await log.tick()
+    assert log.sealed is not None
+    assert "w1.example has seen 3 entries, and there are 1" in log.sealed
+    assert log.published == shown
+    assert await storage.read(lambda c: list(c.execute(checkpoints.select()).scalars("size"))) == [1]
+    assert (log.files.folder / "checkpoint").read_text().startswith(shown.note.partition("\n\n")[0])
     await log.aclose()
     await storage.aclose()
+
+
+async def test_row_h16_a_database_from_before_the_first_entry_is_sealed_too(tmp_path: Path, village: Village) -> None:
+    place = tmp_path / "gateway"
+    storage = open_storage(f"sqlite:///{place}/a.db")
+    await (await opened(storage, place, settings())).aclose()
+    await storage.aclose()
+    shutil.copytree(place, tmp_path / "backup")
+
+    storage = open_storage(f"sqlite:///{place}/a.db")
+    log = await opened(storage, place, settings())
+    witnesses = village.meet(log)
+    await put(storage, 1)
+    await log.tick()
+    await witnesses.ask()
+    assert log.standing == "witnessed"
+    await log.aclose()
+    await storage.aclose()
+    shutil.rmtree(place)
+    shutil.copytree(tmp_path / "backup", place)
+
+    storage = open_storage(f"sqlite:///{place}/a.db")
+    log = await opened(storage, place, settings())
+    village.meet(log)
+    await put(storage, 2)
+    await log.tick()
+    assert log.sealed is not None
+    assert "has seen 1 entries, and there are 0" in log.sealed
+    assert log.published is None
+    await log.aclose()
+    await storage.aclose()
+
+
+@pytest.mark.parametrize("strange", [Reply(422, b""), Reply(400, b""), TimeoutError("slow")])
+async def test_witnesses_that_do_not_know_an_empty_log_do_not_hinder_its_beginning(
+    storage: Storage, tmp_path: Path, village: Village, strange: Reply | Exception
+) -> None:
+    log = await opened(storage, tmp_path, settings())
+    village.broken = dict.fromkeys(("w1.example", "w2.example"), strange)
+    village.meet(log)
+    await put(storage, 1)
+    await log.tick()
+    assert log.sealed is None
+    assert log.published is not None
+    await log.aclose()
+
+
+async def test_another_replica_that_went_on_is_no_other_history(
+    storage: Storage, tmp_path: Path, village: Village
+) -> None:
+    """What a witness has seen more of is in the database by then."""
+    first = await opened(storage, tmp_path, settings(), alone=False)
+    witnesses = village.meet(first)
+    await put(storage, 1)
+    await first.tick()
+    shutil.copytree(tmp_path / "log-keys", tmp_path / "b" / "log-keys")
+    second = await opened(storage, tmp_path / "b", settings(), alone=False)
+    village.meet(second)
+    await put(storage, 2)
+    await first.tick()
+    await witnesses.ask()
+    await second.tick()
+    assert second.sealed is None
+    assert second.published == first.published
+    await first.aclose()
+    await second.aclose()
 
 
 async def test_a_witness_that_contradicts_its_own_signature_seals_nothing(

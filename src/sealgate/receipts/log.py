@@ -17,7 +17,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -107,6 +107,8 @@ class Log:
         """Whether this process is the one that enters."""
         self.on_seal: Callable[[], None] = lambda: None
         self.on_publish: Callable[[], None] = lambda: None
+        self.ask_first: Callable[[], Awaitable[None]] | None = None
+        """Asked once, before anything is signed: a backup may have been restored, and others may know of more."""
         self.settings = settings
         self.storage = storage
         self._sign = identity.sign
@@ -218,6 +220,9 @@ class Log:
 
     async def tick(self) -> None:
         """Enter what waits, and publish it."""
+        if self.ask_first is not None and not self.sealed:
+            await self.ask_first()
+            self.ask_first = None
         if self.sealed:
             return
         look = await self.storage.read(partial(rows.look, log=self.log.id))
@@ -279,10 +284,15 @@ class Log:
                 raise SealedError(f"the database has lost entries: {size} were entered")
             self._edge = await asyncio.to_thread(self.files.extend, self._edge, added)
 
+    def empty(self) -> Signed:
+        """What the log was before its first entry: for asking whether others know of more."""
+        return self._signed(0, merkle.EMPTY)
+
+    def _signed(self, size: int, root: bytes) -> Signed:
+        return Signed(size, root, self._sign(str(note.Checkpoint(self.log.origin, size, root))))
+
     async def _checkpoint(self) -> Signed:
-        size, root = self._edge.size, self._edge.root()
-        text = str(note.Checkpoint(self.log.origin, size, root))
-        made = Signed(size, root, self._sign(text))
+        made = self._signed(self._edge.size, self._edge.root())
         signed = await self.storage.write(partial(rows.sign, log=self.log.id, signed=made, now=self._now()))
         self._step("signed")
         self._compare(signed)

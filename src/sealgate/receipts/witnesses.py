@@ -65,6 +65,8 @@ class Witnesses:
         self._failures: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
         log.on_publish = self._new.set
+        if log.settings.witnesses:
+            log.ask_first = self.look
 
     def start(self) -> None:
         """Begin to ask."""
@@ -90,6 +92,17 @@ class Witnesses:
             except Exception as error:  # whatever it is: without this task the log would stay unwitnessed
                 _log.error("witnesses_failed", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(PACE_SECONDS)
+
+    async def look(self) -> None:
+        """Ask all whether they have seen more than there is; for this, what was signed last is shown to them again.
+
+        Later would be too late: the first checkpoint after a restored backup may have a size that was signed before.
+        """
+        signed = self._log.published or self._log.empty()
+        said = await asyncio.gather(*(self._one(each, signed, signed.size) for each in self._log.settings.witnesses))
+        for answer in said:
+            if isinstance(answer, Contradiction):
+                await self._contradicted(answer)
 
     async def ask(self) -> None:
         """Ask all that have not signed what was published last."""
@@ -123,7 +136,7 @@ class Witnesses:
             answer = await self._post(f"{witness.url.rstrip('/')}/add-checkpoint", await self._question(signed, old))
             if answer.status == 200:
                 return _line(witness, signed, answer.data)
-            if answer.status == 422:
+            if answer.status == 422 and old:  # of no entries there is one history only
                 return Contradiction(witness, old, f"has seen another history of the first {old} entries")
             if answer.status != 409:
                 raise RefusedError(f"it answered {answer.status}")
