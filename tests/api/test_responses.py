@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from tests.gateway import Reply, Running, Serve, model, provider, read_reply
 
-from sealgate.config import Limits, Model, Provider, Responses, Secret
+from sealgate.config import Limits, Model, Provider, Responses, Secret, Timeouts
 from sealgate.config import Route as RoutePrice
 from sealgate.config_tables import Budget
 from sealgate.formats.carried import sealed
 from sealgate.receipts import verify
 from sealgate.relay.kept import MAX_BYTES
 from sealgate.storage.tables import responses as kept_responses
-from sealgate.testing import MockProvider, ScriptedUpstream, answer, error_mid, http_request, tool
+from sealgate.testing import MockProvider, ScriptedUpstream, answer, error, error_mid, http_request, tool
 from sealgate.testing.anthropic_wire import message, thinking, tool_use
 from sealgate.testing.received import Received
-from sealgate.testing.script import Behaviour, Chunk, Fin, Send, Step
+from sealgate.testing.script import Behaviour, Chunk, Fin, Send, Sleep, Step
 
 RESPONSES = "/v1/responses"
 NOW: Any = {"type": "function", "name": "now", "parameters": {"type": "object", "properties": {}}}
@@ -489,3 +489,33 @@ async def test_what_coding_agents_send_is_answered_by_every_kind_of_provider(ser
     assert {"message", "custom_tool_call"} <= {item["type"] for item in done}
     [call] = [item for item in done if item["type"] == "custom_tool_call"]
     assert (call["name"], call["input"]) == ("apply_patch", "*** Begin Patch")
+
+
+@pytest.mark.anyio
+async def test_an_error_before_the_first_event_is_an_error_event_where_the_head_is_out(serve: Serve) -> None:
+    async with serve({"acme": slow_error()}, timeouts=Timeouts(keep_alive=0.01)) as gateway:
+        reply = await ask(gateway, stream=True)
+    assert reply.comments
+    [told] = reply.documents
+    assert (told["type"], told["sequence_number"], told["code"]) == ("error", 0, told["error"]["code"])
+
+
+def slow_error() -> Behaviour:
+    """A server error, some time after the request."""
+
+    def script(received: Received) -> list[Step]:
+        return [Sleep(0.05), *error(503)(received)]
+
+    return script
+
+
+@pytest.mark.anyio
+async def test_a_session_of_many_turns_goes_on_while_responses_are_kept(serve: Serve) -> None:
+    async with serve({"acme": answer("Hi")}, responses=Responses(keep_days=1)) as gateway:
+        last = None
+        for number in range(12):
+            reply = await ask(gateway, input=str(number), previous_response_id=last, stream=number % 2 == 0)
+            last = reply.documents[-1]["response"]["id"] if number % 2 == 0 else reply.json["id"]
+        sent = gateway.upstreams["acme"].requests[-1].json["messages"]
+    assert [each["content"] for each in sent if each["role"] == "user"] == [str(number) for number in range(12)]
+    assert [each["role"] for each in sent] == ["user", "assistant"] * 11 + ["user"]

@@ -48,6 +48,9 @@ class ResponsesDialect:
         self._output = Output(call_id, wanted)
         self._number = 0
         """Of the next event."""
+        self._place: tuple[str, int, int] | None = None
+        self._head = b""
+        """An event of a piece of text at that place, but for its number and the piece."""
         self._reason: str | None = None
         self._usage: Json | None = None
         self._final: Json | None = None
@@ -93,6 +96,13 @@ class ResponsesDialect:
 
     def events(self, payload: bytes) -> bytes:
         chunk = _decode(payload)
+        choices = chunk["choices"]
+        if len(choices) == 1 and not self._wanted.padded and "tresor" not in chunk:
+            [choice] = choices
+            delta = choice["delta"]
+            text = delta.get("content") if len(delta) == 1 and choice["finish_reason"] is None else None
+            if text and not choice.get("logprobs") and (place := self._output.text(text)) is not None:
+                return self._text_event(text, place)
         self._note(chunk)
         return b"".join(map(self._event, self._told(chunk)))
 
@@ -104,6 +114,19 @@ class ResponsesDialect:
             yield from self._output.take(choice["delta"], choice.get("logprobs"))
             if choice["finish_reason"]:
                 yield from self._finish(choice["finish_reason"])
+
+    def _text_event(self, text: str, place: tuple[str, int, int]) -> bytes:
+        """A piece of text and nothing else: what nearly every event is. Only the piece is encoded anew."""
+        if place != self._place:
+            item, index, part = self._place = place
+            kind = b"response.output_text.delta"
+            self._head = (
+                b'event: %b\ndata: {"type":"%b","item_id":"%b","output_index":%d,"content_index":%d,"logprobs":[],'
+                b'"sequence_number":%%d,"delta":%%b}\n\n'
+            ) % (kind, kind, item.encode(), index, part)
+        number = self._number
+        self._number += 1
+        return self._head % (number, _encode(text))
 
     def end(self) -> bytes:
         response = self.response
