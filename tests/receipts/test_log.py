@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -458,3 +459,67 @@ async def test_files_that_cannot_be_read_at_the_moment_seal_nothing(
     assert again.sealed is None
     assert len(await checked(again, storage)) == 2
     await again.aclose()
+
+
+@pytest.fixture(scope="session")
+def power(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is preloaded into a process whose machine will lose power."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    made = tmp_path_factory.mktemp("power") / "power.so"
+    source = ROOT / "tests/storage/power.c"
+    done = subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-o", made, source, "-ldl"], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"it cannot be compiled here: {done.stderr.decode()[:200]}")
+    return made
+
+
+async def test_row_h7_after_a_power_loss_nothing_that_was_acknowledged_is_missing(power: Path, tmp_path: Path) -> None:
+    """Of database and log only what was synced is left: every acknowledged row is there, and the log goes on."""
+    live, left = tmp_path / "live", tmp_path / "left"
+    live.mkdir()
+    environ = {**os.environ, "LD_PRELOAD": str(power), "POWER_FROM": str(live.resolve()), "POWER_TO": str(left)}
+    program = [sys.executable, "-m", "tests.receipts.log_unplugged", str(live)]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*program, cwd=ROOT, env=environ, stdout=pipe)
+    assert process.stdout is not None
+    told = [(await process.stdout.readline()).decode() for _ in range(150)]
+    process.kill()
+    told += (await process.stdout.read()).decode().splitlines(keepends=True)
+    await process.wait()
+    rows = {int(line.split()[1]) for line in told if line.startswith("row ") and line.endswith("\n")}
+    sizes = [int(line.split()[1]) for line in told if line.startswith("log ") and line.endswith("\n")]
+    assert len(rows) > 100
+    assert (left / "sealgate.db-wal").exists(), "the shadow has what was synced"
+
+    storage = open_storage(f"sqlite:///{left}/sealgate.db")
+    found = await storage.read(lambda c: set(c.execute(ledger.select()).scalars("receipt")))
+    assert {jws(number) for number in rows} <= found
+    log = await opened(storage, left)
+    assert log.sealed is None
+    assert log.published is not None
+    assert log.published.size >= max(sizes)
+    await log.tick()
+    assert len(await checked(log, storage)) == len(found)
+    await log.aclose()
+    await storage.aclose()
+
+
+async def test_the_shadow_of_a_power_loss_lacks_what_was_not_synced(power: Path, tmp_path: Path) -> None:
+    """Else the test above would pass whatever happens."""
+    live, left = tmp_path / "live", tmp_path / "left"
+    live.mkdir()
+    environ = {**os.environ, "LD_PRELOAD": str(power), "POWER_FROM": str(live.resolve()), "POWER_TO": str(left)}
+    program = (
+        "import os,sys; os.chdir(sys.argv[1])\n"
+        "for name, sync in ('a', True), ('b', False):\n"
+        "    f = open(name, 'w'); f.write('1'); f.flush(); sync and os.fsync(f.fileno()); f.write('2'); f.close()\n"
+        "os.rename('a', 'c')"
+    )
+    ran = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(live), env=environ)
+    assert await ran.wait() == 0
+    assert sorted(each.name for each in live.iterdir()) == ["b", "c"]
+    assert {each.name: each.read_text() for each in left.glob("?")} == {"a": "1"}
