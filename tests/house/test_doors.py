@@ -110,3 +110,35 @@ def test_the_source_imports_nothing_that_is_not_declared(root: Path, sources: di
     ]
 
     assert not guests, f"declare these in pyproject.toml: {guests}"
+
+
+BEGUN_BY = {
+    "Exchange": ("relay/exchange.py", ("api/desk.py",)),
+    "Walk": ("relay/walk.py", ("relay/exchange.py",)),
+    "Admission": ("relay/admission.py", ("relay/exchange.py",)),
+}
+"""What every request to a model goes through: where it is made, and who alone may begin it."""
+
+
+@pytest.mark.parametrize("name", BEGUN_BY)
+def test_every_door_to_a_model_shares_one_relay(name: str, sources: dict[str, ast.Module]) -> None:
+    """Five doors that settled each in its own way would settle in five ways."""
+    home, allowed = BEGUN_BY[name]
+    module = f"sealgate.{home.removesuffix('.py').replace('/', '.')}"
+    callers = {
+        source
+        for source, tree in sources.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == module and name in {each.name for each in node.names}
+    }
+
+    assert callers == set(allowed), f"{name} is begun in {allowed} alone"
+    doors = {source for source, tree in sources.items() if source.startswith("api/") and _calls(tree, "Desk")}
+    assert doors == {f"api/{door}.py" for door in ("audio", "chat", "embeddings", "messages", "responses")}
+
+
+def _calls(tree: ast.Module, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+        for node in ast.walk(tree)
+    )

@@ -491,3 +491,33 @@ async def test_p3_watermarks_are_never_mixed_where_the_first_route_is_cut(serve:
             reply = await gateway.chat(stream=True)
             assert len(watermarks(reply.text)) == 1
             assert reply.done is (events < 2)
+
+
+@pytest.mark.anyio
+async def test_row_e18_a_stream_without_end_is_broken_off_with_an_error(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealgate.relay.attempt.MAX_STREAM", 50_000)
+    async with serve({"acme": endless()}) as gateway:
+        reply = await gateway.chat(stream=True)
+        row = await gateway.row()
+
+    assert (reply.status, reply.code, reply.done) == (200, "upstream_response_too_large", False)
+    assert reply.text.startswith("and so on and so on")
+    assert row.outcome is Outcome.TRUNCATED
+
+
+@pytest.mark.anyio
+async def test_row_e18_comments_without_end_leave_the_route_before_anything_was_said(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def idle(_: Received) -> Iterator[Any]:
+        yield head(200, {"content-type": "text/event-stream"})
+        while True:
+            yield chunk(b": still there\n\n" * 100)
+
+    monkeypatch.setattr("sealgate.relay.attempt.MAX_STREAM", 50_000)
+    async with serve({"acme": idle, "backup": answer("Hi")}, {"m": ["acme", "backup"]}) as gateway:
+        reply = await gateway.chat(stream=True)
+
+    assert (reply.text, reply.done, reply.tresor["failover"]) == ("Hi", True, True)

@@ -15,6 +15,9 @@ from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
 
 MAX_ERROR_BODY = 256 * 1024
+MAX_STREAM = 256 * 1024 * 1024
+"""Bytes of one stream, comments and all: what was said is kept for the receipt, and must have an end. A whole answer
+has less (`sealgate.providers.whole.MAX_ANSWER`), since it needs no frame around each word."""
 JSON = "application/json"
 STRUCTURED = {JSON, "text/event-stream", "application/vnd.amazon.eventstream"}
 """Content types that say what a body is; others are given the benefit of the doubt."""
@@ -35,6 +38,7 @@ class Attempt:
         self._response: Response | None = None
         self._reader: Reader | None = None
         self._over = False
+        self._size = 0
         self.adjustments: Sequence[Adjustment] = ()
         """What in the request that was sent is not as the caller sent it; known once it is open."""
         self.sent = b""
@@ -78,6 +82,9 @@ class Attempt:
         if self._over:
             return None
         if not reader.done and (piece := await response.read()):
+            self._size += len(piece)
+            if self._size > MAX_STREAM:
+                raise UpstreamError(Failure.TOO_LARGE, "the stream has no end")
             return reader.feed(piece)
         self._over = True
         return reader.end()

@@ -42,6 +42,7 @@ _BROKEN_STREAM = {
     Failure.STALLED: "upstream_stream_timeout",
     Failure.BAD_STREAM: "upstream_bad_stream",
     Failure.BAD_RESPONSE: "upstream_bad_stream",
+    Failure.TOO_LARGE: Failure.TOO_LARGE.value,
 }
 """How a stream broke, as the caller is told it; all else is ``upstream_error``."""
 _BEFORE_CONTENT = {
