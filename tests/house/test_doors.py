@@ -130,6 +130,7 @@ def test_every_door_to_a_model_shares_one_relay(name: str, sources: dict[str, as
         for source, tree in sources.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module == module and name in {each.name for each in node.names}
+        if _calls(tree, name)
     }
 
     assert callers == set(allowed), f"{name} is begun in {allowed} alone"
