@@ -9,7 +9,8 @@ from msgspec import Meta
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
-Most = Annotated[int, Meta(ge=1, le=10**12)]
+MOST = 10**12
+Most = Annotated[int, Meta(ge=1, le=MOST)]
 """How much may be asked; beyond that no store counts exactly, and nobody means it."""
 ModelType = Literal["chat", "embedding", "transcription"]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]

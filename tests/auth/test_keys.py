@@ -7,15 +7,18 @@ import random
 import statistics
 import string
 from collections.abc import AsyncIterator, Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Connection, select, update
 
 from sealgate.auth.caller import Caller, KeySettings
 from sealgate.auth.keys import KeyStore, ensure_first_key
 from sealgate.auth.records import MAX_SALTS
+from sealgate.config_tables import Budget, Limits
 from sealgate.errors import Problem, StorageError
 from sealgate.storage import Storage, open_storage, revision
 from sealgate.storage.tables import keys, metadata
@@ -756,3 +759,24 @@ async def test_ten_thousand_refusals_of_each_kind_cannot_be_told_apart_by_time(
         pytest.skip("this machine is too busy for a tenth to be noticed")
     pairs = {(one, other): effect(times[one], times[other]) for one, other in itertools.combinations(times, 2)}
     assert {pair: found for pair, found in pairs.items() if abs(found - 0.5) >= NOTICEABLE} == {}
+
+
+async def test_limits_and_budgets_of_an_earlier_version_that_no_store_counts_are_the_most_there_may_be(
+    store: KeyStore,
+) -> None:
+    made = await store.create(
+        name="huge", limits=Limits(requests_per_minute=10**30), budget=budget_of(10**12)
+    )  # fmt: skip
+    caller = await store.find(made.key.encode())
+    assert caller.limits == Limits(requests_per_minute=10**12)
+    assert caller.budget is not None
+    assert caller.budget.amount == 10**9
+    assert [each.name for each in await store.list()] == ["huge"]
+    assert (await store.revoke("huge")).is_active is False
+
+
+def budget_of(amount: int) -> Budget:
+    """As it was made before there was a bound."""
+    budget = Budget(Decimal(1))
+    msgspec.structs.force_setattr(budget, "amount", Decimal(amount))
+    return budget

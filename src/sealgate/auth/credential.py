@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -13,7 +12,7 @@ MAX_TOKEN_BYTES = 16 * 1024
 """Tokens carry claims and signatures, so they may be longer than any key."""
 
 _PRINTABLE = bytes(range(0x21, 0x7F))
-_TOKEN = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_OF_TOKENS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 
 def parse_authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -43,16 +42,20 @@ def parse_authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         credential = api_key
     if not credential:
         raise Problem("missing_api_key")
-    if credential.translate(None, _PRINTABLE):
-        _refuse()
-    if len(credential) > MAX_KEY_BYTES and (len(credential) > MAX_TOKEN_BYTES or not is_token_shaped(credential)):
+    if len(credential) > MAX_KEY_BYTES:
+        if len(credential) > MAX_TOKEN_BYTES or not is_token_shaped(credential):
+            _refuse()
+    elif credential.translate(None, _PRINTABLE):
         _refuse()
     return credential
 
 
 def is_token_shaped(credential: bytes) -> bool:
     """Whether this could be a JWT: three base64url parts, the last of which may be empty (``alg: none``)."""
-    return _TOKEN.fullmatch(credential) is not None
+    # A regular expression would cost more than all the rest of letting a known token in.
+    first, _, rest = credential.partition(b".")
+    second, dot, last = rest.partition(b".")
+    return bool(first and second and dot) and b"." not in last and not credential.translate(None, _OF_TOKENS)
 
 
 def _without_scheme(value: bytes) -> bytes:

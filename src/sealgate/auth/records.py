@@ -7,6 +7,7 @@ the storage's threads. Times are Unix microseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -15,7 +16,8 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, literal, or_, s
 from sealgate.auth import scope
 from sealgate.auth.caller import Caller, KeySettings
 from sealgate.auth.keyform import candidates
-from sealgate.config_tables import Budget, Limits
+from sealgate.config_tables import LARGEST_BUDGET, Budget, Limits
+from sealgate.config_types import MOST
 from sealgate.errors import Problem, StorageError
 from sealgate.formats import moments
 from sealgate.storage import audit, bump, revision
@@ -319,11 +321,20 @@ def stored_settings(row: KeyRow) -> KeySettings:
 
 
 def stored_limits(row: KeyRow) -> Limits | None:
-    return None if row.limits is None else _from_json(row.limits, Limits, row)
+    if row.limits is None:
+        return None
+    # Earlier versions took more than any store can count.
+    said = _from_json(row.limits, dict[str, int | None], row)
+    if not said.keys() <= set(Limits.__struct_fields__):
+        raise StorageError(f"what is stored of key {row.key_prefix} cannot be read: it has limits of other kinds")
+    return Limits(**{name: most if most is None else min(most, MOST) for name, most in said.items()})
 
 
 def stored_budget(row: KeyRow) -> Budget | None:
-    return None if row.budget is None else _from_json(row.budget, Budget, row)
+    if row.budget is None:
+        return None
+    said = _from_json(row.budget, _StoredBudget, row)
+    return Budget(min(said.amount, Decimal(LARGEST_BUDGET)), said.period, said.rolling)
 
 
 def _the_one(connection: Connection, which: str, customer_id: str | None, now: int) -> KeyRow | None:
@@ -395,6 +406,12 @@ def _salts(connection: Connection) -> list[str]:
 
 def _to_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+class _StoredBudget(msgspec.Struct):
+    amount: Decimal
+    period: Literal["total", "day", "week", "month"] = "total"
+    rolling: bool = False
 
 
 def _from_json(text: str, kind: Any, row: KeyRow) -> Any:
