@@ -461,7 +461,13 @@ CODEX: Any = {
          "parameters": {"type": "object", "properties": {"command": {"type": "array", "items": {"type": "string"}}},
                         "required": ["command"], "additionalProperties": False}},
         {"type": "custom", "name": "apply_patch", "description": "Edits files.", "format": {"type": "text"}},
+        {"type": "namespace", "name": "multi_agent_v1", "description": "Agents.", "tools": [
+            {"type": "function", "name": "close_agent", "description": "Closes one.", "strict": False,
+             "parameters": {"type": "object", "properties": {"target": {"type": "string"}}, "required": ["target"]}}]},
+        {"type": "tool_search", "execution": "client", "description": "Finds tools.",
+         "parameters": {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}},
     ],
+    "client_metadata": {"thread_id": "0197"},
     "tool_choice": "auto",
     "parallel_tool_calls": False,
     "reasoning": {"effort": "medium", "summary": "auto"},

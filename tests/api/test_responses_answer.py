@@ -20,6 +20,7 @@ from sealgate.relay.responses import Responding
 TOOLS: Any = [
     {"type": "function", "name": "f", "parameters": {}},
     {"type": "custom", "name": "c"},
+    {"type": "tool_search", "execution": "client", "parameters": {}},
     {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "g", "parameters": {}}]},
 ]
 EARLY = {"type": "reasoning.text", "text": "Hm", "signature": "s", "format": "anthropic-claude-v1", "index": 0}
@@ -114,7 +115,7 @@ def answers(draw: Any) -> tuple[Any, list[tuple[Any, Any]], Any]:
     if refusal := draw(TEXT):
         message["refusal"] = refusal
         deltas += [({"refusal": piece}, None) for piece in pieces(refusal, size)]
-    calls = draw(st.lists(st.tuples(st.sampled_from(["f", "c", "n__g"]), TEXT), max_size=3))
+    calls = draw(st.lists(st.tuples(st.sampled_from(["f", "c", "n__g", "tool_search"]), TEXT), max_size=3))
     queues = []
     for number, (name, said) in enumerate(calls):
         arguments = wrapped(said)
@@ -200,6 +201,18 @@ def test_a_call_without_arguments_has_empty_ones() -> None:
     ]
     [first, second] = streamed(deltas, "tool_calls", dialect())[-1]["response"]["output"]
     assert (first["arguments"], second["input"]) == ("{}", "")
+
+
+def test_a_search_for_tools_is_told_when_it_is_whole() -> None:
+    parts = ['{"query"', ': "mail"}']
+    opening = {"index": 0, "id": "c", "type": "function", "function": {"name": "tool_search", "arguments": ""}}
+    deltas: Any = [({"tool_calls": [opening]}, None)]
+    deltas += [({"tool_calls": [{"index": 0, "function": {"arguments": part}}]}, None) for part in parts]
+    events = streamed(deltas, "tool_calls", dialect())
+    in_order(events)
+    assert [each["type"] for each in events[2:-1]] == ["response.output_item.added", "response.output_item.done"]
+    [item] = events[-1]["response"]["output"]
+    assert (item["type"], item["execution"], item["arguments"]) == ("tool_search_call", "client", {"query": "mail"})
 
 
 def test_text_behind_a_call_is_a_message_of_its_own() -> None:

@@ -96,4 +96,23 @@ try {
   found.brokenBy = [error.constructor.name, error.code];
 }
 
+const flat = { type: "function", strict: false, ...tool.function };
+found.response = (await client.responses.create({ model, input: "Hello there" })).output_text;
+const responding = client.responses.stream({ model, input: say("Weather in Bern and Oslo"), tools: [flat] });
+found.deltas = 0;
+responding.on("response.function_call_arguments.delta", () => (found.deltas += 1));
+found.called = (await responding.finalResponse()).output
+  .filter((item) => item.type === "function_call")
+  .map((item) => JSON.parse(item.arguments).city);
+
+found.brokenResponse = "";
+try {
+  for await (const event of await client.responses.create({ model: "sandbox/truncate", input: "x", stream: true })) {
+    if (event.type === "response.output_text.delta") found.brokenResponse += event.delta;
+  }
+  found.brokenResponseBy = "nothing";
+} catch (error) {
+  found.brokenResponseBy = [error.constructor.name, error.code];
+}
+
 console.log(JSON.stringify(found));

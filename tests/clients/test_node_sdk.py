@@ -104,3 +104,11 @@ def test_errors_are_of_the_class_of_their_status(found: dict[str, Any]) -> None:
 def test_p1_a_broken_stream_raises(found: dict[str, Any]) -> None:
     assert found["broken"]
     assert found["brokenBy"] == ["APIError", "upstream_stream_truncated"]
+
+
+def test_responses(found: dict[str, Any]) -> None:
+    assert "Hello there" in found["response"]
+    assert found["called"] == ["Bern", "Oslo"]
+    assert found["deltas"] >= 2
+    assert found["brokenResponse"]
+    assert found["brokenResponseBy"] == ["APIError", "upstream_stream_truncated"]

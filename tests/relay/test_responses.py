@@ -176,6 +176,32 @@ def test_tools_in_a_namespace_have_it_before_their_names() -> None:
     assert asked.custom == {"mail__write"}
 
 
+def test_a_search_for_tools_is_the_callers_and_what_it_finds_can_be_called() -> None:
+    search = {"type": "tool_search", "execution": "client", "description": "Finds tools.", "parameters": {"a": 1}}
+    space = {"type": "namespace", "name": "mail", "tools": [{**NOW, "defer_loading": True}]}
+    asked = reading(
+        [
+            {"role": "user", "content": "Hi"},
+            {"type": "tool_search_call", "call_id": "c1", "execution": "client", "arguments": {"query": "mail"}},
+            {"type": "tool_search_output", "call_id": "c1", "execution": "client", "tools": [space, NOW]},
+        ],
+        tools=[NOW, search],
+    )  # fmt: skip
+    ask = asked.ask()
+    fields = ask.prompt.fields
+    assert [tool["function"]["name"] for tool in fields["tools"]] == ["now", "tool_search", "mail__now"]
+    assert fields["tools"][1]["function"]["parameters"] == {"a": 1}
+    assert fields["messages"][1]["tool_calls"][0]["function"] == {
+        "name": "tool_search",
+        "arguments": '{"query":"mail"}',
+    }
+    assert fields["messages"][2]["content"] == "These tools can be called now: mail__now, now"
+    assert lost(ask) == []
+    assert asked.wanted(store=False).search
+    with pytest.raises(Problem, match="run at their provider"):
+        reading(tools=[{"type": "tool_search"}])
+
+
 def test_earlier_calls_of_custom_tools_keep_their_form_where_the_tool_has_one() -> None:
     earlier = [
         {"type": "custom_tool_call", "call_id": "c1", "name": "apply_patch", "input": "a\n"},

@@ -16,6 +16,7 @@ from sealgate.formats.freeform import FreeForm
 from sealgate.providers.base import Json
 from sealgate.relay.reasoning import put_together
 from sealgate.relay.responses import Wanted
+from sealgate.relay.responses_tools import SEARCH
 
 _decode_any = msgspec.json.Decoder().decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -268,12 +269,17 @@ class Call(Item):
         return self._native or self._name in self.wanted.custom
 
     @property
+    def _search(self) -> bool:
+        """Of its input nothing is told before it is whole, as the official service has it."""
+        return self.wanted.search and self._name == SEARCH
+
+    @property
     def _shown(self) -> tuple[str | None, str]:
         """The namespace of the tool, and its name, as the caller knows them."""
         return self.wanted.spaced.get(self._name, (None, self._name))
 
     def begin(self, call_id: str, index: int) -> Iterator[Json]:
-        self.prefix = "ctc" if self._custom else "fc"
+        self.prefix = "tsc" if self._search else "ctc" if self._custom else "fc"
         if self._custom and not self._native:
             self._free = FreeForm()
         yield from super().begin(call_id, index)
@@ -288,6 +294,9 @@ class Call(Item):
             yield from self._tell(piece if self._free is None else self._free.feed(piece))
 
     def end(self, status: str) -> Iterator[Json]:
+        if self._search:
+            self._over = True
+            return
         if self._free is not None:
             yield from self._tell(self._free.end())
         elif not self._text and not self._custom and status == "completed":
@@ -302,9 +311,15 @@ class Call(Item):
     def item(self, status: str) -> Json:
         return self._as(self._text, status)
 
+    def so_far(self) -> Json:
+        return self._as("" if self._search else self._text, "incomplete")
+
     def _as(self, text: str, status: str) -> Json:
+        if self._search:
+            found: Json = {"id": self.id, "type": "tool_search_call", "status": status, "call_id": self._call_id}
+            return {**found, "execution": "client", "arguments": _value(text)}
         space, name = self._shown
-        found: Json = {"id": self.id, "call_id": self._call_id, "name": name}
+        found = {"id": self.id, "call_id": self._call_id, "name": name}
         if space is not None:
             found["namespace"] = space
         if self._custom:
@@ -314,5 +329,14 @@ class Call(Item):
     def _tell(self, text: str) -> Iterator[Json]:
         if text:
             self._text += text
+        if text and not self._search:
             kind = "response.custom_tool_call_input" if self._custom else "response.function_call_arguments"
             yield self.event(f"{kind}.delta", delta=text)
+
+
+def _value(text: str) -> Any:
+    """Arguments as the value they are; what is no JSON, as the text it is."""
+    try:
+        return _decode_any(text) if text.strip() else {}
+    except _UNREADABLE:
+        return text

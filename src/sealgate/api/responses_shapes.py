@@ -14,7 +14,7 @@ Status = Literal["in_progress", "completed", "incomplete"]
 class OutputItem(Struct):
     """A piece of the answer, by its type."""
 
-    type: Literal["message", "function_call", "custom_tool_call", "reasoning"]
+    type: Literal["message", "function_call", "custom_tool_call", "reasoning", "tool_search_call"]
     id: str
     status: Status | UnsetType = UNSET
     role: Literal["assistant"] | UnsetType = UNSET
@@ -28,7 +28,8 @@ class OutputItem(Struct):
     call_id: str | UnsetType = UNSET
     name: str | UnsetType = UNSET
     namespace: str | UnsetType = UNSET
-    arguments: str | UnsetType = UNSET
+    arguments: Any | UnsetType = UNSET
+    execution: Literal["client"] | UnsetType = UNSET
     input: str | UnsetType = UNSET
 
 

@@ -15,6 +15,7 @@ Json = dict[str, Any]
 _HOLDS = {
     "function_call": ("call_id", "namespace", "name", "arguments"),
     "custom_tool_call": ("call_id", "namespace", "name", "input"),
+    "tool_search_call": ("call_id", "execution", "arguments"),
     "reasoning": ("encrypted_content",),
     "message": (),
 }

@@ -15,8 +15,9 @@ from sealgate.providers.base import Adjustment, Json, Prompt
 from sealgate.providers.capabilities import CONTRACT
 from sealgate.relay.ask import Ask
 from sealgate.relay.request import decode_object, episode, model_named, typed_as
-from sealgate.relay.responses_items import Conversation, Offered, with_types
+from sealgate.relay.responses_items import Conversation, with_types
 from sealgate.relay.responses_shapes import FIELDS, ResponsesRequest
+from sealgate.relay.responses_tools import SEARCH, UNKNOWN, Offered
 from sealgate.relay.shapes import MAX_MESSAGES
 
 REFUSED = {
@@ -32,7 +33,6 @@ REFUSED = {
 """Fields without which the answer would be another one, and why they cannot be honoured."""
 ENCRYPTED = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
-UNKNOWN = "this endpoint does not know it"
 
 _encode = msgspec.json.Encoder().encode
 _HINTS = ("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier", "user")
@@ -44,7 +44,6 @@ _KNOWN_PARTS = {
     "text": frozenset({"format", "verbosity"}),
     "reasoning": frozenset({"effort", "summary", "generate_summary"}),
 }
-_TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "format", "tools"})
 
 
 class Before(NamedTuple):
@@ -65,6 +64,8 @@ class Wanted(NamedTuple):
     """Functions that are custom tools to the caller."""
     spaced: Mapping[str, tuple[str, str]]
     """Functions in namespaces: which, and their names there."""
+    search: bool
+    """Whether the function of that name is the caller's search for tools."""
     encrypted: bool
     """Whether reasoning comes with what its provider wants back of it."""
     logprobs: bool
@@ -91,7 +92,8 @@ class Responding:
         self._size = len(body)
         self._lost: dict[Adjustment, None] = {}
         self._offered = Offered()
-        self._tools()
+        for index, tool in enumerate(self._given.get("tools") or ()):
+            self._offered.add(tool, f"tools[{index}]")
 
     @property
     def previous(self) -> str | None:
@@ -122,7 +124,8 @@ class Responding:
             given["input"] = with_types(items)
         for index, tool in enumerate(tools if isinstance(tools := given.get("tools"), list) else ()):
             kind = tool.get("type") if isinstance(tool, dict) else None
-            if isinstance(kind, str) and kind not in ("function", "custom", "namespace"):
+            own = kind in ("function", "custom", "namespace") or (kind == SEARCH and tool.get("execution") == "client")
+            if isinstance(kind, str) and not own:
                 at = f"tools[{index}]"
                 why = f"{at}: tools of type {kind[:64]!r} run at their provider, and are not supported."
                 raise Problem("unsupported_parameter", why, param=at)
@@ -160,6 +163,7 @@ class Responding:
             echo=echo,
             custom=frozenset(self._offered.custom),
             spaced=self._offered.spaced,
+            search=self._offered.search,
             encrypted=ENCRYPTED in include,
             logprobs=LOGPROBS in include or bool(typed.top_logprobs),
             summary=summary is not None,
@@ -189,7 +193,7 @@ class Responding:
             session_id=typed.session_id,
             include_usage=True,
             media_param=talk.by_url,
-            adjustments=[*self._lost, *talk.lost],
+            adjustments=[*self._lost, *self._offered.lost, *talk.lost],
             size=self._size - talk.media_size + sum(_length(each) for each in before),
             max_tokens=typed.max_output_tokens,
             fields=self.fields,
@@ -265,33 +269,6 @@ class Responding:
 
     # Tools
 
-    def _tools(self) -> None:
-        for index, tool in enumerate(self._given.get("tools") or ()):
-            at = f"tools[{index}]"
-            if tool["type"] != "namespace":
-                self._tool(tool, at)
-                continue
-            for place, inner in enumerate(tool["tools"]):
-                self._tool(inner, f"{at}.tools[{place}]", tool)
-        names = [tool[tool["type"]]["name"] for tool in self._offered.tools]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise Problem("invalid_parameter", f"tools: the name {twice!r} is given twice.", param="tools")
-
-    def _tool(self, tool: Json, at: str, space: Json | None = None) -> None:
-        for name in sorted(tool.keys() - _TOOL_FIELDS):
-            if tool[name] not in (None, False):
-                self._lose(f"{at}.{name}", UNKNOWN)
-        namespace = None
-        if space is not None:
-            namespace = space["name"]
-            said = [each["description"] for each in (space, tool) if each.get("description")]
-            tool = {**tool, "description": "\n\n".join(said) or None}
-        if tool["type"] == "custom":
-            self._offered.add_custom(tool, namespace)
-        else:
-            self._offered.add_function(tool, namespace)
-
     def _choice(self, given: Any) -> Any:
         if isinstance(given, str):
             return given
@@ -302,7 +279,7 @@ class Responding:
 
     def _named(self, tool: Json) -> Json:
         name = self._offered.name(tool["name"], tool.get("namespace"))
-        if not any(each[each["type"]]["name"] == name for each in self._offered.tools):
+        if not self._offered.has(name):
             why = f"tool_choice: there is no tool {tool['name'][:64]!r}."
             raise Problem("invalid_parameter", why, param="tool_choice")
         return self._offered.choice(tool["type"], name)

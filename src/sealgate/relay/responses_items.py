@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from sealgate.errors import Problem
 from sealgate.formats.carried import MARK, opened
-from sealgate.formats.freeform import wrapped
 from sealgate.providers.base import Adjustment, Json
 from sealgate.relay.request import DATA_URL, is_plain_https
+from sealgate.relay.responses_tools import JOINT, SEARCH, Offered, function_call
 
 PREFIXES = {
     "message": "msg",
@@ -18,76 +20,12 @@ PREFIXES = {
     "custom_tool_call": "ctc",
     "custom_tool_call_output": "ctco",
     "reasoning": "rs",
+    "tool_search_call": "tsc",
+    "tool_search_output": "tso",
 }
 """Types of items that can be told to any model, and what their ids begin with."""
-JOINT = "\n\n"
-"""Between texts that were said apart and have to be one."""
-MAX_NAME = 64
-"""Characters of a function's name that providers take."""
 
-
-class Offered:
-    """The tools of a request: what each is called upstream, and what it is to the caller.
-
-    Functions alone are known everywhere. A custom tool of free input is offered as a function with one text; one with a
-    grammar goes out as it is, to the routes that know such. Tools in a namespace have it before their names.
-    """
-
-    def __init__(self) -> None:
-        self.tools: list[Json] = []
-        self.custom: set[str] = set()
-        """Upstream names of functions that are custom tools to the caller."""
-        self.spaced: dict[str, tuple[str, str]] = {}
-        """Upstream names of tools in namespaces, and the namespace and name that they have for the caller."""
-        self._grammars: set[str] = set()
-
-    def name(self, name: str, namespace: str | None) -> str:
-        """What a tool is called upstream."""
-        return f"{namespace}__{name}"[:MAX_NAME] if namespace and namespace != name else name
-
-    def add_function(self, tool: Json, namespace: str | None = None) -> None:
-        function = {"name": self._named(tool["name"], namespace)}
-        for name in ("description", "parameters", "strict"):
-            if tool.get(name) is not None:
-                function[name] = tool[name]
-        self.tools.append({"type": "function", "function": function})
-
-    def add_custom(self, tool: Json, namespace: str | None = None) -> None:
-        form, name = tool.get("format") or {"type": "text"}, self._named(tool["name"], namespace)
-        described = {} if tool.get("description") is None else {"description": tool["description"]}
-        if form["type"] == "grammar":
-            self._grammars.add(name)
-            grammar = {"syntax": form["syntax"], "definition": form["definition"]}
-            custom = {"name": name, **described, "format": {"type": "grammar", "grammar": grammar}}
-            self.tools.append({"type": "custom", "custom": custom})
-            return
-        self.custom.add(name)
-        argument = {"type": "string", "description": "The tool's input, as free text."}
-        schema: Json = {"type": "object", "properties": {"input": argument}, "required": ["input"]}
-        schema["additionalProperties"] = False
-        self.tools.append({"type": "function", "function": {"name": name, **described, "parameters": schema}})
-
-    def choice(self, kind: str, name: str) -> Json:
-        """A tool as a choice names it."""
-        if kind == "custom" and name in self._grammars:
-            return {"type": "custom", "custom": {"name": name}}
-        return {"type": "function", "function": {"name": name}}
-
-    def custom_call(self, call_id: str, name: str, text: str) -> Json:
-        """An earlier call of a custom tool."""
-        if name in self._grammars:
-            return {"id": call_id, "type": "custom", "custom": {"name": name, "input": text}}
-        return function_call(call_id, name, wrapped(text))
-
-    def _named(self, name: str, namespace: str | None) -> str:
-        found = self.name(name, namespace)
-        if namespace:
-            self.spaced[found] = (namespace, name)
-        return found
-
-
-def function_call(call_id: str, name: str, arguments: str) -> Json:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+_encode = msgspec.json.Encoder().encode
 
 
 class Conversation:
@@ -126,6 +64,10 @@ class Conversation:
                 case "custom_tool_call":
                     name = self._offered.name(item["name"], item.get("namespace"))
                     self._call(self._offered.custom_call(item["call_id"], name, item["input"]))
+                case "tool_search_call":
+                    self._call(function_call(item["call_id"], SEARCH, _encode(item["arguments"]).decode()))
+                case "tool_search_output":
+                    self._result({**item, "output": self._offered.find(item["tools"])}, place)
                 case "reasoning":
                     self._thought(item, place, known=bool(details))
                 case _:

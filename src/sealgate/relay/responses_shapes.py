@@ -129,9 +129,6 @@ class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
     encrypted_content: str | None = None
 
 
-InputItem = MessageItem | FunctionCallItem | FunctionOutputItem | CustomCallItem | CustomOutputItem | ReasoningItem
-
-
 class FunctionOffer(Struct, tag_field="type", tag="function"):
     """A function the model may call; ``parameters`` is a JSON Schema."""
 
@@ -164,8 +161,42 @@ class NamespaceOffer(Struct, tag_field="type", tag="namespace"):
     """Functions and custom tools that belong together."""
 
     name: Text
-    tools: list[FunctionOffer | CustomOffer]
+    tools: Annotated[list[FunctionOffer | CustomOffer], Meta(max_length=MAX_TOOLS)]
     description: str | None = None
+
+
+class SearchCallItem(Struct, tag_field="type", tag="tool_search_call"):
+    """A search for tools, as the model asked for it."""
+
+    call_id: CallId
+    arguments: Any
+
+
+class SearchOutputItem(Struct, tag_field="type", tag="tool_search_output"):
+    """The tools that were found; they may be called from then on."""
+
+    call_id: CallId
+    tools: Annotated[list[FunctionOffer | CustomOffer | NamespaceOffer], Meta(max_length=MAX_TOOLS)]
+
+
+InputItem = (
+    MessageItem
+    | FunctionCallItem
+    | FunctionOutputItem
+    | CustomCallItem
+    | CustomOutputItem
+    | ReasoningItem
+    | SearchCallItem
+    | SearchOutputItem
+)
+
+
+class SearchOffer(Struct, tag_field="type", tag="tool_search"):
+    """A search for further tools that the caller carries out."""
+
+    execution: Literal["client"]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
 
 
 class FunctionNamed(Struct, tag_field="type", tag="function"):
@@ -238,7 +269,7 @@ class ResponsesRequest(Struct, kw_only=True):
     ] = None
     instructions: Annotated[str | None, Meta(description="Instructions that come before the conversation.")] = None
     tools: Annotated[
-        Annotated[list[FunctionOffer | CustomOffer | NamespaceOffer], Meta(max_length=MAX_TOOLS)] | None,
+        Annotated[list[FunctionOffer | CustomOffer | NamespaceOffer | SearchOffer], Meta(max_length=MAX_TOOLS)] | None,
         Meta(description="Tools the model may call."),
     ] = None
     tool_choice: Annotated[
