@@ -23,6 +23,7 @@ from sealgate.receipts import keys, log_rows
 from sealgate.receipts.keys import SigningKeys
 from sealgate.receipts.log import Log
 from sealgate.receipts.receipt import LogTerms
+from sealgate.receipts.store import NOT_LOGGED
 from sealgate.receipts.tiles import UnreadableError
 from sealgate.storage import Storage, open_storage
 from sealgate.storage.tables import checkpoints, ledger, log_entries
@@ -173,6 +174,32 @@ async def test_a_restored_database_seals_the_log(tmp_path: Path) -> None:
     await log.aclose()
     await fresh.aclose()
     await storage.aclose()
+
+
+async def test_what_waits_when_a_log_ends_is_in_none(storage: Storage, tmp_path: Path) -> None:
+    """Those receipts name that log; in another they would have the place of somebody else's."""
+    log = await opened(storage, tmp_path)
+    await put(storage, 1)
+    await log.tick()
+    await put(storage, 2)
+    follower = await opened(storage, tmp_path, alone=False)
+    await log.seal("for a test")
+    await put(storage, 3)
+    await follower.tick()
+    assert await _places(storage) == [0, NOT_LOGGED, NOT_LOGGED]
+    await put(storage, 4)
+    fresh = await opened(storage, tmp_path, ReceiptLog(origin=ORIGIN + "b"))
+    await put(storage, 5)
+    await fresh.tick()
+    assert await _places(storage) == [0, NOT_LOGGED, NOT_LOGGED, NOT_LOGGED, 0]
+    again = await opened(storage, tmp_path, ReceiptLog(origin=ORIGIN + "b"))
+    assert await again.proof(ORIGIN, 0) is not None, "the old log still proves what it has"
+    for each in (log, follower, fresh, again):
+        await each.aclose()
+
+
+async def _places(storage: Storage) -> list[int | None]:
+    return await storage.read(lambda c: list(c.execute(ledger.select().order_by(ledger.c.id)).scalars("log_index")))
 
 
 async def test_lost_files_are_written_again_from_the_database(storage: Storage, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Proofs:
 
     async def _proof(self, found: store.Stored) -> str:
         if found.log_index == NOT_LOGGED:
-            raise Problem("not_found", "This receipt names no log.")
+            raise Problem("not_found", "This receipt is in no log.")
         origin = json.loads(jws.unb64(found.jws.split(".")[1]))["log"]["origin"]
         text = None
         if found.log_index is not None:

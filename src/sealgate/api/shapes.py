@@ -315,7 +315,7 @@ class LogPlace(Struct):
 
     state: Annotated[
         Literal["pending", "logged", "off"],
-        Meta(description="pending: it waits for its place; off: it names no log."),
+        Meta(description="pending: it waits for its place; off: it is in no log, and will be in none."),
     ]
     index: int | UnsetType = UNSET
     standing: Annotated[

@@ -29,7 +29,7 @@ from sealgate.config_log import ReceiptLog
 from sealgate.errors import ConfigError, StorageError
 from sealgate.formats import merkle, note
 from sealgate.receipts import log_rows as rows
-from sealgate.receipts import statements
+from sealgate.receipts import statements, store
 from sealgate.receipts.log_key import Identity, identify
 from sealgate.receipts.log_lock import FileLock
 from sealgate.receipts.log_rows import LogRow, Signed
@@ -228,6 +228,7 @@ class Log:
         look = await self.storage.read(partial(rows.look, log=self.log.id))
         if look.extent.sealed:
             self._sealed_by(look.extent.sealed)
+            await self.storage.write(store.abandon)
             return
         try:
             if await self._enter(look):

@@ -78,13 +78,15 @@ def begin(connection: Connection, origin: str, vkey: str, now: int) -> LogRow:
     if found is None:
         number = connection.execute(select(func.coalesce(func.max(logs.c.id), 0) + 1)).scalar_one()
         connection.execute(insert(logs).values(id=number, origin=origin, vkey=vkey, created_at=now))
+        store.abandon(connection)  # they name the log before this one
         found = LogRow(id=number, origin=origin, vkey=vkey)
     return found
 
 
 def seal(connection: Connection, log: int, reason: str, now: int) -> None:
-    """Enter nothing more; the first reason stays."""
+    """Enter nothing more, nor what waits; the first reason stays."""
     alone(connection)
+    store.abandon(connection)
     connection.execute(
         update(logs).where(logs.c.id == log, logs.c.sealed.is_(None)).values(sealed=reason, sealed_at=now)
     )

@@ -19,7 +19,7 @@ from sealgate.storage.tables import ledger, signing_keys
 
 REVISION = "signing_keys"
 NOT_LOGGED = -1
-"""``log_index`` of a receipt that was signed while there was no log. NULL: it waits for its place in the log."""
+"""``log_index`` of a receipt that is in no log and will be in none. NULL: it waits for its place in the log."""
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +80,12 @@ def place(connection: Connection, ledger_ids: Sequence[str], first: int) -> None
     ranked = select(ledger.c.id, (func.row_number().over(order_by=ledger.c.id) - 1).label("rank"))
     places = ranked.where(ledger.c.id.in_(ledger_ids)).subquery()
     connection.execute(update(ledger).where(ledger.c.id == places.c.id).values(log_index=places.c.rank + first))
+
+
+def abandon(connection: Connection) -> None:
+    """Receipts that wait will be in no log: the one that they name is over."""
+    waiting = ledger.c.receipt.is_not(None) & ledger.c.log_index.is_(None)
+    connection.execute(update(ledger).where(waiting).values(log_index=NOT_LOGGED))
 
 
 def all_keys(connection: Connection) -> tuple[int, list[KeyRow]]:
