@@ -145,7 +145,9 @@ async def test_a_caller_who_leaves_ends_every_call(serve: Serve) -> None:
 
 @pytest.mark.anyio
 async def test_a_budget_pays_for_the_sum_once_and_the_receipt_names_every_body(serve: Serve) -> None:
-    priced = Model(routes=(Route(provider="aws", model=TITAN, input_per_mtok=Decimal(1000)),), type="embedding")
+    """Nothing is reserved for an answer's tokens: vectors have none."""
+    price = {"input_per_mtok": Decimal(1000), "output_per_mtok": Decimal(1000)}
+    priced = Model(routes=(Route(provider="aws", model=TITAN, **price),), type="embedding")
     async with ScriptedUpstream(handler=embedded()) as upstream:
         async with serve({"aws": at(upstream)}, {"m": priced}) as gateway:
             made = await gateway.gateway.keys.create(name="rich", budget=Budget(Decimal(5)))
@@ -162,17 +164,31 @@ async def test_a_budget_pays_for_the_sum_once_and_the_receipt_names_every_body(s
     assert claims["forwarded"]["wire"] == digest(urlsafe_b64decode(claims["salt"] + "=="), "forwarded.wire", joined)
 
 
-@pytest.mark.parametrize("encoding", ["float", "base64"])
-def test_the_official_sdk_gets_vectors_of_more_texts_than_one_call_holds(serve: Serve, encoding: Any) -> None:
-    with ThreadedUpstream(ScriptedUpstream(handler=embedded())) as upstream:
-        providers = {"aws": provider(upstream.origin, kind="bedrock", aws_region="eu-central-1")}
-        with serve.in_thread(providers, titan("aws")) as gateway:
-            client = OpenAI(api_key=gateway.key, base_url=gateway.base_url, max_retries=0)
-            found = client.embeddings.create(model="m", input=TEXTS, dimensions=256, encoding_format=encoding)
-            usual = client.embeddings.create(model="m", input=TEXTS[:2], dimensions=256)
+AWS = {"aws_region": "eu-central-1"}
 
-    assert found.usage.prompt_tokens == sum(map(tokens_of, TEXTS))
-    vectors = [vector_of(text, 256) for text in TEXTS]
+
+@pytest.mark.parametrize(("kind", "name", "settings", "count"), [
+    ("bedrock", TITAN, AWS, 40),
+    ("bedrock", "cohere.embed-v4:0", AWS, 100),
+    ("google", "gemini-embedding-001", {}, 120),
+    ("vertex", "text-embedding-005", {"project": "acme", "location": "eu"}, 260),
+    ("sagemaker", "bge", {**AWS, "carries": "tgi"}, 40),
+])  # fmt: skip
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_the_official_sdk_gets_vectors_of_more_texts_than_one_call_holds(
+    serve: Serve, encoding: Any, kind: str, name: str, settings: Any, count: int
+) -> None:
+    texts = [f"text {number}" for number in range(count)]
+    with ThreadedUpstream(ScriptedUpstream(handler=embedded())) as upstream:
+        providers = {"it": provider(upstream.origin, kind=kind, **settings)}
+        with serve.in_thread(providers, {"m": model("it", upstream_model=name, type="embedding")}) as gateway:
+            client = OpenAI(api_key=gateway.key, base_url=gateway.base_url, max_retries=0)
+            found = client.embeddings.create(model="m", input=texts, dimensions=256, encoding_format=encoding)
+            usual = client.embeddings.create(model="m", input=texts[:2], dimensions=256)
+
+    if kind != "sagemaker":
+        assert found.usage.prompt_tokens == sum(map(tokens_of, texts))
+    vectors = [vector_of(text, 256) for text in texts]
     if encoding == "float":
         assert [each.embedding for each in found.data] == vectors
     else:

@@ -41,7 +41,8 @@ def wish(ask: Ask, route: Route, *, checked: bool = False) -> Wish | None:
         return None
     prompt = -(-ask.size // BYTES_PER_TOKEN) + sum(_media(ask.prompt.fields.get("messages") or ()))
     prompt += -(-ask.audio_ms * SOUND_TOKENS_PER_SECOND // 1000)
-    completion = (ask.max_tokens or route.max_output_tokens or ASSUMED_ANSWER) * ask.choices
+    limit = (route.max_output_tokens or ASSUMED_ANSWER) if ask.max_tokens is None else ask.max_tokens
+    completion = limit * ask.choices
     if checked:
         prompt, completion = 2 * prompt + completion, 2 * completion
     return Wish(tariff.most(prompt, completion, ask.audio_ms), prompt, completion)

@@ -124,6 +124,16 @@ async def test_a_recogniser_that_fails_leaves_an_honest_description(
 
 
 @pytest.mark.anyio
+async def test_a_program_that_cannot_be_started_is_no_500(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    hears(monkeypatch)
+    monkeypatch.setattr(hearing, "PROGRAM", ("/nowhere/python",))
+    async with serve({"sandbox": SANDBOX}, MODEL) as gateway:
+        reply = await send(gateway, form(ASKED, ('"file"; filename="a.wav"', sound())))
+
+    assert reply.json["text"].startswith("The sandbox could not listen to this.")
+
+
+@pytest.mark.anyio
 async def test_listening_has_an_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     hears(monkeypatch, "import time; time.sleep(600)")
     monkeypatch.setattr(hearing, "PATIENCE", 0.2)

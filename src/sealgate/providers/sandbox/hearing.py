@@ -20,7 +20,12 @@ from sealgate.providers.sandbox.recogniser import LONGEST, Segment
 PATIENCE = 300.0
 """Seconds that one sound may take."""
 ENGLISH = ("en", "eng", "english")
-PROGRAM = (sys.executable, "-I", "-m", "sealgate.providers.sandbox.recogniser")
+PROGRAM = (
+    sys.executable,
+    "-I",
+    "-c",
+    "from sealgate.providers.sandbox.recogniser import main; raise SystemExit(main())",
+)
 
 _decode = msgspec.json.Decoder(list[Segment]).decode
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
@@ -43,10 +48,13 @@ def deaf_to(found: Sound | None, language: str) -> str | None:
 
 
 async def hear(file: bytes) -> list[Segment] | None:
-    """What is said in a WAV file; None where its samples cannot be read, or where listening takes too long."""
+    """What is said in a WAV file; None where its samples cannot be read, listening takes too long, or nobody can."""
     turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     async with turn:
-        process = await asyncio.create_subprocess_exec(*PROGRAM, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={})
+        try:
+            process = await asyncio.create_subprocess_exec(*PROGRAM, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={})
+        except OSError:
+            return None
         try:
             async with asyncio.timeout(PATIENCE):
                 said, _ = await process.communicate(file)

@@ -2,7 +2,7 @@
 
 PocketSphinx (the optional extra ``speech``, whose package brings a model of American English) holds the interpreter
 while it works, for about as long as a third of the sound: in the gateway's own process nothing else would happen
-meanwhile. Run as ``python -m sealgate.providers.sandbox.recogniser``.
+meanwhile. `sealgate.providers.sandbox.hearing` starts it.
 
 Source: pocketsphinx.readthedocs.io (``Decoder``, ``Segmenter``); Microsoft's WAVE format (``WAVEFORMATEX``,
 ``WAVEFORMATEXTENSIBLE``).
@@ -17,7 +17,7 @@ import re
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ PAUSE = RATE
 """Samples of silence that are put behind the sound, so that its last word has an end."""
 LONGEST = 300
 """Seconds of sound that are listened to."""
+MEMORY = 1 << 30
+"""Bytes that the process may have of its own; a file of 25 MiB takes some 200 MB of them."""
 CPU_SECONDS = 600
 """After this much work the system ends the process, should nobody else have done it."""
 
@@ -111,11 +113,11 @@ def _samples(data: bytes, tag: int, bits: int) -> array[int]:
     data = data[: len(data) // width * width]
     if tag == _FLOAT and width in (4, 8):
         numbers = _in_order(array("f" if width == 4 else "d"), data)
-        return array("h", [_clipped(number * 32768) for number in numbers])
+        return array("h", (_clipped(number * 32768) for number in numbers))
     if tag != _PCM or width > 4:
         raise UnreadableError("its samples are compressed")
     if width == 1:
-        return array("h", [(value - 128) << 8 for value in data])
+        return array("h", ((value - 128) << 8 for value in data))
     if width == 2:
         return _in_order(array("h"), data)
     # Of wider samples the two highest bytes.
@@ -141,7 +143,7 @@ def mono(wave: Wave) -> array[int]:
     if wave.channels > 1:
         count = len(samples) // wave.channels
         sides = [samples[side :: wave.channels][:count] for side in range(wave.channels)]
-        samples = array("h", [sum(each) // wave.channels for each in zip(*sides, strict=True)])
+        samples = array("h", (sum(each) // wave.channels for each in zip(*sides, strict=True)))
     return resampled(samples, wave.rate)
 
 
@@ -154,9 +156,9 @@ def resampled(samples: array[int], rate: int) -> array[int]:
         return samples
     count = len(samples) * RATE // rate
     if rate > RATE:
-        sums = [0, *accumulate(samples)]
-        edges = [place * rate // RATE for place in range(count + 1)]
-        return array("h", [(sums[end] - sums[start]) // (end - start) for start, end in pairwise(edges)])
+        sums = array("q", accumulate(samples, initial=0))
+        edges = (place * rate // RATE for place in range(count + 1))
+        return array("h", ((sums[end] - sums[start]) // (end - start) for start, end in pairwise(edges)))
     last = len(samples) - 1
     found = array("h", bytes(2 * count))
     for place in range(count):
@@ -194,12 +196,13 @@ def _words(found: Iterable[Any], begins: float) -> Iterator[Word]:
             yield Word(word, round(start, 2), round(end, 2))
 
 
-def main(arguments: Sequence[str] = ()) -> int:  # noqa: ARG001
+def main() -> int:
     """Read, listen, write. 2: the file cannot be read."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         os.nice(10)  # callers who wait for a model come first
     try:
         samples = mono(read_wave(sys.stdin.buffer.read()))
@@ -208,7 +211,3 @@ def main(arguments: Sequence[str] = ()) -> int:  # noqa: ARG001
         return 2
     sys.stdout.buffer.write(msgspec.json.encode(list(recognise(samples))))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
