@@ -12,6 +12,7 @@ from sealgate.cli import docs
 from sealgate.errors import CODES, Failure
 from sealgate.providers.sandbox import MODELS
 from sealgate.providers.table import KINDS
+from sealgate.relay.responses_shapes import ResponsesRequest
 from sealgate.relay.shapes import ChatRequest
 from sealgate.telemetry.registry import LOG_FIELDS, METRICS
 
@@ -62,6 +63,7 @@ def test_every_declaration_has_its_row(tree: Path) -> None:
     assert all(f"| {failure.name.lower()} |" in text["errors"] for failure in Failure)
     assert all(f"| `{kind}` |" in text["providers"] for kind in KINDS)
     assert all(f"| `{name}` |" in text["chat-request"] for name in ChatRequest.__struct_encode_fields__)
+    assert all(f"| `{name}` |" in text["responses-request"] for name in ResponsesRequest.__struct_encode_fields__)
     assert all(f"| `{metric.name}` |" in text["telemetry"] for metric in METRICS)
     assert all(f"| `{name}` |" in text["telemetry"] for name in LOG_FIELDS)
     for table in (config.Server, config.Timeouts, config.Provider, config.Route, config.Issuer):
@@ -82,3 +84,4 @@ def test_every_setting_is_described(tree: Path) -> None:
     empty = re.compile(r"\|\s*\|$", re.MULTILINE)
     assert not empty.search((tree / "docs" / "reference" / "configuration.md").read_text())
     assert not empty.search((tree / "docs" / "reference" / "chat-request.md").read_text())
+    assert not empty.search((tree / "docs" / "reference" / "responses-request.md").read_text())

@@ -21,6 +21,8 @@ from sealgate.providers.capabilities import CAPABILITIES
 from sealgate.providers.fates import Fate, fates
 from sealgate.providers.sandbox import MODELS
 from sealgate.providers.table import KINDS
+from sealgate.relay.responses import REFUSED
+from sealgate.relay.responses_shapes import ResponsesRequest
 from sealgate.relay.shapes import ChatRequest
 from sealgate.storage.audit import ACTIONS
 from sealgate.storage.audit import FIELDS as AUDIT_FIELDS
@@ -42,6 +44,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "providers.md": _providers(),
         **provider_pages.pages(),
         FOLDER / "chat-request.md": _chat_request(),
+        FOLDER / "responses-request.md": _responses_request(),
         FOLDER / "telemetry.md": _telemetry(),
         FOLDER / "audit.md": _audit(),
         Path("docs/sandbox.md"): _within(Path("docs/sandbox.md"), "sandbox-models", _sandbox()),
@@ -174,6 +177,18 @@ def _chat_request() -> str:
     return (
         f"# The chat request\n\n{NOTE}Fields of `POST /v1/chat/completions`. Fields that are not listed are passed on "
         "to the provider as they are.\n\n" + table("field", "meaning", rows=rows)
+    )
+
+
+def _responses_request() -> str:
+    rows = [(f"`{field}`", text) for field, text, _ in _encoded(ResponsesRequest)]
+    refused = [(f"`{name}`", f"{why[0].upper()}{why[1:]}.") for name, why in REFUSED.items()]
+    return (
+        f"# The Responses request\n\n{NOTE}Fields of `POST /v1/responses`; [the guide](../guides/responses.md) says what "
+        "becomes of them. Fields that are listed nowhere are left out, and reported as such.\n\n"
+        + table("field", "meaning", rows=rows)
+        + "\nRefused with 400 `unsupported_parameter`:\n\n"
+        + table("field", "why", rows=refused)
     )
 
 
