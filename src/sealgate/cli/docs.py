@@ -184,8 +184,8 @@ def _responses_request() -> str:
     rows = [(f"`{field}`", text) for field, text, _ in _encoded(ResponsesRequest)]
     refused = [(f"`{name}`", f"{why[0].upper()}{why[1:]}.") for name, why in REFUSED.items()]
     return (
-        f"# The Responses request\n\n{NOTE}Fields of `POST /v1/responses`; [the guide](../guides/responses.md) says what "
-        "becomes of them. Fields that are listed nowhere are left out, and reported as such.\n\n"
+        f"# The Responses request\n\n{NOTE}Fields of `POST /v1/responses`; [the guide](../guides/responses.md) says "
+        "what becomes of them. Fields that are listed nowhere are left out, and reported as such.\n\n"
         + table("field", "meaning", rows=rows)
         + "\nRefused with 400 `unsupported_parameter`:\n\n"
         + table("field", "why", rows=refused)
