@@ -62,7 +62,7 @@ class PostgresServer:
     def stop(self) -> None:
         """End every session at once, as an administrator's restart does."""
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(30)
+        self._process.wait(60)
 
     def _wait(self) -> None:
         end = time.monotonic() + 30

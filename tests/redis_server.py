@@ -52,7 +52,7 @@ class RedisServer:
     def stop(self) -> None:
         """End it at once."""
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def command(self, *words: str) -> bytes:
         """The first line of the answer to a command, over a connection of its own."""
@@ -63,7 +63,7 @@ class RedisServer:
         return self._exchange(words).decode()
 
     def _exchange(self, words: Sequence[str]) -> bytes:
-        with socket.create_connection((self.host, self.port), timeout=5) as connection:
+        with socket.create_connection((self.host, self.port), timeout=30) as connection:
             for each in (words, ("QUIT",)):
                 sent = [f"${len(word.encode())}\r\n{word}\r\n" for word in each]
                 connection.sendall(f"*{len(each)}\r\n{''.join(sent)}".encode())

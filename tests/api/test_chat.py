@@ -734,7 +734,7 @@ def test_p21_a_body_with_anything_in_it_is_never_a_server_error(
             for step in path[:-1]:
                 target = target[step]
             target[path[-1]] = value
-    with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=30)) as connection:
         headers = {"authorization": f"Bearer {gateway.key}", "content-type": "application/json"}
         connection.request("POST", API if in_api else CHAT, json.dumps(changed), headers)
         with connection.getresponse() as response:
@@ -759,7 +759,7 @@ HEADER_VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, bl
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_p21_no_header_is_a_server_error(gateway: Threaded, given_headers: dict[str, str]) -> None:
-    with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=30)) as connection:
         fixed = {"authorization": f"Bearer {gateway.key}", "content-type": "application/json"}
         encoded = {name: value.encode("latin-1") for name, value in given_headers.items()}
         connection.request("POST", CHAT, body(), {**fixed, **encoded})

@@ -253,7 +253,7 @@ def browse(url: str, profile: Path) -> Any:
     if chromium is None:
         pytest.skip("Chromium is not installed")
     command = [chromium, *QUIET, f"--user-data-dir={profile}", "--virtual-time-budget=8000", "--dump-dom", url]
-    found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
+    found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
     text = found.stdout.partition('<pre id="said">')[2].partition("</pre>")[0]
     return json.loads(text.replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 

@@ -48,7 +48,7 @@ def server(loop: str) -> Iterator[tuple[int, int]]:
         yield int(process.stdout.readline()), process.pid
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
 

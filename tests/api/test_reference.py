@@ -108,7 +108,7 @@ async def test_a_browser_opens_the_page_without_complaint(gateway: Threaded, tmp
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        out, err = await asyncio.wait_for(process.communicate(), 40)
+        out, err = await asyncio.wait_for(process.communicate(), 100)
     finally:
         if process.returncode is None:
             process.kill()

@@ -44,7 +44,7 @@ def started(folder: Path) -> tuple[subprocess.Popen[str], note.Key, str]:
 
 def ended(process: subprocess.Popen[str], by: signal.Signals) -> int:
     process.send_signal(by)
-    process.communicate(timeout=20)
+    process.communicate(timeout=100)
     return process.returncode
 
 

@@ -57,7 +57,7 @@ def served(folder: Path, *arguments: str, prefix: Sequence[str] = (), **environ:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 def new_key(command: list[str], folder: Path, environ: dict[str, str]) -> str:

@@ -38,7 +38,7 @@ def install(target: Path) -> None:
     if npm is None:
         pytest.skip("npm is not installed")
     command = [npm, "install", f"openai@{VERSION}", "--prefix", str(target), "--no-audit", "--no-fund", "--no-save"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     if done.returncode:
         pytest.skip(f"npm could not fetch the package: {done.stderr.strip()[-300:]}")
 
@@ -60,7 +60,9 @@ def found(
             "OPENAI_API_KEY": house.key,
             "NODE_SDK_FOLDER": str(package),
         }
-        done = subprocess.run([node, str(SCRIPT)], capture_output=True, text=True, timeout=40, env=environ, check=False)
+        done = subprocess.run(
+            [node, str(SCRIPT)], capture_output=True, text=True, timeout=100, env=environ, check=False
+        )
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result

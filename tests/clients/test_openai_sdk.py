@@ -483,7 +483,7 @@ def test_the_example_runs(gateway: Threaded) -> None:
     script = Path(__file__).parents[2] / "examples" / "clients" / "openai_python.py"
     environ = {**os.environ, "OPENAI_BASE_URL": gateway.base_url, "OPENAI_API_KEY": gateway.key}
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=30, env=environ, check=False
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=100, env=environ, check=False
     )
     assert done.returncode == 0, done.stderr
     first, second, person, called, models = done.stdout.splitlines()

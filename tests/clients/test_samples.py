@@ -95,7 +95,7 @@ def gateway(gateway_template: Template, tmp_path_factory: pytest.TempPathFactory
 
 def raw(gateway: Threaded, body: str, **headers: str) -> tuple[int, Any]:
     async def ask() -> tuple[int, Any]:
-        async with RawClient(gateway.host, gateway.port, timeout=5) as client:
+        async with RawClient(gateway.host, gateway.port, timeout=30) as client:
             given = {"authorization": f"Bearer {gateway.key}"} | headers
             await client.send(http_request("POST", CHAT, given, body.encode()))
             response = await client.response()
@@ -111,7 +111,7 @@ def by_curl(gateway: Threaded, body: str) -> tuple[int, Any]:
     done = subprocess.run(
         ["curl", "-s", "-w", "\n%{http_code}", "-X", "POST", f"{gateway.origin}{CHAT}",
          "-H", f"Authorization: Bearer {gateway.key}", "-H", "Content-Type: application/json", "-d", body],
-        capture_output=True, text=True, timeout=30, check=True,
+        capture_output=True, text=True, timeout=100, check=True,
     )  # fmt: skip
     answer, _, status = done.stdout.rpartition("\n")
     return int(status), json.loads(answer)
@@ -170,5 +170,5 @@ def test_fetch_itself_is_understood(gateway: Threaded, tmp_path: Path) -> None:
         f'{{ method: "POST", headers: {{ "Authorization": "Bearer {gateway.key}" }}, body }})\n'
         "console.log(response.status)\n"
     )
-    done = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=100, check=True)
     assert done.stdout.strip() == "200"

@@ -55,7 +55,7 @@ def run_shell(sample: str, gateway: Served) -> str:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     script = adapt(sample, gateway).replace("curl ", "curl -sS ", 1)
-    done = subprocess.run(["bash", "-c", script], capture_output=True, timeout=30, check=True)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, timeout=100, check=True)
     assert not done.stderr
     return done.stdout.decode()
 
@@ -90,13 +90,13 @@ def python_samples(number: int) -> list[str]:
 def test_s1_python_streaming_sample(gateway: Served) -> None:
     sample = python_samples(1)[0]
     assert "stream=True" in sample
-    done = subprocess.run([sys.executable, "-c", adapt(sample, gateway)], capture_output=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", adapt(sample, gateway)], capture_output=True, timeout=100, check=True)
     assert b"sandbox" in done.stdout
 
 
 def test_s1_python_sample_with_timeout_and_failover(gateway: Served) -> None:
     sample = next(text for text in python_samples(1) if "failover" in text)
-    done = subprocess.run([sys.executable, "-c", adapt(sample, gateway)], capture_output=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", adapt(sample, gateway)], capture_output=True, timeout=100, check=True)
     assert b"sandbox" in done.stdout
 
 
@@ -133,5 +133,5 @@ def test_s4_javascript_sample(gateway: Served, tmp_path: Path) -> None:
     sample = text[text.index("const response = await fetch(") : text.index("With Multi-modal Content")]
     script = tmp_path / "sample.mjs"
     script.write_text(adapt(sample, gateway), encoding="utf-8")
-    done = subprocess.run([node, str(script)], capture_output=True, timeout=30, check=True)
+    done = subprocess.run([node, str(script)], capture_output=True, timeout=100, check=True)
     assert b"sandbox" in done.stdout

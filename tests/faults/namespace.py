@@ -260,7 +260,7 @@ def namespace(folder: Path, module: str) -> Iterator[Namespace]:
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            process.wait(30)
+            process.wait(60)
 
 
 def _heard(process: subprocess.Popen[str]) -> Any:

@@ -91,7 +91,7 @@ class Gateway:
     def metric(self, name: str, **labels: str) -> float:
         """The value of one series; 0 where there is none yet."""
         wanted = name + ("{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else "")
-        with urllib.request.urlopen(f"{self.served.url}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.served.url}/metrics", timeout=30) as answer:
             text = answer.read().decode()
         found = re.search(rf"^{re.escape(wanted)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0

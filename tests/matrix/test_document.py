@@ -54,7 +54,7 @@ def gateway(gateway_template: Template, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def operations(gateway: Threaded) -> list[Operation]:
-    schema = schemathesis.openapi.from_dict(requests.get(f"{gateway.origin}/openapi.json", timeout=10).json())
+    schema = schemathesis.openapi.from_dict(requests.get(f"{gateway.origin}/openapi.json", timeout=30).json())
     schema.config.update(base_url=gateway.origin)
     return [found.ok() for found in schema.get_all_operations()]
 

@@ -74,7 +74,7 @@ def front(name: str, folder: Path, backend: int, pem: Path) -> Iterator[Front]:
         yield Front(name, port)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _nginx(folder: Path, port: int, backend: int, pem: Path) -> list[str]:

@@ -264,7 +264,7 @@ def test_the_log_has_the_true_caller(proxy: Front, gateway: Served, forged: dict
 def test_plain_http_that_a_trusted_proxy_passed_on_is_answered_426(
     gateway: Served, forwarded: dict[str, str], status: int
 ) -> None:
-    with closing(http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=5)) as connection:
+    with closing(http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=30)) as connection:
         connection.request("GET", "/v1/models", headers=forwarded)
         response = connection.getresponse()
         assert response.status == status
@@ -277,7 +277,7 @@ def test_plain_http_that_a_trusted_proxy_passed_on_is_answered_426(
 def test_forwarded_headers_of_another_machine_are_not_believed(gateway: Served) -> None:
     """127.0.0.8 is this machine, and not on the list."""
     host, _, port = gateway.url.removeprefix("http://").partition(":")
-    with closing(http.client.HTTPConnection(host, int(port), timeout=5, source_address=("127.0.0.8", 0))) as connection:
+    with closing(http.client.HTTPConnection(host, int(port), timeout=30, source_address=("127.0.0.8", 0))) as connection:
         forged = {"X-Request-ID": "forged", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http"}
         connection.request("GET", "/v1/models", headers=forged)
         assert connection.getresponse().status == 200

@@ -388,7 +388,7 @@ def test_a_write_the_system_refuses_fails_its_waiters_and_the_next_works(tmp_pat
 
     child = start(FILL_THE_DISK, str(path), "limit")
 
-    done = child.communicate(timeout=30)
+    done = child.communicate(timeout=100)
     assert child.returncode == 0, done[1]
     rows_after_a_full_disk(path, done)
 
@@ -401,7 +401,7 @@ def test_a_full_disk_fails_its_waiters_and_is_forgotten_when_there_is_space(tmp_
 
     child = start(FILL_THE_DISK, str(folder / "a.db"), "space", str(tmp_path), within=mounted(mount, folder))
 
-    done = child.communicate(timeout=30)
+    done = child.communicate(timeout=100)
     if child.returncode == NO_MOUNT:
         pytest.skip("this system does not let us mount a small file system")
     assert child.returncode == 0, done[1]

@@ -110,7 +110,7 @@ def test_a_job_in_a_thread_is_waited_for_in_real_time():
 
 def test_timers_go_on_at_a_real_pace_while_a_thread_works():
     def ask(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as peer:
             peer.sendall(b"GET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n")
             return b"".join(iter(lambda: peer.recv(65536), b""))
 

@@ -12,7 +12,7 @@ from sealgate.testing import Hang, Received, ScriptedUpstream, WaitFor, answer, 
 
 def post(base_url: str, body: bytes = b'{"model":"m"}') -> bytes:
     request = urllib.request.Request(f"{base_url}/chat/completions", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=5) as response:
+    with urllib.request.urlopen(request, timeout=30) as response:
         return response.read()
 
 
