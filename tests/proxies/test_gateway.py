@@ -277,7 +277,9 @@ def test_plain_http_that_a_trusted_proxy_passed_on_is_answered_426(
 def test_forwarded_headers_of_another_machine_are_not_believed(gateway: Served) -> None:
     """127.0.0.8 is this machine, and not on the list."""
     host, _, port = gateway.url.removeprefix("http://").partition(":")
-    with closing(http.client.HTTPConnection(host, int(port), timeout=30, source_address=("127.0.0.8", 0))) as connection:
+    with closing(
+        http.client.HTTPConnection(host, int(port), timeout=30, source_address=("127.0.0.8", 0))
+    ) as connection:
         forged = {"X-Request-ID": "forged", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http"}
         connection.request("GET", "/v1/models", headers=forged)
         assert connection.getresponse().status == 200
