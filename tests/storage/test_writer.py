@@ -394,10 +394,10 @@ def test_a_write_the_system_refuses_fails_its_waiters_and_the_next_works(tmp_pat
 
 
 def test_a_full_disk_fails_its_waiters_and_is_forgotten_when_there_is_space(tmp_path: Path, start: Start) -> None:
-    """Matrix row H3, on a real file system of one megabyte."""
+    """Matrix row H3, on a real file system of two megabytes, of which the ballast is a quarter."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = 'mount -t tmpfs -o size=1m none "$1" && head -c 500000 /dev/zero > "$1/ballast"'
+    mount = 'mount -t tmpfs -o size=2m none "$1" && head -c 500000 /dev/zero > "$1/ballast"'
 
     child = start(FILL_THE_DISK, str(folder / "a.db"), "space", str(tmp_path), within=mounted(mount, folder))
 
