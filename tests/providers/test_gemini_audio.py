@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai import OpenAI
 from tests.api.test_audio import ASKED, FILE, WAV, ask, form, said, send
 from tests.gateway import Reply, Serve, model, provider
@@ -14,6 +17,8 @@ from tests.gateway import Reply, Serve, model, provider
 from sealgate.errors import Failure, UpstreamError
 from sealgate.limits.ledger import Outcome
 from sealgate.providers.gemini_audio import ALONE, CONTEXT, GEMINI_SPEECH, SPOKEN, TASKS
+from sealgate.relay.answer import Label
+from sealgate.relay.transcripts import answer, read_transcription
 from sealgate.testing import ScriptedUpstream, ThreadedUpstream
 from sealgate.testing.gemini_wire import generated, generation_broken, google_error
 from sealgate.testing.script import json_answer, wire
@@ -230,3 +235,34 @@ def test_the_official_sdk_transcribes_by_gemini(serve: Serve) -> None:
     assert found.text == "Hello from Gemini."
     assert [each.type for each in streamed][-1] == "transcript.text.done"
     assert streamed[-1].text == "Hello from Gemini."  # type: ignore[union-attr]
+
+
+SAID = st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats(-2, 2) | st.sampled_from(["", "x", "STOP"])
+PART = st.dictionaries(st.sampled_from(["text", "thought", "inlineData", "functionCall"]), SAID, max_size=2)
+CANDIDATE = st.fixed_dictionaries(
+    {}, optional={"content": SAID | st.fixed_dictionaries({"parts": SAID | st.lists(PART, max_size=2)}),
+                  "finishReason": st.sampled_from(["STOP", "SAFETY", "MAX_TOKENS", "OTHER", "", None]), "index": SAID},
+)  # fmt: skip
+COUNTS = st.fixed_dictionaries({"promptTokenCount": SAID}, optional={"promptTokensDetails": SAID | st.lists(SAID)})
+DOCUMENT = SAID | st.fixed_dictionaries(
+    {}, optional={"candidates": SAID | st.lists(SAID | CANDIDATE, max_size=2), "usageMetadata": SAID | COUNTS,
+                  "promptFeedback": SAID, "error": SAID},
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(DOCUMENT, st.booleans())
+def test_whatever_comes_is_a_transcript_or_an_error_of_the_route(document: Any, stream: bool) -> None:
+    pairs = [("model", "m"), *([("stream", "true")] if stream else [])]
+    asked = read_transcription("transcriptions", pairs, WAV, "a.wav")
+    reader = GEMINI_SPEECH["transcriptions"].reader({}, stream=stream)
+    found = answer(Label(id="1", model="m", created=0, episode_id="e", tresor={}), asked)
+    body = json.dumps(document).encode()
+    try:
+        for each in [*reader.feed(b"data: " + body + b"\n\n" if stream else body), *reader.end()]:
+            found.take(each)
+        found.end()
+    except UpstreamError:
+        return
+    assert found.finished
+    assert found.usage.prompt >= 0

@@ -5,11 +5,14 @@ Nothing is recorded of them, so `sealgate.testing.embedding_wire` answers as the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.gateway import Reply, Running, Serve, model, provider
 
 from sealgate.config import Provider
@@ -17,7 +20,7 @@ from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.vectors import split
 from sealgate.relay.answer import Label
 from sealgate.relay.catalog import make_account
-from sealgate.relay.embeddings import EmbeddingsAnswer, read_embeddings
+from sealgate.relay.embeddings import EmbeddingsAnswer, read_embeddings, unpacked
 from sealgate.testing import ScriptedUpstream, answer
 from sealgate.testing.embedding_wire import embedded, tokens_of, vector_of
 
@@ -270,3 +273,35 @@ def test_a_request_is_split_by_number_and_by_size() -> None:
     assert parts(["aaaaaa", "b", "c"], 9, 4) == [["aaaaaa"], ["b", "c"]]
     assert parts(["ää", "b"], 9, 4) == [["ää"], ["b"]], "bytes are counted"
     assert sum(map(tokens_of, ["a b", [1, 2, 3]])) == 5
+
+
+KEYS = ("data", "embedding", "embeddings", "predictions", "values", "statistics", "token_count", "usageMetadata")
+KEYS += ("promptTokenCount", "float", "index", "usage", "prompt_tokens", "inputTextTokenCount", "meta", "billed_units")
+KEYS += ("input_tokens", "error", "model", "message", "code", "status")
+LEAVES = st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats(-2, 2) | st.sampled_from(["", "x", "AACAPw=="])
+ANY_JSON = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+)
+WIRES = [
+    make_account("it", Provider(kind=place.kind, **dict(place.settings))).kind.wires["embeddings"]
+    for place in PLACES.values()
+]
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(ANY_JSON, st.sampled_from(WIRES), st.sampled_from(["float", "base64"]))
+def test_whatever_comes_is_a_vector_of_numbers_or_an_error_of_the_route(document: Any, wire: Any, form: str) -> None:
+    ask = read_embeddings(json.dumps({"model": "m", "input": ["a"], "encoding_format": form}).encode())
+    reader, answer = wire.reader(ask.prompt.fields, stream=False), EmbeddingsAnswer(LABEL, ask)
+    try:
+        for found in [*reader.feed(json.dumps(document).encode()), *reader.end()]:
+            answer.take(found)
+        [body] = answer.end()
+    except UpstreamError:
+        return
+    vector = json.loads(body)["data"][0]["embedding"]
+    numbers = unpacked(vector) if form == "base64" else vector
+    assert numbers
+    assert all(type(number) in (int, float) for number in numbers)
+    usage = json.loads(body)["usage"]
+    assert all(type(count) is int and count >= 0 for count in usage.values())

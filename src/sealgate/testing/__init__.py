@@ -17,6 +17,7 @@ Start with ``docs/testing.md``. Only the standard library and msgspec are needed
 
 from sealgate.testing.catalogue import CATALOGUE, by_model_name
 from sealgate.testing.clock import JumpingClock, ManualClock, run
+from sealgate.testing.embedding_wire import embedded, vector_of
 from sealgate.testing.events import Comment, Event, EventReader
 from sealgate.testing.faults import (
     after_done,
@@ -135,6 +136,7 @@ __all__ = [
     "cut_at",
     "delayed",
     "dressed",
+    "embedded",
     "empty",
     "endless",
     "error",
@@ -173,6 +175,7 @@ __all__ = [
     "tool",
     "truncated",
     "unanswering",
+    "vector_of",
     "watermarks",
     "whole",
     "wire",
