@@ -226,6 +226,23 @@ async def test_row_h16_a_database_from_before_the_first_entry_is_sealed_too(tmp_
     await storage.aclose()
 
 
+async def test_what_is_witnessed_of_one_log_says_nothing_of_another(
+    storage: Storage, tmp_path: Path, village: Village
+) -> None:
+    old = await opened(storage, tmp_path, ReceiptLog(origin="old.example"))
+    await put(storage, 1)
+    await old.tick()
+    await old.aclose()
+    log = await opened(storage, tmp_path, settings())
+    witnesses = village.meet(log)
+    await put(storage, 2)
+    await log.tick()
+    await witnesses.ask()
+    told = [await log.has_witnessed(origin, 0) for origin in (ORIGIN, "old.example", "unknown.example")]
+    assert told == [True, False, False]
+    await log.aclose()
+
+
 @pytest.mark.parametrize("strange", [Reply(422, b""), Reply(400, b""), TimeoutError("slow")])
 async def test_witnesses_that_do_not_know_an_empty_log_do_not_hinder_its_beginning(
     storage: Storage, tmp_path: Path, village: Village, strange: Reply | Exception

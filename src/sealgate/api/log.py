@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from functools import partial
 
@@ -12,7 +11,6 @@ from sealgate.api.guard import Guard
 from sealgate.api.routes import Route
 from sealgate.api.shapes import LogIdentity
 from sealgate.errors import Problem, StorageError
-from sealgate.formats import jws
 from sealgate.receipts import store, tiles
 from sealgate.receipts.log import Log, NoLog
 from sealgate.receipts.store import NOT_LOGGED
@@ -132,10 +130,9 @@ class Proofs:
     async def _proof(self, found: store.Stored) -> str:
         if found.log_index == NOT_LOGGED:
             raise Problem("not_found", "This receipt is in no log.")
-        origin = json.loads(jws.unb64(found.jws.split(".")[1]))["log"]["origin"]
         text = None
         if found.log_index is not None:
-            text = await self._hall.transparency.proof(origin, found.log_index)
+            text = await self._hall.transparency.proof(found.origin, found.log_index)
         if text is None:
             raise Problem("not_yet_logged")
         return text

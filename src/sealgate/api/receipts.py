@@ -15,7 +15,6 @@ from sealgate.errors import Problem, StorageError
 from sealgate.providers.base import Json
 from sealgate.receipts import store
 from sealgate.receipts.keys import MAX_AGE, SigningKeys
-from sealgate.receipts.log_rows import Signed
 from sealgate.receipts.store import NOT_LOGGED
 from sealgate.relay.hall import Hall
 
@@ -51,21 +50,21 @@ class Receipts:
             found = await self._hall.storage.read(
                 partial(store.receipt, customer_id=caller.customer_id, ledger_id=request_id)
             )
+            if found is None:
+                raise Problem("not_found")
+            place = await self._place(found)
         except StorageError as error:
             raise Problem("storage_unavailable", "Receipts cannot be read at the moment.") from error
-        if found is None:
-            raise Problem("not_found")
-        place = _place(found.log_index, self._hall.transparency.witnessed)
         await call.json({"id": call.path_value, "receipt": found.jws, "log": place})
 
-
-def _place(index: int | None, witnessed: Signed | None) -> Json:
-    if index is None:
-        return {"state": "pending"}
-    if index == NOT_LOGGED:
-        return {"state": "off"}
-    seen = witnessed is not None and index < witnessed.size
-    return {"state": "logged", "index": index, "standing": "witnessed" if seen else "unwitnessed"}
+    async def _place(self, found: store.Stored) -> Json:
+        index = found.log_index
+        if index is None:
+            return {"state": "pending"}
+        if index == NOT_LOGGED:
+            return {"state": "off"}
+        seen = await self._hall.transparency.has_witnessed(found.origin, index)
+        return {"state": "logged", "index": index, "standing": "witnessed" if seen else "unwitnessed"}
 
 
 class Keys:

@@ -79,6 +79,10 @@ class NoLog:
         """Nothing is proved."""
         return None
 
+    async def has_witnessed(self, _origin: str, _index: int) -> bool:
+        """Nobody has seen anything."""
+        return False
+
 
 class Log:
     """The log of one running process.
@@ -333,8 +337,11 @@ class Log:
             await asyncio.to_thread(self.files.write, "checkpoint", shown.encode())
 
     async def _refresh_witnessed(self) -> None:
-        work = partial(rows.witnessed, log=self.log.id, witnesses=self.witness_keys, quorum=self.settings.needed)
-        self.witnessed = await self.storage.read(work)
+        self.witnessed = await self._witnessed(self.log.id)
+
+    async def _witnessed(self, log: int) -> Signed | None:
+        work = partial(rows.witnessed, log=log, witnesses=self.witness_keys, quorum=self.settings.needed)
+        return await self.storage.read(work)
 
     async def audit(self) -> None:
         """Read all files again, and compare them with each other and with what was published (row H17)."""
@@ -384,6 +391,14 @@ class Log:
             return await self._earlier(origin, index)
         signed = self.witnessed if self.witnessed is not None and index < self.witnessed.size else self.published
         return await self._proof(self.files, await self.note(signed), signed.size, index) if signed else None
+
+    async def has_witnessed(self, origin: str, index: int) -> bool:
+        """Whether a quorum has signed a checkpoint over that entry of the log ``origin``."""
+        seen = self.witnessed
+        if origin != self.log.origin:
+            found = await self.storage.read(partial(rows.by_origin, origin=origin))
+            seen = None if found is None else await self._witnessed(found.id)
+        return seen is not None and index < seen.size
 
     async def _earlier(self, origin: str, index: int) -> str | None:
         """From a log that was before this one."""

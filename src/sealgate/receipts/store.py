@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, func, insert, select, update
 
-from sealgate.formats import leaves
+from sealgate.formats import jws, leaves
 from sealgate.storage import bump, revision
 from sealgate.storage.alone import alone
 from sealgate.storage.retention import some
@@ -39,6 +39,12 @@ class Stored(NamedTuple):
 
     jws: str
     log_index: int | None
+
+    @property
+    def origin(self) -> str:
+        """The log that it names, of one that names any."""
+        named: str = msgspec.json.decode(jws.unb64(self.jws.split(".")[1]))["log"]["origin"]
+        return named
 
 
 class Pending(NamedTuple):
