@@ -98,7 +98,7 @@ async def test_what_was_said_can_be_recomputed_from_an_sdks_objects(serve: Serve
     verdict = verify(stored["receipt"], keys, documents=Documents(response=rewritten(reply)))
     response = next(check for check in verdict.checks if check.name == "response")
     assert (response.mark, response.text.split(";")[0]) == (
-        "PASS", "these choices were sent (response.content), written in other bytes",
+        "PASS", "this answer was sent (response.content), written in other bytes",
     )  # fmt: skip
 
 

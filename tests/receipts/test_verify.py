@@ -238,6 +238,61 @@ def test_what_ends_a_stream_is_told_apart_from_what_was_checked(end: bytes, mark
     assert (check.mark, says in check.text) == (mark, True), check
 
 
+@pytest.mark.parametrize(("said", "mark"), [("Hi", "PASS"), ("forged", "FAIL")])
+def test_a_last_event_that_repeats_the_answer_must_repeat_what_was_sent(said: str, mark: str) -> None:
+    """It is in no digest, and it is what SDKs give their users."""
+    item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
+    done = {"type": "response.output_item.done", "output_index": 0, "item": item}
+    before = f"event: response.output_item.done\ndata: {json.dumps(done)}\n\n"
+    last = {**item, "content": [{"type": "output_text", "text": said}]}
+    end = {"type": "response.completed", "response": {"object": "response", "output": [last]}}
+    token = golden.issued({**STREAM, "response": before})
+    body = f"{before}event: response.completed\ndata: {json.dumps(end)}\n\n"
+    assert marks(verify(token, KEYS, documents=Documents(response=body.encode())))["response"] == mark
+
+
+def of_endpoint(endpoint: str, choices: Any, response: str) -> str:
+    """A receipt of another endpoint than chat."""
+    token = golden.issued({**WHOLE, "choices": choices, "response": response})
+    claims = json.loads(jws.parse(token).payload)
+    claims["request"]["endpoint"] = endpoint
+    return golden.signer().sign(canonical.encode(claims))
+
+
+VECTORS = [{"index": 0, "embedding": [0.5, -1.25]}, {"index": 1, "embedding": [2.0, 3.5]}]
+PACKED = [{"index": 0, "embedding": "AAAAPwAAoL8="}, {"index": 1, "embedding": "AAAAQAAAYEA="}]
+HEARD = [{"index": 0, "text": "Hello."}]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sent", "given", "mark"),
+    [
+        ("/v1/embeddings", VECTORS, {"data": VECTORS[::-1]}, "PASS"),
+        ("/v1/embeddings", PACKED, {"data": PACKED}, "PASS"),
+        ("/v1/embeddings", PACKED, {"data": VECTORS}, "PASS"),
+        ("/v1/embeddings", VECTORS, {"data": [VECTORS[0], {"index": 1, "embedding": [2.0, 3.25]}]}, "FAIL"),
+        ("/v1/embeddings", VECTORS, {"data": [VECTORS[0]]}, "FAIL"),
+        ("/v1/embeddings", VECTORS, {"vectors": []}, "FAIL"),
+        ("/v1/embeddings", PACKED, {"data": [{"index": 0, "embedding": [1e300]}]}, "FAIL"),
+        ("/api/v1/audio/transcriptions", HEARD, {"text": "Hello.", "usage": None}, "PASS"),
+        ("/v1/audio/translations", HEARD, {"text": "Hello!"}, "FAIL"),
+        ("/v1/audio/translations", HEARD, [], "FAIL"),
+        ("/v1/unknown", HEARD, {"text": "Hello."}, "FAIL"),
+    ],
+)
+def test_the_objects_of_an_sdk_pass_at_every_endpoint(endpoint: str, sent: Any, given: Any, mark: str) -> None:
+    verdict = verify(of_endpoint(endpoint, sent, "{}"), KEYS, documents=Documents(response=json.dumps(given).encode()))
+    assert marks(verdict)["response"] == mark, verdict.checks
+
+
+def test_a_transcript_in_pieces_is_what_they_say_together() -> None:
+    pieces = [{"type": "transcript.text.delta", "delta": each} for each in ("Hel", "lo.")]
+    for events in (pieces, [*pieces, {"type": "transcript.text.done", "text": "Hello."}]):
+        body = "".join(f"data: {json.dumps(each)}\n\n" for each in events)
+        token = of_endpoint("/v1/audio/transcriptions", HEARD, "{}")
+        assert marks(verify(token, KEYS, documents=Documents(response=body.encode())))["response"] == "PASS"
+
+
 def test_the_text_of_an_error_is_never_passed() -> None:
     for body in (REFUSED["end"].encode(), b'{"error":{"message":"forged"}}'):
         assert marks(verify(REFUSED["jws"], KEYS, documents=Documents(response=body)))["response"] == "----"

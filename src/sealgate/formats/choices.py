@@ -6,7 +6,9 @@ receipts without a server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -26,6 +28,32 @@ def of_chunks(chunks: Iterable[Mapping[str, Any]]) -> list[Json]:
             if choice.get("finish_reason"):
                 joined.finish(choice.get("index") or 0, choice["finish_reason"])
     return joined.choices()
+
+
+def of_vectors(data: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """The ``data`` of an embeddings answer in canonical form; a vector as it was sent, numbers or base64."""
+    return sorted(
+        ({name: each[name] for name in ("embedding", "index")} for each in data), key=lambda each: each["index"]
+    )
+
+
+def packed(vectors: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """The same with base64 in place of numbers (32-bit floats, little-endian): SDKs ask for that, and unpack it."""
+    return [{**each, "embedding": _base64(each["embedding"])} for each in vectors]
+
+
+def _base64(vector: Any) -> Any:
+    if not isinstance(vector, list):
+        return vector
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+
+
+def of_transcript(documents: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """What was said, of a whole transcript or of a stream's events."""
+    whole = next((each["text"] for each in documents if isinstance(each.get("text"), str)), None)
+    if whole is None:
+        whole = "".join(each["delta"] for each in documents if each.get("type") == "transcript.text.delta")
+    return [{"index": 0, "text": whole}]
 
 
 class Joined:

@@ -8,7 +8,8 @@ error.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ..formats import blocks, canonical, choices, jws, leaves, outputs
@@ -293,18 +294,30 @@ def _response(claims: Mapping[str, Any], body: bytes | None) -> list[Check]:
     if end and not outputs.agree(documents or ()):
         return [*found, Check("response", "FAIL", "its last event says something else than the events before it")]
     if len(before) == told["bytes"] and digest(claims, "response.wire", before) == told["wire"]:
+        if end and documents and not _agrees(documents):
+            return [*found, Check("response", "FAIL", "the event that ended it says something else than was sent")]
         return [*found, _same_bytes(before, end, outcome)]
     read = _FORMS.get(claims["request"]["endpoint"].rpartition("/v1")[2])
     if read is None:
         return [*found, Check("response", "FAIL", "other bytes were sent")]
     try:
-        said = canonical.encode(read(documents or ()))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return [*found, Check("response", "FAIL", "other bytes were sent, and these are no chat completion")]
-    if documents is not None and digest(claims, "response.content", said) == told["content"]:
-        text = f"these choices were sent (response.content), written in other bytes; the outcome was {outcome}"
+        said = [canonical.encode(each) for each in read(documents or ())] if documents is not None else []
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, struct.error):
+        said = []
+    if not said:
+        return [*found, Check("response", "FAIL", "other bytes were sent, and these are no answer of this endpoint")]
+    if any(digest(claims, "response.content", each) == told["content"] for each in said):
+        text = f"this answer was sent (response.content), written in other bytes; the outcome was {outcome}"
         return [*found, Check("response", "PASS", text)]
     return [*found, Check("response", "FAIL", "another answer was sent")]
+
+
+def _agrees(documents: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last event, where it repeats the answer, repeats what the events before it have said."""
+    try:
+        return documents[-1].get("type") not in TERMINAL or outputs.agree(documents)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        return False
 
 
 def _same_bytes(before: bytes, end: bytes, outcome: str) -> Check:
@@ -340,8 +353,22 @@ def items_in(documents: Sequence[Mapping[str, Any]]) -> list[Any]:
     return outputs.of_events(documents)
 
 
-_FORMS = {"/chat/completions": said_in, "/messages": blocks_in, "/responses": items_in}
-"""How what was said is read, by the endpoint under its mount."""
+def vectors_in(documents: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """What an embeddings answer says, as it is, and as it was before an SDK unpacked it."""
+    found = choices.of_vectors(documents[0]["data"])
+    return [found, choices.packed(found)]
+
+
+Read = Callable[[Sequence[Mapping[str, Any]]], list[list[Any]]]
+_FORMS: Mapping[str, Read] = {
+    "/chat/completions": lambda documents: [said_in(documents)],
+    "/messages": lambda documents: [blocks_in(documents)],
+    "/responses": lambda documents: [items_in(documents)],
+    "/embeddings": vectors_in,
+    "/audio/transcriptions": lambda documents: [choices.of_transcript(documents)],
+    "/audio/translations": lambda documents: [choices.of_transcript(documents)],
+}
+"""How what was said is read, by the endpoint under its mount: one form, or all that it may have had."""
 
 
 def _documents(body: bytes) -> list[dict[str, Any]] | None:
