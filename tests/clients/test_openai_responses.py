@@ -11,8 +11,8 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
-from openai.types.responses import Response
-from pydantic import BaseModel
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
 from tests.gateway import Serve, Threaded, Upstream, model
 
 from sealgate.config import Model, Provider, Responses, Secret
@@ -306,3 +306,45 @@ def test_a_stream_that_breaks_raises_in_the_sdk(serve: Serve) -> None:
     assert plain.value.code == "upstream_stream_truncated"
     assert "response.output_text.delta" in seen
     assert "response.completed" not in seen
+
+
+def test_every_event_is_what_the_sdks_types_say(serve: Serve) -> None:
+    """The SDK itself does not look so closely; other clients, made from the same description, do."""
+    grammar = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'}
+    asked: Any = {
+        "model": "m", "input": "Hi", "stream": True, "store": False,
+        "tools": [
+            WEATHER,
+            {"type": "custom", "name": "note"},
+            {"type": "custom", "name": "patch", "format": grammar},
+            {"type": "namespace", "name": "mail", "description": "Mail.", "tools": [{**WEATHER, "name": "send"}]},
+            {"type": "tool_search", "execution": "client", "description": "Finds.", "parameters": {"type": "object"}},
+        ],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "custom", "name": "note"}]},
+        "include": ["reasoning.encrypted_content", "message.output_text.logprobs"], "top_logprobs": 1,
+        "text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "object"}}, "verbosity": "low"},
+        "metadata": {"a": "b"}, "stream_options": {"include_obfuscation": True},
+    }  # fmt: skip
+    calls = [tool("get_weather", {"city": "Paris"}), tool("note", {"input": "x"}), tool("mail__send", {"city": "x"})]
+    calls += [tool("tool_search", {"query": "x"})]
+    calls += [{"id": "call_patch", "type": "custom", "custom": {"name": "patch", "input": "a"}}]
+    event = TypeAdapter(ResponseStreamEvent)
+    seen: set[str] = set()
+    with serving(serve, answer("{}", reasoning="Hm", tool_calls=calls)) as (gateway, client):
+        for more in ({}, {"reasoning": {"summary": "auto"}}):
+            with client.responses.with_streaming_response.create(**{**asked, **more}) as raw:
+                assert raw.status_code == 200
+                for line in raw.iter_lines():
+                    if line.startswith("data: "):
+                        seen.add(event.validate_json(line[6:]).type)
+        gateway.upstreams["acme"].handler = lambda _: answer(refusal="No.", finish_reason="content_filter")
+        with client.responses.with_streaming_response.create(**asked) as raw:
+            seen |= {event.validate_json(line[6:]).type for line in raw.iter_lines() if line.startswith("data: ")}
+        gateway.upstreams["acme"].handler = lambda _: cut_after(3)
+        with client.responses.with_streaming_response.create(model="m", input="Hi", stream=True) as raw:
+            seen |= {event.validate_json(line[6:]).type for line in raw.iter_lines() if line.startswith("data: ")}
+    assert seen >= {
+        "response.completed", "response.incomplete", "response.failed", "response.refusal.done",
+        "response.reasoning_text.done", "response.reasoning_summary_text.done", "response.custom_tool_call_input.done",
+        "response.function_call_arguments.done", "response.output_text.done", "response.output_item.done",
+    }  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.postgres import PostgresServer
 
 from sealgate.errors import Problem
 from sealgate.formats import ids
@@ -34,9 +35,17 @@ class Clock:
         return f"{int(self.now * 1000):012x}" + ids.uuid7_hex()[12:]
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/kept.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.create()
+
+
 @pytest.fixture
-async def storage(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Storage]:
-    opened = open_storage(f"sqlite:///{tmp_path}/kept.db")
+async def storage(url: str, anyio_backend: str) -> AsyncIterator[Storage]:
+    opened = open_storage(url)
     yield opened
     await opened.aclose()
 
