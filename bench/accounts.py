@@ -18,8 +18,8 @@ from bench.subjects import NotStartedError, Stage, Subject, start_sealgate
 
 COUNT = 1000
 CONNECTIONS = 16
-ROUNDS = 10
-SECONDS = 40
+ROUNDS = 12
+SECONDS, FEW_SECONDS = 70, 25
 FEW_KEYS, MANY_KEYS = 10, 100_000
 LIMITS = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "concurrency")
 LIMITED = tuple(word for name in LIMITS for word in ("--limit", f"{name}={FAR}"))
@@ -39,20 +39,20 @@ async def measure_accounts(bench: Bench) -> Figures:
         await with_all(stage, ALL, FEW_KEYS),
     ]
     try:
-        taken = await _rounds(bench, [plain, *extra])
+        taken = await _rounds(bench, [bench.floor, plain, *extra])
     finally:
         for subject in extra[:-1]:
             subject.child.end()
     few, many = extra[-1], await with_all(stage, "many keys", MANY_KEYS)
     try:
-        grown = _cost(await _rounds(bench, [few, many]))
+        grown = _cost(await _rounds(bench, [few, many], FEW_SECONDS))
     finally:
         for subject in (few, many):
             subject.child.end()
     cost = _cost(taken)
     return {
         "rounds": taken.taken,
-        "subjects": {name: _figures(found, cost[NONE]) for name, found in cost.items()},
+        "subjects": {name: _figures(found, cost[NONE], cost[bench.floor.name]) for name, found in cost.items()},
         "others": others(taken.samples[ALL]),
         "keys": {"few": FEW_KEYS, "many": MANY_KEYS, "ratio": ratio(grown["many keys"], grown[ALL])},
     }
@@ -76,21 +76,22 @@ def in_sessions(subject: Subject) -> Subject:
     return subject
 
 
-async def _rounds(bench: Bench, subjects: Sequence[Subject]) -> Rounds:
+async def _rounds(bench: Bench, subjects: Sequence[Subject], seconds: float = SECONDS) -> Rounds:
     load = whole_load(COUNT, connections=CONNECTIONS)
-    return await rounds(bench.stage, subjects, load, count=ROUNDS, seconds=SECONDS)
+    return await rounds(bench.stage, subjects, load, count=ROUNDS, seconds=seconds)
 
 
 def _cost(taken: Rounds) -> dict[str, list[float]]:
     return {name: [one.cpu / COUNT * 1e6 for one in samples] for name, samples in taken.samples.items()}
 
 
-def _figures(ours: Sequence[float], plain: Sequence[float]) -> Figures:
+def _figures(ours: Sequence[float], plain: Sequence[float], floor: Sequence[float]) -> Figures:
     added = [one - other for one, other in zip(ours, plain, strict=True)]
+    shares = [one / bare for one, bare in zip(added, floor, strict=True)]
     return {
         "cpu_us": round(statistics.median(ours), 1),
-        "least_us": round(min(ours), 1),
         "added_us": round(statistics.median(added), 1),
-        "least_added_us": round(min(ours) - min(plain), 1),
+        "per_floor": round(statistics.median(shares), 2),
+        "least_per_floor": round((min(ours) - min(plain)) / min(floor), 2),
         "ratio": ratio(ours, plain),
     }

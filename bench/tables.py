@@ -229,16 +229,13 @@ def _log(measure: Results) -> str:
 def _accounts(measure: Results) -> str:
     rows = []
     for name, one in measure["subjects"].items():
-        median = one["ratio"]["median"]
-        rows.append(
-            (name, f"{one['cpu_us']:.1f}", f"{one['added_us']:+.1f}", f"{one['least_added_us']:+.1f}", f"{median:.2f}")
-        )
+        shares = (f"{one['per_floor']:+.2f}", f"{one['least_per_floor']:+.2f}")
+        rows.append((name, f"{one['cpu_us']:.1f}", f"{one['added_us']:+.1f}", *shares, _ratio(one)))
     title = f"Accounts: CPU µs per whole answer ({measure['rounds']} rounds)"
+    head = ("on", "CPU µs", "added", "added, as a share of the bare relay", "the same of the best rounds", "times none")
     keys = measure["keys"]
-    said = (
-        f"All of it with {keys['many']} keys costs {keys['ratio']['median']:.2f} times what it does with {keys['few']}."
-    )
-    return f"{_table(title, ('on', 'CPU µs', 'added', 'added, best rounds', 'ratio'), rows)}\n\n{said}"
+    said = f"All of it with {keys['many']} keys is {_ratio(keys)} times what it is with {keys['few']}."
+    return f"{_table(title, head, rows)}\n\n{said}"
 
 
 def _aims(measures: Results) -> list[str]:

@@ -86,10 +86,14 @@ class Tariff(msgspec.Struct, frozen=True, gc=False):
 
     def most(self, prompt: int, completion: int, audio_ms: int = 0) -> int:
         """The most that so many tokens can cost, whatever part of them is cached or reasoning; in nano-units."""
-        dearest_in = max(self.input, self.cached, self.cache_write)
-        dearest_out = max(self.output, self.reasoning)
-        worst = msgspec.structs.replace(self, input=dearest_in, output=dearest_out)
-        return worst.cost(prompt, completion, audio_ms=audio_ms)
+        return _worst(self).cost(prompt, completion, audio_ms=audio_ms)
+
+
+@lru_cache(4096)
+def _worst(tariff: Tariff) -> Tariff:
+    """The same where every token costs as much as the dearest of its side."""
+    dearest_in = max(tariff.input, tariff.cached, tariff.cache_write)
+    return msgspec.structs.replace(tariff, input=dearest_in, output=max(tariff.output, tariff.reasoning))
 
 
 FREE = Tariff(0, 0, 0, 0, 0)

@@ -66,6 +66,8 @@ async def reserve(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:
     most = await purse.reserve(list(known.values()), currency)
     if most is None:
         return plan
+    if len(skipped) == len(plan.skipped) and all(found.amount <= most for found in known.values()):
+        return plan
     dear = {route for route, found in known.items() if found.amount > most}
     skipped += [Skipped(route, TOO_DEAR) for route in dear]
     kept = tuple(target for target in plan.targets if target.route in known and target.route not in dear)
