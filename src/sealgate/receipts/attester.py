@@ -11,23 +11,20 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import structlog
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealgate.config import Attestation, Settings
 from sealgate.errors import ConfigError
 from sealgate.receipts import attestation
 from sealgate.receipts.attestation import Evidence, EvidenceError, File, Folders, Keys, Mode, Nothing, Source, Tsm
+from sealgate.receipts.watch import ended, repeat
 
 POLL_SECONDS = 5.0
 INTERVAL = 1.0
 """Seconds between two reports for nonces."""
-
-_log = structlog.get_logger("sealgate.receipts")
 
 
 class BusyError(Exception):
@@ -101,15 +98,14 @@ class Attester:
 
     def start(self) -> None:
         """Begin to watch for other keys and other evidence."""
-        self._watcher = asyncio.create_task(self._watch(), name="attestation-poll")
+        self._watcher = asyncio.create_task(
+            repeat(self.refresh, POLL_SECONDS, "attestation_unavailable"), name="attestation-poll"
+        )
 
     async def aclose(self) -> None:
         """Stop watching."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
-            self._watcher = None
+        await ended(self._watcher)
+        self._watcher = None
 
     async def shown(self, nonce: str | None = None) -> Shown:
         """The statement with this nonce (hex) and its evidence. Raises `BusyError`, `EvidenceError`.
@@ -158,19 +154,6 @@ class Attester:
 
     def _statement(self, nonce: str | None, spki: str | None) -> bytes:
         return attestation.statement(self._keys()._replace(tls_spki_sha256=spki), nonce)
-
-    async def _watch(self) -> None:
-        failing = False
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await self.refresh()
-            except Exception as error:  # whatever it is: a watch that ended for good would be worse
-                if not failing:
-                    _log.error("attestation_unavailable", error=f"{type(error).__name__}: {error}")
-                failing = True
-            else:
-                failing = False
 
 
 async def _collected(source: Source, said: bytes) -> Shown:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, Protocol
 import structlog
 
 from sealgate.config_routes import Provider
+from sealgate.receipts.watch import ended
 
 REFRESH_SECONDS = 600.0
 AGAIN_SECONDS = 30.0
@@ -116,11 +117,8 @@ class Inference:
 
     async def aclose(self) -> None:
         """Stop asking."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await ended(self._task)
+        self._task = None
 
     async def refresh(self) -> None:
         """Ask every provider once."""

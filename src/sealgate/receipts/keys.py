@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +29,7 @@ from sealgate.formats import jws
 from sealgate.receipts import log_rows, store
 from sealgate.receipts.receipt import Signer, signer
 from sealgate.receipts.store import KeyRow
+from sealgate.receipts.watch import ended, repeat
 from sealgate.storage import Storage, secretfile
 
 FOLDER = "signing-keys"
@@ -87,15 +87,14 @@ class SigningKeys:
     async def start(self) -> None:
         """Begin to watch for changes that others make."""
         await self._refresh()
-        self._poller = asyncio.create_task(self._watch(), name="signing-keys-poll")
+        self._poller = asyncio.create_task(
+            repeat(self._refresh, POLL_SECONDS, "signing_keys_unavailable"), name="signing-keys-poll"
+        )
 
     async def aclose(self) -> None:
         """Stop watching."""
-        if self._poller is not None:
-            self._poller.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._poller
-            self._poller = None
+        await ended(self._poller)
+        self._poller = None
 
     def signer(self) -> Signer:
         """The key that signs now. Raises `StorageError` where there is none at hand."""
@@ -135,19 +134,6 @@ class SigningKeys:
                     raise
                 _log.error("signing_key_unavailable", error=str(error))
         return found
-
-    async def _watch(self) -> None:
-        failing = False
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await self._refresh()
-            except Exception as error:  # whatever it is: a watch that ended for good would be worse
-                if not failing:
-                    _log.error("signing_keys_unavailable", error=f"{type(error).__name__}: {error}")
-                failing = True
-            else:
-                failing = False
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)

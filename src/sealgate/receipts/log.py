@@ -35,6 +35,7 @@ from sealgate.receipts.log_lock import FileLock
 from sealgate.receipts.log_rows import LogRow, Signed
 from sealgate.receipts.receipt import LogTerms, Software
 from sealgate.receipts.tiles import Edge, Files, FilesError, Step, UnreadableError
+from sealgate.receipts.watch import ended, repeat
 from sealgate.storage import Storage
 
 TICK_SECONDS = 1.0
@@ -161,16 +162,14 @@ class Log:
         """Compare what there is with what was signed, and begin. Raises `ConfigError`, `StorageError`."""
         await self.recover()
         self._tasks = [
-            asyncio.create_task(self._repeat(self.tick, TICK_SECONDS, "log_failed"), name="log"),
-            asyncio.create_task(self._repeat(self.audit, AUDIT_SECONDS, "log_audit_failed"), name="log-audit"),
+            asyncio.create_task(repeat(self.tick, TICK_SECONDS, "log_failed"), name="log"),
+            asyncio.create_task(repeat(self.audit, AUDIT_SECONDS, "log_audit_failed"), name="log-audit"),
         ]
 
     async def aclose(self) -> None:
         """Stop, and let another process enter."""
         for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await ended(task)
         self._tasks = []
         if self.writes:
             with suppress(StorageError):
@@ -371,19 +370,6 @@ class Log:
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
-
-    async def _repeat(self, work: Callable[[], object], seconds: float, failed: str) -> None:
-        failing = False
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await work()  # type: ignore[misc]
-            except Exception as error:  # whatever it is: a log that stopped for good would be worse
-                if not failing:
-                    _log.error(failed, error=f"{type(error).__name__}: {error}")
-                failing = True
-            else:
-                failing = False
 
     async def proof(self, origin: str, index: int) -> str | None:
         """The proof that the entry at ``index`` is in the log ``origin``; None where it is not published yet."""

@@ -107,10 +107,14 @@ class Edge:
         self._middles = middles or Middles()
         self._levels = [list(each) for each in levels]
         self._bundle = list(bundle)
+        self._known: list[dict[tuple[int, int], bytes]] = [{} for _ in self._levels]
+        """Hashes within the tiles that are not full: above the lowest one they hardly change between checkpoints."""
 
     def copy(self, middles: Middles) -> Edge:
         """Another one of the same tree, which remembers there what tiles it fills."""
-        return Edge(self._levels, self._bundle, self.size, middles)
+        found = Edge(self._levels, self._bundle, self.size, middles)
+        found._known = [dict(each) for each in self._known]
+        return found
 
     def append(self, entry: bytes) -> Iterator[tuple[Tile, bytes]]:
         """Take in an entry; gives the tiles that are full by it."""
@@ -125,8 +129,10 @@ class Edge:
     def _add(self, level: int, value: bytes, number: int) -> Iterator[tuple[Tile, bytes]]:
         if level == len(self._levels):
             self._levels.append([])
+            self._known.append({})
         tile = self._levels[level]
         tile.append(value)
+        self._known[level].clear()
         if len(tile) == WIDTH:
             self._levels[level] = []
             yield Tile(level, number), b"".join(tile)
@@ -146,7 +152,10 @@ class Edge:
 
     def _node(self, height: int, number: int) -> bytes:
         level, within = divmod(height, 8)
-        return _inner(self._levels[level], within, (number << within) % WIDTH)
+        known, place = self._known[level], (within, (number << within) % WIDTH)
+        if place not in known:
+            known[place] = _inner(self._levels[level], *place)
+        return known[place]
 
 
 def bundled(entries: Iterable[bytes]) -> bytes:

@@ -19,6 +19,7 @@ from sealgate.formats import merkle, note
 from sealgate.receipts import log_rows as rows
 from sealgate.receipts.log import Log
 from sealgate.receipts.log_rows import Signed
+from sealgate.receipts.watch import ended
 
 PACE_SECONDS = 5.0
 """Between two questions: a busy log signs each second, and no witness needs to see all of it."""
@@ -76,11 +77,8 @@ class Witnesses:
 
     async def aclose(self) -> None:
         """Stop asking."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await ended(self._task)
+        self._task = None
 
     async def _run(self) -> None:
         while True:
