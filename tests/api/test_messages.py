@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.gateway import Reply, Running, Serve, model, provider
 
+from sealgate.config import Limits
 from sealgate.receipts import verify
 from sealgate.testing import ScriptedUpstream, answer, error, error_mid, tool
 from sealgate.testing.anthropic_wire import USAGE, message, stream_error, thinking, tool_use
@@ -285,3 +286,16 @@ async def test_counting_is_the_providers_where_it_is_anthropic(serve: Serve) -> 
     assert guess.json["input_tokens"] > 200
     assert fallen.json["input_tokens"] > 0
     assert "x-tresor-receipt-id" not in exact.headers
+
+
+@pytest.mark.anyio
+async def test_counting_is_limited_as_requests_are_and_uses_no_tokens(serve: Serve) -> None:
+    async with serve({"acme": answer("Hi")}) as gateway:
+        limits = Limits(requests_per_minute=2, tokens_per_minute=1000, concurrency=1)
+        made = await gateway.gateway.keys.create(name="limited", limits=limits)
+        head = {"authorization": f"Bearer {made.key}", "content-type": "application/json"}
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hello " * 50}]}
+        replies = [await gateway.post(COUNT, body, head) for _ in range(3)]
+    assert [reply.status for reply in replies] == [200, 200, 429]
+    assert {reply.headers["x-ratelimit-remaining-tokens"] for reply in replies[:2]} == {"1000"}
+    assert replies[2].json["error"]["type"] == "rate_limit_error"

@@ -79,7 +79,7 @@ class Messages:
 
 
 class Count:
-    """The endpoint that only counts: nothing is generated, recorded or charged."""
+    """The endpoint that only counts: nothing is generated, recorded or charged, but it is a request to a provider."""
 
     def __init__(self, hall: Hall, guard: Guard) -> None:
         self._hall = hall
@@ -89,7 +89,12 @@ class Count:
         caller, controls = await self._desk.enter(call)
         _, ask = await _read(call, self._hall, caller, controls, read_count)
         plan = plans.make(self._hall.catalog, ask, caller, self._hall.means.seen)
-        await call.json({"input_tokens": await counting.count(self._hall.means, plan, ask)})
+        await call.turn.take((target.route for target in plan.targets), ask)
+        try:
+            found = await counting.count(self._hall.means, plan, ask)
+        finally:
+            call.turn.settle(0)
+        await call.json({"input_tokens": found})
 
 
 async def _read(
