@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
-from tests.api.test_audio import ASKED, FILE, WAV, ask, form, said, send
+from tests.api.test_audio import ASKED, FILE, WAV, ask, form, said, send, sound
 from tests.gateway import Reply, Serve, model, provider
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.limits.ledger import Outcome
-from sealgate.providers.gemini_audio import ALONE, CONTEXT, GEMINI_SPEECH, SPOKEN, TASKS
+from sealgate.providers.gemini_audio import ALONE, CONTEXT, GEMINI_SPEECH, SLICE, SPOKEN, TASKS
 from sealgate.relay.answer import Label
+from sealgate.relay.attempt import HEAVY
 from sealgate.relay.transcripts import answer, read_transcription
 from sealgate.testing import ScriptedUpstream, ThreadedUpstream
 from sealgate.testing.gemini_wire import generated, generation_broken, google_error
@@ -185,6 +186,23 @@ async def test_a_stream_that_breaks_ends_with_an_error(serve: Serve) -> None:
     assert reply.error is not None
     assert not reply.done
     assert row.outcome is Outcome.TRUNCATED
+
+
+@pytest.mark.anyio
+async def test_a_large_file_arrives_whole(serve: Serve) -> None:
+    """Its body is made aside and in slices."""
+    large = sound(150, rate=8000)
+    assert len(large) > HEAVY > SLICE
+    parts = (ASKED, ('"file"; filename="a.wav"', large))
+    async with ScriptedUpstream(handler=generated("Long.")) as upstream:
+        async with serve({"g": gemini(upstream), "acme": said("Long.")}, models("g", "acme")) as gateway:
+            by_gemini = await send(gateway, form(*parts))
+            by_form = await send(gateway, form(*parts, ('"provider"', b"acme")))
+        [request] = upstream.requests
+
+    assert (by_gemini.status, by_form.status) == (200, 200)
+    assert base64.b64decode(sound_in(request)["data"]) == large
+    assert large in gateway.upstreams["acme"].requests[0].body
 
 
 @pytest.mark.anyio

@@ -29,6 +29,8 @@ TASKS = {
 }
 SPOKEN = "The language that is spoken (ISO 639-1): "
 CONTEXT = "Words that may be said in it, or what was said before it; it is no part of the recording: "
+SLICE = 3 * 64 * 1024
+"""Bytes that are written as base64 in one go: between two of them other threads have their turn."""
 _KNOWN = frozenset({"file", "language", "prompt", "temperature", "response_format", GRANULARITIES})
 
 _encode = msgspec.json.Encoder().encode
@@ -84,11 +86,11 @@ class GeminiAudio:
 
 
 def _with_sound(upload: Upload, rest: bytes) -> bytes:
-    """The body, in one copy of the sound: base64 needs no escapes, so that no encoder has to look at it."""
+    """The body, without an encoder that looks at the sound: base64 needs no escapes."""
+    sound = memoryview(upload.data)
+    written = (b64encode(sound[start : start + SLICE]) for start in range(0, len(sound), SLICE))
     opening = b'{"contents":[{"role":"user","parts":[{"inlineData":{"mimeType":"%b","data":"'
-    return b"".join(
-        (opening % upload.content_type.encode(), b64encode(upload.data), b'"}}]}],', rest.removeprefix(b"{"))
-    )
+    return b"".join((opening % upload.content_type.encode(), *written, b'"}}]}],', rest.removeprefix(b"{")))
 
 
 class WholeTranscriptReader(gemini_answer.WholeReader):

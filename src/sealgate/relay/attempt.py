@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request, Response
 from sealgate.outward.inflate import inflated
+from sealgate.providers.audio import Upload
 from sealgate.providers.base import Adjustment, Json, Prompt, Reader, Wire, Written
 from sealgate.providers.refused import without
 from sealgate.providers.whole import WholeBody
@@ -21,6 +22,8 @@ has less (`sealgate.providers.whole.MAX_ANSWER`), since it needs no frame around
 JSON = "application/json"
 STRUCTURED = {JSON, "text/event-stream", "application/vnd.amazon.eventstream"}
 """Content types that say what a body is; others are given the benefit of the doubt."""
+HEAVY = 1024 * 1024
+"""Bytes of an upload whose body is made aside: copying it, or writing it as text, takes as long as many requests do."""
 LINGER_SECONDS = 0.5
 LINGER_BYTES = 64 * 1024
 
@@ -54,7 +57,10 @@ class Attempt:
         account, prompt = self._target.route.account, self._prompt
         wire = account.kind.wires[prompt.operation]
         client, signer = self._upstreams.way(account)
-        request, found = compose(self._target, prompt)
+        if _is_heavy(prompt):
+            request, found = await asyncio.to_thread(compose, self._target, prompt)
+        else:
+            request, found = compose(self._target, prompt)
         self.adjustments = found.adjustments
         if signer is not None:
             request = await signer.sign(request, self._target.key)
@@ -111,6 +117,11 @@ class Attempt:
         """Allow the upstream to be silent for this long from now on."""
         if self._response is not None:
             self._response.set_silence(seconds)
+
+
+def _is_heavy(prompt: Prompt) -> bool:
+    upload = prompt.fields.get("file") if prompt.operation != "chat" else None
+    return isinstance(upload, Upload) and len(upload.data) > HEAVY
 
 
 def _reader(wire: Wire, found: Written, prompt: Prompt, *, stream: bool) -> Reader:
