@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sealgate.errors import CODES
 
-ROW = re.compile(r"^\| ([A-K]\d+(?:, [A-K]\d+)*) \|", re.MULTILINE)
-SPAN = re.compile(r"\b([A-K])(\d+)(?: ?(?:-|to|and) ?\1?(\d+))?\b|rows?_([a-k])(\d+)(?:_to_[a-k](\d+))?")
+ROW = re.compile(r"^\| ([A-KP]\d+(?:, [A-KP]\d+)*) \|", re.MULTILINE)
+SPAN = re.compile(r"\b([A-KP])(\d+)(?: ?(?:-|to|and) ?\1?(\d+))?\b|rows?_([a-k])(\d+)(?:_to_[a-k](\d+))?")
 
 
 def _named(text: str) -> set[str]:

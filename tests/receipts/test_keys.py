@@ -251,6 +251,7 @@ async def _receipt(gateway: Running) -> str:
 async def test_p28_after_five_rotations_under_load_every_receipt_is_checked_with_the_present_key_set(
     serve: Serve,
 ) -> None:
+    """P28."""
     async with serve({"acme": answer()}) as gateway:
         found: list[str] = []
         signing = gateway.gateway.signing_keys

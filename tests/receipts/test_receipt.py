@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import jwt
 import pytest
 import rfc8785
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws as joserfc_jws
@@ -31,9 +35,14 @@ def test_p26_a_vector_gives_its_receipt_to_the_byte(vector: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("vector", golden.FINAL, ids=lambda vector: vector["name"])
 def test_p26_other_libraries_verify_a_vector(vector: dict[str, Any]) -> None:
-    """Signature by joserfc and PyJWT, canonical form by rfc8785, digests by nothing but hashlib."""
+    """P26: signature by joserfc, PyJWT and plain cryptography, canonical form by rfc8785, digests by hashlib alone."""
     payload = joserfc_jws.deserialize_compact(vector["jws"], ECKey.import_key(PUBLIC), algorithms=["ES256"]).payload
     assert jwt.api_jws.decode(vector["jws"], jwt.PyJWK.from_dict(PUBLIC).key, algorithms=["ES256"]) == payload
+    signed, _, encoded = vector["jws"].rpartition(".")
+    x, y, signature = (base64.urlsafe_b64decode(part + "==") for part in (PUBLIC["x"], PUBLIC["y"], encoded))
+    point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + x + y)
+    der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+    point.verify(der, signed.encode(), ec.ECDSA(hashes.SHA256()))
     claims = json.loads(payload)
     assert rfc8785.dumps(claims) == payload
     salt = bytes.fromhex(vector["salt"])
