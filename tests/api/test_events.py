@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.gateway import Reply, Running, Serve, Threaded, read_reply
+from tests.punctual import punctually
 
 from sealgate.auth.caller import KeySettings
 from sealgate.config import Server, Timeouts
@@ -356,9 +357,13 @@ async def test_a_stream_that_is_never_silent_has_no_comments(serve: Serve) -> No
         ScriptedUpstream(default=answer("a " * 60, delay=0.005)) as upstream,
         serve({"acme": upstream}, timeouts=quick) as running,
     ):
-        reply = await running.chat(stream=True)
-        assert reply.done
-        assert reply.comments == []
+
+        async def scene() -> None:
+            reply = await running.chat(stream=True)
+            assert reply.done
+            assert reply.comments == []
+
+        await punctually(scene, 0.1)
 
 
 @pytest.mark.anyio

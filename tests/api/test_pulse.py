@@ -91,8 +91,8 @@ async def test_i9_a_blocked_loop_is_reported_once_with_its_place_while_it_lasts(
 
 async def test_each_episode_is_reported(said: list[dict[str, Any]]) -> None:
     def twice() -> None:
-        asyncio.get_running_loop().call_later(BEAT * 1.5, time.sleep, 0.25)
-        time.sleep(0.25)
+        asyncio.get_running_loop().call_later(BEAT * 1.5, time.sleep, 0.6)
+        time.sleep(0.6)  # long enough for the watching thread to have its turn on a busy machine
 
     found = await beats(twice)
     assert len(found) >= 3
