@@ -13,13 +13,13 @@ import pytest
 from openai import OpenAI
 from tests.gateway import Serve, model, provider
 
-from sealgate.config import Model, Route
+from sealgate.config import Model, Provider, Route
 from sealgate.config_tables import Budget
 from sealgate.limits.ledger import Outcome
 from sealgate.receipts.receipt import digest
 from sealgate.relay.embeddings import unpacked
 from sealgate.relay.parts import AT_ONCE
-from sealgate.testing import ScriptedUpstream, Sleep, ThreadedUpstream
+from sealgate.testing import ScriptedUpstream, Sleep, ThreadedUpstream, sigv4
 from sealgate.testing.bedrock_wire import converse_error
 from sealgate.testing.embedding_wire import embedded, tokens_of, vector_of
 from sealgate.testing.received import Received
@@ -162,6 +162,27 @@ async def test_a_budget_pays_for_the_sum_once_and_the_receipt_names_every_body(s
     claims = json.loads(urlsafe_b64decode(row.receipt.split(".")[1] + "=="))
     joined = b"\n".join(bodies[text] for text in TEXTS)
     assert claims["forwarded"]["wire"] == digest(urlsafe_b64decode(claims["salt"] + "=="), "forwarded.wire", joined)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kind", "name", "service"), [("bedrock", TITAN, "bedrock"), ("sagemaker", "bge", "sagemaker")]
+)
+async def test_every_call_carries_a_signature_of_its_own_that_aws_would_take(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, service: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", sigv4.ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", sigv4.SECRET_KEY)
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    async with ScriptedUpstream(handler=embedded()) as upstream:
+        aws = Provider(kind=kind, aws_region="eu-central-1", base_url=upstream.origin)
+        async with serve({"aws": aws}, {"m": model("aws", upstream_model=name, type="embedding")}) as gateway:
+            reply = await gateway.post(PATH, {"model": "m", "input": ["a", "b", "c"]})
+
+    assert reply.status == 200
+    assert [sigv4.complaint(each, service, "eu-central-1") for each in upstream.requests] == [None] * len(
+        upstream.requests
+    )
 
 
 AWS = {"aws_region": "eu-central-1"}
