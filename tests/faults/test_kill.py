@@ -258,7 +258,7 @@ def test_h1_h2_i3_every_answer_given_whole_has_one_row_however_often_the_process
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_h1_h2_i3_ten_thousand_requests_and_two_hundred_kills(tmp_path: Path) -> None:
     """The same, and now and then killed at its start. To save time its processes are forked after their imports."""
     since = time.monotonic()

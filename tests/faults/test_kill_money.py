@@ -92,7 +92,7 @@ def test_row_h1_no_money_is_lost_or_counted_twice_where_the_process_is_killed(tm
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1400)
 def test_row_h1_a_hundred_kills_under_a_budget(tmp_path: Path) -> None:
     """Requests that were under way are `unknown`, and what they may have cost at most counts as spent."""
     with nursery(tmp_path) as start:

@@ -14,7 +14,7 @@ from tests.matrix.crowd import ask, gateway, request, say, ticking, until
 
 from sealgate.testing import answer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(200)]
 
 FEW = ("sh", "-c", 'ulimit -n 72; exec "$@"', "sh")
 MORE = ("sh", "-c", 'ulimit -n 120; exec "$@"', "sh")

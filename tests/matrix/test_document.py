@@ -35,7 +35,7 @@ CHECKS = [
     status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance,
     negative_data_rejection,
 ]  # fmt: skip
-LONG_SECONDS = 60.0
+LONG_SECONDS = 30.0
 """For the long loop, after which it ends with the operation it is at."""
 
 
@@ -123,8 +123,8 @@ def test_p21_every_operation_answers_as_the_document_says(gateway: Threaded, ope
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
-def test_p21_every_operation_answers_as_the_document_says_for_a_minute(
+@pytest.mark.timeout(600)
+def test_p21_every_operation_answers_as_the_document_says_for_half_a_minute(
     gateway: Threaded, operations: list[Operation]
 ) -> None:
     began = time.monotonic()

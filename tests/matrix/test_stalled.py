@@ -35,7 +35,7 @@ def deaf_get_much(other: Behaviour) -> Behaviour:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_p7_two_hundred_readers_that_stop_cost_little_and_are_cut(tmp_path: Path) -> None:
     """Each has asked for 50 MB and reads nothing; meanwhile another caller's stream comes whole and in time.
 

@@ -470,7 +470,7 @@ LONGER = Answer(
 
 @pytest.mark.anyio
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(800)
 @pytest.mark.parametrize(("rst", "with_backup"), [(False, False), (True, True)])
 async def test_no_cut_of_a_longer_stream_looks_like_success(serve: Serve, rst: bool, with_backup: bool) -> None:
     """Reasoning, text, parallel tool calls and usage: about 4 KB, cut at each byte."""

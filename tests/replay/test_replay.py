@@ -28,7 +28,7 @@ from sealgate.testing import ScriptedUpstream, splits
 from sealgate.testing.script import LAST_CHUNK, Chunk, head
 
 WHY_NOT = recorded.missing()
-pytestmark = [pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or ""), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or ""), pytest.mark.timeout(700)]
 
 QUICK = "split=awkward,delay=0"
 LONG = ["", "split=events", "split=one", "split=rand", "split=awkward", "split=bytes", "gzip=1", "crlf=1", "ping=1",
