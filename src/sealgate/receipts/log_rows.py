@@ -78,7 +78,8 @@ def begin(connection: Connection, origin: str, vkey: str, now: int) -> LogRow:
     if found is None:
         number = connection.execute(select(func.coalesce(func.max(logs.c.id), 0) + 1)).scalar_one()
         connection.execute(insert(logs).values(id=number, origin=origin, vkey=vkey, created_at=now))
-        store.abandon(connection)  # they name the log before this one
+        if number > 1:
+            store.abandon(connection)  # they name the log before this one
         found = LogRow(id=number, origin=origin, vkey=vkey)
     return found
 

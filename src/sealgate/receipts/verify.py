@@ -322,7 +322,7 @@ def _agrees(documents: Sequence[Mapping[str, Any]]) -> bool:
 
 def _same_bytes(before: bytes, end: bytes, outcome: str) -> Check:
     """The bytes agree; what ended them, unless it says nothing but that, is in no digest."""
-    if not end or end.strip() == DONE:
+    if not end or end.strip() == DONE or _documents(end) == [{"type": "message_stop"}]:
         return Check("response", "PASS", f"these bytes were sent; the outcome was {outcome}")
     if before:
         text = f"these bytes were sent before the event that ended them, which was not checked; it ended {outcome}"
