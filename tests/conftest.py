@@ -37,6 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = item.get_closest_marker("timeout")
         return float(mark.args[0]) if mark else 0.0
 
+    unsteady = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    assert not unsteady, f"two workers must find the same names, and an address is another one in each: {unsteady[:3]}"
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     slow = sorted((item for item in items if seconds(item)), key=lambda item: (-seconds(item), item.nodeid))
     rest = [item for item in items if not seconds(item)]

@@ -164,7 +164,7 @@ async def failed(serve: Serve, behaviour: Any, *, stream: bool) -> tuple[Reply, 
     (lambda _: json_answer([]), 502),
     (lambda _: json_answer("text"), 502),
     (lambda _: json_answer(None), 502),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 async def test_what_is_no_whole_transcript_never_looks_like_one(
     serve: Serve, behaviour: Any, status: int, stream: bool
 ) -> None:
