@@ -182,13 +182,14 @@ class Log:
 
         Raises `ConfigError` where files cannot be read, `StorageError`.
         """
+        shown = await asyncio.to_thread(self._shown)  # first: what a replica publishes meanwhile is recorded before
         extent = await self.storage.read(partial(rows.extent, log=self.log.id))
         self.published = extent.last
         await self._refresh_witnessed()
         if self.sealed:
             return
         try:
-            self._edge = await asyncio.to_thread(self._of_files, extent)
+            self._edge = await asyncio.to_thread(self._of_files, shown, extent)
             if extent.last is not None:
                 await self._grow(extent.last.size)
                 self._compare(extent.last)
@@ -198,9 +199,14 @@ class Log:
         except (FilesError, SealedError) as error:
             await self.seal(str(error))
 
-    def _of_files(self, extent: rows.Extent) -> Edge:
+    def _shown(self) -> bytes | None:
+        try:
+            return self.files.find("checkpoint")
+        except UnreadableError as error:
+            raise ConfigError(f"the transparency log cannot be compared with what was signed: {error}") from None
+
+    def _of_files(self, data: bytes | None, extent: rows.Extent) -> Edge:
         """The tree as far as this folder has published it."""
-        data = self.files.find("checkpoint")
         if data is None:
             return Edge()
         try:
