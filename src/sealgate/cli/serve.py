@@ -68,6 +68,7 @@ def _run(settings: Settings, load: Callable[[], Settings], early: list[int]) -> 
     application = Application(settings)
     certificate = _certificate(settings.server)
     reloads: set[asyncio.Task[None]] = set()
+    ruined: list[str] = []
 
     # A signal may come before the gateway is open; then there is nothing to drain, and nothing to reload yet.
 
@@ -97,8 +98,13 @@ def _run(settings: Settings, load: Callable[[], Settings], early: list[int]) -> 
         task.add_done_callback(reloads.discard)
 
     def beat(lag: float, memory: float) -> None:
-        if application.gateway is not None:
-            application.gateway.hall.load.beat(lag, memory)
+        if application.gateway is None:
+            return
+        hall = application.gateway.hall
+        hall.load.beat(lag, memory)
+        if hall.storage.ruined is not None and not ruined:
+            ruined.append(hall.storage.ruined)
+            signal.raise_signal(signal.SIGTERM)
 
     def refused(code: str, _peer: tuple[str, int] | None) -> None:
         if application.gateway is not None:
@@ -117,6 +123,10 @@ def _run(settings: Settings, load: Callable[[], Settings], early: list[int]) -> 
         tls=certificate,
     )
     server.run(served, drain_seconds=settings.timeouts.drain, hooks=hooks)
+    if ruined:
+        refuse(
+            f"the disk has failed to keep what was written to the database: {ruined[0]}. See to it, then start again."
+        )
 
 
 def _certificate(server: config.Server) -> Certificate | None:

@@ -33,14 +33,22 @@ class Backend(Protocol):
     def stale(self, driver_connection: Any, /) -> bool:
         """Whether an idle connection is known to be dead. Costs no round trip."""
 
+    def ruined(self, error: BaseException, /) -> bool:
+        """Whether the disk may have lost what it had taken, so that no later commit could be believed."""
+
 
 def reason(error: BaseException) -> str:
     """The driver's own sentence, without SQLAlchemy's statement and parameters.
 
     Of an error about a value only the kind is told: the sentence may quote the value, and this text goes to logs.
     """
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    cause = of_driver(error)
     kinds = {kind.__name__ for kind in type(cause).__mro__}
     if "Error" not in kinds or "DataError" in kinds:  # names of PEP 249
         return type(cause).__name__
     return next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+
+
+def of_driver(error: BaseException) -> BaseException:
+    """The driver's own error, where SQLAlchemy has wrapped it."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error

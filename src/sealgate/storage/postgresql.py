@@ -58,6 +58,9 @@ class PostgresBackend:
         poll.register(driver_connection.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
+    def ruined(self, _error: BaseException) -> bool:
+        return False  # it is the server that syncs, and ends itself where that fails
+
     @contextmanager
     def exclusive(self) -> Iterator[Connection]:
         try:

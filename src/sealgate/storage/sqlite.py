@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from sealgate.errors import ConfigError
-from sealgate.storage.backend import MIGRATION_SECONDS, READERS
+from sealgate.storage.backend import MIGRATION_SECONDS, READERS, of_driver
 
 OLDEST = (3, 35, 0)
 """The first SQLite with RETURNING."""
@@ -46,6 +46,10 @@ class SqliteBackend:
 
     def stale(self, _driver_connection: Any) -> bool:
         return False
+
+    def ruined(self, error: BaseException) -> bool:
+        # Linux forgets pages that it could not write: the next sync would succeed, and what lay between is gone.
+        return _name(of_driver(error)) in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
 
     @contextmanager
     def exclusive(self) -> Iterator[Connection]:
@@ -169,5 +173,5 @@ class SqliteBackend:
         )
 
 
-def _name(error: sqlite3.Error) -> str:
+def _name(error: BaseException) -> str:
     return str(getattr(error, "sqlite_errorname", ""))

@@ -64,6 +64,11 @@ class Storage:
         return self._writer.failing is not None
 
     @property
+    def ruined(self) -> str | None:
+        """Why nothing will be written any more: the disk failed to keep what it had taken. The process should end."""
+        return self._writer.ruined
+
+    @property
     def pending(self) -> int:
         """Jobs that wait for the writer."""
         return self._writer.pending

@@ -126,6 +126,8 @@ class Writer:
         self._logged = -LOG_SECONDS
         self.failing: str | None = None
         """Why the last commit failed; None where it did not."""
+        self.ruined: str | None = None
+        """Why nothing will be written any more (row H6)."""
         self.commits = 0
         self.lost = 0
         self.wrote_at: float | None = None
@@ -186,6 +188,8 @@ class Writer:
         return batch
 
     def _execute(self, batch: Sequence[Job]) -> None:
+        if self.ruined is not None:
+            raise StorageError(self.ruined)
         batch = [job for job in batch if job.insert is None or _is_worked_out(job)]
         link = self._link = self._usable_link()
         link.begin()
@@ -294,6 +298,8 @@ class Writer:
             job.error = job.error or _failed(error)
         self.wrote_at = None
         self.failing = reason(error)
+        if self._backend.ruined(error):
+            self.ruined = self.failing
         if self._link is not None:
             self._link.close()
             self._link = None
