@@ -51,7 +51,7 @@ def test_h6_a_sync_that_failed_is_the_end_even_where_the_next_would_succeed(unsy
         assert ask(at) == (503, "storage_unavailable")
         failing.unlink()
         assert at.process.wait(timeout=60) == 1
-    assert "the disk has failed to keep what was written" in (tmp_path / "err.txt").read_text()
+    assert "the disk has failed to keep what the database wrote" in (tmp_path / "err.txt").read_text()
     with closing(sqlite3.connect(tmp_path / ".sealgate/sealgate.db")) as database:
         assert database.execute("SELECT status FROM ledger ORDER BY created_at").fetchone() == (200,)
     with served(tmp_path) as again:

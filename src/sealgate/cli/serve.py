@@ -40,13 +40,16 @@ def serve(
     load = partial(config.load, config_file, overrides={name: text for name, text in overrides.items() if text})
     try:
         with _early_hangups() as early:
-            _run(load(), load, early)
+            program = _Program(load(), load, early)
+            program.run()
     except (ConfigError, StorageError) as error:
         refuse(str(error))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             refuse(f"{error.strerror}. Is another gateway running? Take another port with --port.")
         refuse(error.strerror or str(error))
+    if program.ruined is not None:
+        refuse(f"the disk has failed to keep what the database wrote ({program.ruined}). See to it, then start again.")
 
 
 @contextlib.contextmanager
@@ -64,69 +67,80 @@ def _early_hangups() -> Iterator[list[int]]:
         signal.signal(number, before or signal.SIG_DFL)
 
 
-def _run(settings: Settings, load: Callable[[], Settings], early: list[int]) -> None:
-    application = Application(settings)
-    certificate = _certificate(settings.server)
-    reloads: set[asyncio.Task[None]] = set()
-    ruined: list[str] = []
+class _Program:
+    """The gateway as a process: what the server tells it while it runs.
 
-    # A signal may come before the gateway is open; then there is nothing to drain, and nothing to reload yet.
+    Signals may come before the gateway is open; then there is nothing to drain, and nothing to reload yet.
+    """
 
-    def listening(addresses: list[tuple[str, int]]) -> None:
+    def __init__(self, settings: Settings, load: Callable[[], Settings], early: list[int]) -> None:
+        self.ruined: str | None = None
+        """Why the database can be written no more."""
+        self._settings = settings
+        self._load = load
+        self._early = early
+        self._application = Application(settings)
+        self._certificate = _certificate(settings.server)
+        self._reloads: set[asyncio.Task[None]] = set()
+
+    @property
+    def _gateway(self) -> Gateway | None:
+        return self._application.gateway
+
+    def run(self) -> None:
+        settings = self._settings
+        hooks = server.Hooks(
+            on_listening=self._listening, on_drain=self._drain, on_reload=self._reload, on_beat=self._beat
+        )
+        served = server_config(
+            self._application,
+            settings.server.host,
+            settings.server.port,
+            _limits(settings),
+            hosts=frozenset(host.lower() for host in settings.server.hosts) or None,
+            on_refusal=self._refused,
+            peers=Peers(settings.server.trusted_proxies),
+            tls=self._certificate,
+        )
+        server.run(served, drain_seconds=settings.timeouts.drain, hooks=hooks)
+
+    def _listening(self, addresses: list[tuple[str, int]]) -> None:
         # What the start has made stays as long as the process: the collector need not walk through it again and again.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
         gc.enable()
-        if application.gateway is not None:
-            _announce(application.gateway, addresses[0], "http" if certificate is None else "https")
-        if early:
-            early.clear()
-            reload()
+        if self._gateway is not None:
+            _announce(self._gateway, addresses[0], "http" if self._certificate is None else "https")
+        if self._early:
+            self._early.clear()
+            self._reload()
 
-    def drain() -> None:
-        if application.gateway is not None:
-            application.gateway.drain()
+    def _drain(self) -> None:
+        if self._gateway is not None:
+            self._gateway.drain()
 
-    def reload() -> None:
-        if application.gateway is None:
-            early.append(signal.SIGHUP)
+    def _reload(self) -> None:
+        if self._gateway is None:
+            self._early.append(signal.SIGHUP)
             return
-        if certificate is not None:
-            _renew(certificate, application.gateway)
-        task = asyncio.get_running_loop().create_task(application.gateway.reload(load))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
+        if self._certificate is not None:
+            _renew(self._certificate, self._gateway)
+        task = asyncio.get_running_loop().create_task(self._gateway.reload(self._load))
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
-    def beat(lag: float, memory: float) -> None:
-        if application.gateway is None:
+    def _beat(self, lag: float, memory: float) -> None:
+        if self._gateway is None:
             return
-        hall = application.gateway.hall
+        hall = self._gateway.hall
         hall.load.beat(lag, memory)
-        if hall.storage.ruined is not None and not ruined:
-            ruined.append(hall.storage.ruined)
+        if hall.storage.ruined is not None and self.ruined is None:
+            self.ruined = hall.storage.ruined
             signal.raise_signal(signal.SIGTERM)
 
-    def refused(code: str, _peer: tuple[str, int] | None) -> None:
-        if application.gateway is not None:
-            application.gateway.hall.metrics.edge_refusal(code)
-
-    hooks = server.Hooks(on_listening=listening, on_drain=drain, on_reload=reload, on_beat=beat)
-    hosts = settings.server.hosts
-    served = server_config(
-        application,
-        settings.server.host,
-        settings.server.port,
-        _limits(settings),
-        hosts=frozenset(host.lower() for host in hosts) or None,
-        on_refusal=refused,
-        peers=Peers(settings.server.trusted_proxies),
-        tls=certificate,
-    )
-    server.run(served, drain_seconds=settings.timeouts.drain, hooks=hooks)
-    if ruined:
-        refuse(
-            f"the disk has failed to keep what was written to the database: {ruined[0]}. See to it, then start again."
-        )
+    def _refused(self, code: str, _peer: tuple[str, int] | None) -> None:
+        if self._gateway is not None:
+            self._gateway.hall.metrics.edge_refusal(code)
 
 
 def _certificate(server: config.Server) -> Certificate | None:
