@@ -69,9 +69,11 @@ def read(usage: Any) -> Usage | None:
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens", 0))
     if prompt is None or completion is None:
         return None
+    total = _count(usage.get("total_tokens"))
+    if total == prompt + completion and len(usage) == 3 and "completion_tokens" in usage:
+        return Usage(prompt, completion)  # these three and nothing else: what most servers say
     inside, outside = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
     heard, reasoning = _part(inside, "audio_tokens"), _part(outside, "reasoning_tokens")
-    total = _count(usage.get("total_tokens"))
     if total is not None and (beside := total - prompt - completion) > 0:
         # The sum has more than its parts: something is counted beside them. Sound in the prompt (Mistral), or else
         # reasoning, told (xAI) or untold (Gemini under OpenAI's names).
@@ -109,9 +111,7 @@ def _said(**counts: int) -> Json:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
-        return None
-    return value
+    return value if type(value) is int and 0 <= value <= LARGEST else None
 
 
 def _details(usage: Json, name: str) -> Json:
