@@ -636,11 +636,16 @@ async def test_the_gateways_own_fields_stay_here(serve: Serve) -> None:
 async def test_beyond_the_room_for_uploads_a_request_is_503(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     held = audio.Held()
     monkeypatch.setattr(audio, "MAX_HELD", 100)
-    held.take(150)
-    with pytest.raises(Problem, match="Too many uploads"):
-        held.take(1)
-    held.give_back(150)
-    held.take(1)
+    with held.room("one", 150):
+        for customer in ("one", "two"):
+            with pytest.raises(Problem, match="Too many uploads"), held.room(customer, 1):
+                pass
+    with held.room("one", 40), held.room("two", 40):
+        with pytest.raises(Problem, match="Too many uploads"), held.room("one", 15):
+            pytest.fail("one customer has more than half")
+        with held.room("two", 10):
+            assert held.size == 90
+    assert held.size == 0
 
     async with serve({"acme": said()}, MODEL) as gateway:
         replies = [await ask(gateway) for _ in range(2)]

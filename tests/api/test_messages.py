@@ -13,7 +13,7 @@ from sealgate.receipts import verify
 from sealgate.testing import ScriptedUpstream, answer, error, error_mid, tool
 from sealgate.testing.anthropic_wire import USAGE, message, stream_error, thinking, tool_use
 from sealgate.testing.received import Received
-from sealgate.testing.script import Behaviour, Chunk, Fin, Send, Step, json_answer
+from sealgate.testing.script import LAST_CHUNK, Behaviour, Chunk, Fin, Send, Step, head, json_answer, sse
 
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
@@ -173,6 +173,53 @@ async def test_a_translated_stream_begins_with_an_estimate_of_the_prompt_and_end
     assert reply.documents[0]["message"]["usage"]["input_tokens"] > 100
     assert reply.documents[0]["message"]["usage"]["input_tokens"] - counted.json["input_tokens"] < 20
     assert reply.documents[-2]["usage"]["input_tokens"] == 177
+
+
+def calling(*pieces: Any) -> Behaviour:
+    """A stream of OpenAI's that tells tool calls in these pieces: number, and what is said of the function."""
+    deltas = [{"tool_calls": [{"index": number, **rest}]} for number, rest in pieces]
+    chunks = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+    steps: list[Step] = [head(200, {"content-type": "text/event-stream"})]
+    return [*steps, *(Chunk(sse(each)) for each in (*chunks, last, "[DONE]")), LAST_CHUNK]
+
+
+@pytest.mark.anyio
+async def test_calls_that_come_interleaved_with_names_that_come_late_are_blocks_one_after_the_other(
+    serve: Serve,
+) -> None:
+    behaviour = calling(
+        (0, {"id": "a", "type": "function", "function": {"name": "", "arguments": ""}}),
+        (1, {"id": "b", "type": "function", "function": {"name": "there", "arguments": ""}}),
+        (2, {"id": "c", "type": "function", "function": {"name": "bare", "arguments": ""}}),
+        (0, {"function": {"name": "here", "arguments": '{"x":'}}),
+        (1, {"function": {"arguments": '{"y": {}'}}),
+        (0, {"function": {"arguments": "1}"}}),
+        (1, {"function": {"arguments": ', "z": 2}'}}),
+    )
+    async with serve({"acme": behaviour}) as gateway:
+        reply = await ask(gateway, stream=True)
+    assert types(reply)[-1] == "message_stop"
+    blocks: list[Any] = []
+    for each in reply.documents:
+        if each["type"] == "content_block_start":
+            assert each["index"] == len(blocks)
+            blocks.append([each["content_block"]["id"], each["content_block"]["name"], ""])
+        elif each["type"] == "content_block_delta":
+            assert each["index"] == len(blocks) - 1, "a block is not gone on with once another has begun"
+            blocks[-1][2] += each["delta"]["partial_json"]
+    assert [(call, name, json.loads(text)) for call, name, text in blocks] == [
+        ("a", "here", {"x": 1}), ("b", "there", {"y": {}, "z": 2}), ("c", "bare", {}),
+    ]  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_instructions_that_are_no_text_are_refused(serve: Serve) -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    async with serve({"acme": answer("Hi")}) as gateway:
+        reply = await ask(gateway, messages=[*HI, {"role": "system", "content": [image]}, *HI])
+    assert (reply.status, reply.json["error"]["type"]) == (400, "invalid_request_error")
+    assert "messages[1].content[0]" in reply.json["error"]["message"]
 
 
 @pytest.mark.anyio

@@ -398,7 +398,7 @@ async def test_what_was_asked_is_listed_by_pages(serve: Serve) -> None:
         page = (await gateway.get(f"{at}?limit=2&order=asc")).json
         rest = (await gateway.get(f"{at}?order=asc&after={page['last_id']}")).json
         latest = (await gateway.get(f"{at}?limit=1")).json
-        wrong = [await gateway.get(f"{at}?{query}") for query in ("limit=0", "limit=x", "order=up")]
+        wrong = [await gateway.get(f"{at}?{query}") for query in ("limit=0", "limit=x", "order=up", "after=nope")]
         again = await gateway.get(at.removesuffix("/input_items") + "?stream=true")
 
     def texts(found: Any) -> list[str]:
@@ -407,7 +407,7 @@ async def test_what_was_asked_is_listed_by_pages(serve: Serve) -> None:
     assert (texts(page), page["has_more"]) == (["0", "1"], True)
     assert (texts(rest), rest["has_more"]) == (["2", "3", "4"], False)
     assert texts(latest) == ["4"]
-    assert [each.status for each in wrong] == [400] * 3
+    assert [each.status for each in wrong] == [400] * 4
     assert (again.status, again.code) == (400, "unsupported_parameter")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +26,7 @@ from sealgate.relay.transcripts import TranscriptionRequest, read_transcription
 SECONDS = 600.0
 """A transcription may take so long, failover included."""
 MAX_HELD = 512 * 1024 * 1024
-"""Bytes of all uploads that are received or relayed at once."""
+"""Bytes of all uploads that are received or relayed at once; one customer may have half of them."""
 
 
 class SpokenTokens(Struct, tag_field="type", tag="tokens"):
@@ -104,19 +107,27 @@ def routes(hall: Hall, guard: Guard) -> list[Route]:
 
 
 class Held:
-    """How many bytes of uploads are in this process now."""
+    """How many bytes of uploads are in this process now, in all and for each customer."""
 
     def __init__(self) -> None:
         self.size = 0
+        self._shares: Counter[str] = Counter()
 
-    def take(self, size: int) -> None:
-        """Raises `Problem` where there is no room."""
-        if self.size and self.size + size > MAX_HELD:
+    @contextmanager
+    def room(self, customer_id: str, size: int) -> Iterator[None]:
+        """Room for so many bytes. Raises `Problem` where there is none."""
+        share = self._shares[customer_id]
+        if (self.size and self.size + size > MAX_HELD) or (share and share + size > MAX_HELD // 2):
             raise Problem("overloaded", "Too many uploads at once.")
         self.size += size
-
-    def give_back(self, size: int) -> None:
-        self.size -= size
+        self._shares[customer_id] += size
+        try:
+            yield
+        finally:
+            self.size -= size
+            self._shares[customer_id] -= size
+            if not self._shares[customer_id]:
+                del self._shares[customer_id]
 
 
 class Audio:
@@ -136,8 +147,7 @@ class Audio:
         limit = settings.server.max_upload_bytes
         # The file lies in the spool; what goes to a provider is one copy of it in memory.
         size = min(limit, int(call.header(b"content-length") or limit))
-        self._held.take(size)
-        try:
+        with self._held.room(caller.customer_id, size):
             async with multipart.form(call, Path(settings.data_dir) / "spool", limit) as form:
                 with in_dialect(call):
                     ask = read_transcription(
@@ -151,5 +161,3 @@ class Audio:
                 hold_to(ask, caller, controls)
                 dialect = DIALECTS[ask.prompt.fields["response_format"]]
                 await self._desk.answer(call, caller, controls, ask, form.body, dialect, SECONDS)
-        finally:
-            self._held.give_back(size)

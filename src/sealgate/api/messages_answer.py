@@ -203,8 +203,7 @@ class _Events:
         self._number: int | None = None
         """Which call the open block is."""
         self._calls: dict[int, _Call] = {}
-        self._later: dict[int, _Call] = {}
-        """Calls that came before the one at hand was over: they follow when all is said."""
+        """In the order in which they came. One that comes before another is over begins when that is, or at the end."""
         self._details: list[Any] = []
         self._reason: str | None = None
 
@@ -268,58 +267,60 @@ class _Events:
         yield from self._close()
 
     def _call(self, delta: Json) -> Iterator[Json]:
+        """A call begins with its first argument: until then its name may grow, and other calls may come before it."""
         number, function = delta["index"], delta.get("function") or {}
         text = function.get("arguments") or ""
-        call = self._calls.get(number) or self._later.get(number)
+        call = self._calls.get(number)
         if call is None:
-            call = _Call(delta.get("id") or "", function.get("name") or "")
-            if self._number is not None and not self._calls[self._number].complete:
-                self._later[number] = call
-            else:
-                yield from self._begin(number, call)
-        elif function.get("name"):
-            call.name += function["name"]
+            call = self._calls[number] = _Call(delta.get("id") or "")
+        if not call.begun:
+            call.name += function.get("name") or ""
         if not text:
             return
-        call.pieces.append(text)
         if number == self._number:
+            call.pieces.append(text)
             yield self._delta({"type": "input_json_delta", "partial_json": text})
-        elif number in self._calls and text.strip() != "{}":
+        elif not call.begun:
+            call.pieces.append(text)
+            if self._number is None or self._calls[self._number].complete:
+                yield from self._begin(number, call)
+        elif text.strip() != "{}":
             raise Problem("upstream_bad_response", "The provider went on with a tool call that was over.")
 
     def _begin(self, number: int, call: _Call) -> Iterator[Json]:
-        self._calls[number] = call
         yield from self._open("tool_use", {"type": "tool_use", "id": call.id, "name": call.name, "input": {}})
-        self._number = number
+        self._number, call.begun = number, True
+        if call.pieces:
+            yield self._delta({"type": "input_json_delta", "partial_json": "".join(call.pieces)})
 
     def _finish(self) -> Iterator[Json]:
-        for number, call in self._later.items():
-            yield from self._begin(number, call)
-            if text := "".join(call.pieces):
-                yield self._delta({"type": "input_json_delta", "partial_json": text})
-        self._later = {}
+        for number, call in self._calls.items():
+            if not call.begun:
+                yield from self._begin(number, call)
         yield from self._close()
 
 
 class _Call:
     """A tool call as far as it has come."""
 
-    __slots__ = ("id", "name", "pieces")
+    __slots__ = ("begun", "id", "name", "pieces")
 
-    def __init__(self, call_id: str, name: str) -> None:
+    def __init__(self, call_id: str) -> None:
         self.id = call_id
-        self.name = name
+        self.name = ""
         self.pieces: list[str] = []
+        self.begun = False
+        """Whether the caller has heard of it."""
 
     @property
     def complete(self) -> bool:
-        """Whether its arguments are all there, or have not begun."""
-        text = "".join(self.pieces)
+        """Whether its arguments are all there."""
+        if not self.pieces or not self.pieces[-1].rstrip().endswith("}"):
+            return False
         try:
-            _decode_any(text or "{}")
+            return isinstance(_decode_any("".join(self.pieces)), dict)
         except _UNREADABLE:
             return False
-        return True
 
 
 def _signature(details: list[Any]) -> str:

@@ -114,12 +114,17 @@ class KeptResponses:
             if order not in (None, "asc", "desc"):
                 raise wrong("order", "is asc or desc")
         items = list((await self._hall.kept.find(caller.customer_id, call.path_value)).input)
-        await call.json(_page(items if order == "asc" else items[::-1], limit, after))
+        with forms.in_dialect(call):
+            page = _page(items if order == "asc" else items[::-1], limit, after)
+        await call.json(page)
 
 
 def _page(items: list[Json], limit: int, after: str | None) -> Json:
+    """Raises `Problem`."""
     names = [item["id"] for item in items]
-    start = names.index(after) + 1 if after in names else 0
+    if after is not None and after not in names:
+        raise wrong("after", "is the id of no item here")
+    start = 0 if after is None else names.index(after) + 1
     shown = items[start : start + limit]
     return {
         "object": "list",

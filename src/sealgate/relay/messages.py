@@ -179,17 +179,19 @@ class _Reading:
             elif turn["role"] == "assistant":
                 yield self._said(content, at)
             elif turn["role"] == "system":
-                yield {"role": "system", "content": self._plain(content)}
+                yield {"role": "system", "content": self._plain(content, at)}
             else:
                 yield from self._heard(content, at)
 
-    def _plain(self, content: Any) -> str:
-        """Text alone, of a text or of blocks."""
+    def _plain(self, content: Any, at: str = "system") -> str:
+        """Text alone, of a text or of blocks. Raises `Problem` for any other block."""
         if isinstance(content, str):
             return content
-        for block in content:
+        for place, block in enumerate(content):
+            if block.get("type") != "text":
+                raise Problem("invalid_messages", f"{at}[{place}]: instructions are text.", param=f"{at}[{place}]")
             self._marks(block)
-        return "\n\n".join(block["text"] for block in content if block.get("type") == "text")
+        return "\n\n".join(block["text"] for block in content)
 
     def _said(self, blocks: list[Json], at: str) -> Json:
         """What the model said before."""
