@@ -17,6 +17,7 @@ from sealgate.errors import Problem
 from sealgate.formats.blocks import Blocks
 from sealgate.formats.carried import sealed
 from sealgate.providers.base import Json
+from sealgate.relay.finish import STOPPED
 
 STOP_REASONS = {
     "stop": "end_turn",
@@ -64,8 +65,7 @@ class MessagesDialect:
 
     def _told(self, message: Json, choice: Json, counts: Json) -> Json:
         content = [*_thoughts(message), *_texts(message), *map(_call, message.get("tool_calls") or ())]
-        reason = STOP_REASONS.get(choice["finish_reason"], "end_turn")
-        return {"content": content, "stop_reason": reason, "stop_sequence": None, "usage": usage(counts)}
+        return {"content": content, **_stop(choice), "usage": usage(counts)}
 
     # Streamed
 
@@ -123,6 +123,14 @@ def usage(counts: Json) -> Json:
     if thought := (counts.get("completion_tokens_details") or {}).get("reasoning_tokens"):
         found["output_tokens_details"] = {"thinking_tokens": thought}
     return found
+
+
+def _stop(choice: Json) -> Json:
+    """Why a choice ended. Which stop sequence it was is known where the provider tells: `relay.finish.stopped_at`."""
+    reason = choice["finish_reason"]
+    if reason == "stop" and STOPPED in choice:
+        return {"stop_reason": "stop_sequence", "stop_sequence": choice[STOPPED]}
+    return {"stop_reason": STOP_REASONS.get(reason, "end_turn"), "stop_sequence": None}
 
 
 # Blocks of whole answers
@@ -205,7 +213,7 @@ class _Events:
         self._calls: dict[int, _Call] = {}
         """In the order in which they came. One that comes before another is over begins when that is, or at the end."""
         self._details: list[Any] = []
-        self._reason: str | None = None
+        self._stop: Json | None = None
 
     def take(self, delta: Json, choice: Json | None, counts: Json | None) -> Iterator[Json]:
         if self._start is not None:
@@ -223,11 +231,10 @@ class _Events:
         for call in delta.get("tool_calls") or ():
             yield from self._call(call)
         if choice is not None and choice["finish_reason"]:
-            self._reason = STOP_REASONS.get(choice["finish_reason"], "end_turn")
+            self._stop = _stop(choice)
             yield from self._finish()
-        if counts is not None and self._reason is not None:
-            stop = {"stop_reason": self._reason, "stop_sequence": None}
-            yield {"type": "message_delta", "delta": stop, "usage": usage(counts)}
+        if counts is not None and self._stop is not None:
+            yield {"type": "message_delta", "delta": self._stop, "usage": usage(counts)}
 
     def _open(self, kind: str, block: Json) -> Iterator[Json]:
         """Go on with the open block where it is of that kind, else begin another."""

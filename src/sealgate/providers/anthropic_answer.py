@@ -60,13 +60,14 @@ class AnthropicWholeReader(WholeBody):
         for given in document["content"] or ():
             message.add(Block(given))
         reason = "stop_sequence" if message.stopped else document.get("stop_reason")
+        at = message.stopped or document.get("stop_sequence")
         usage = Usage()
         usage.note(document.get("usage"))
         said = message.render(refusal_in(document) if reason == "refusal" else None)
         ended = None if reason is None else finish(reason, called="tool_calls" in said)
         return {
             "model": document.get("model"),
-            "choices": [{"index": 0, "message": said, "finish_reason": ended}],
+            "choices": [{"index": 0, "message": said, "finish_reason": ended, **stopped(at)}],
             "usage": usage.render(),
             **tier_in(document.get("usage")),
         }
@@ -84,8 +85,8 @@ class _Message:
         self._lists: Json = {"annotations": [], "reasoning_details": [], "tool_calls": []}
 
     @property
-    def stopped(self) -> bool:
-        """Whether a text at which the caller wanted it to stop has come; nothing is added after it."""
+    def stopped(self) -> str:
+        """The text at which the caller wanted it to stop, once it has come; nothing is added after it."""
         return self._watch.hit
 
     def add(self, block: Block) -> None:
@@ -190,6 +191,11 @@ def finish(reason: str, *, called: bool) -> str:
     if reason == "tool_use" and not called:
         return "stop"
     return _FINISH.get(reason, reason)
+
+
+def stopped(at: Any) -> Json:
+    """What a choice says of the stop text that has ended it."""
+    return {"stop_sequence": at} if at else {}
 
 
 def taken_out(text: str, wanted: Form | None) -> str:

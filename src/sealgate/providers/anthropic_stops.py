@@ -19,17 +19,17 @@ class Watch:
         self._texts = texts
         self._beginnings = sorted({text[:size] for text in texts for size in range(1, len(text))}, key=len)
         self._held = ""
-        self.hit = False
-        """Whether a stop has come; nothing that follows is part of the answer."""
+        self.hit = ""
+        """The stop that has come; nothing that follows is part of the answer."""
 
     def take(self, text: str) -> str:
         """What of the text so far is certain."""
         text = self._held + text
-        places = [place for stop in self._texts if (place := text.find(stop)) >= 0]
+        places = [(place, stop) for stop in self._texts if (place := text.find(stop)) >= 0]
         if places:
-            self.hit = True
+            place, self.hit = min(places)
             self._held = ""
-            return text[: min(places)]
+            return text[:place]
         self._held = next((each for each in reversed(self._beginnings) if text.endswith(each)), "")
         return text[: len(text) - len(self._held)]
 

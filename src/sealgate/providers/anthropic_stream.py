@@ -24,6 +24,7 @@ from sealgate.providers.anthropic_answer import (
     cited,
     finish,
     refusal_in,
+    stopped,
     taken_out,
     tier_in,
 )
@@ -180,7 +181,9 @@ class AnthropicStreamReader:
         if reason is None or self._finished:
             return (chunk,)
         self._finished = True
-        chunk["choices"] = [{"index": 0, "delta": {}, "finish_reason": finish(reason, called=self._calls > 0)}]
+        ended = finish(reason, called=self._calls > 0)
+        at = stopped(delta.get("stop_sequence"))
+        chunk["choices"] = [{"index": 0, "delta": {}, "finish_reason": ended, **at}]
         refusal = refusal_in(delta) if reason == "refusal" else None
         return (*(_said({"refusal": refusal}) if refusal else ()), chunk)
 
@@ -207,7 +210,7 @@ class AnthropicStreamReader:
         if watch.hit:
             # The answer is over for the caller. How long it was is not known then: the provider says that at its end.
             self.done = self._finished = True
-            said.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            said.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", **stopped(watch.hit)}]})
         return said
 
     def _thought(self, block: Block, text: str) -> Chunks:

@@ -19,6 +19,7 @@ from sealgate.providers.anthropic_models import facts
 from sealgate.providers.anthropic_native import NativeStreamReader
 from sealgate.providers.base import Account, Json, Operation, Prompt, Reader, Written
 from sealgate.providers.bedrock_answer import ConverseReader, ConverseStreamReader
+from sealgate.providers.bedrock_models import CLAUDE as CLAUDE_MODELS
 from sealgate.providers.bedrock_models import SCHEMAS
 from sealgate.providers.bedrock_request import converse
 from sealgate.providers.openai import UNREADABLE
@@ -51,6 +52,8 @@ class ConverseWire:
     def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:  # noqa: ARG002
         fields, adjusted = adjust(account.kind, prompt.fields)
         body, said = converse(fields, model, form(prompt.fields))
+        if prompt.native is not None and "stop" in fields and CLAUDE_MODELS.search(model):
+            body["additionalModelResponseFieldPaths"] = ["/stop_sequence"]  # else nobody says which it was
         for name, value in prompt.extra_body.items():
             given = body.get(name)
             body[name] = {**given, **value} if isinstance(given, dict) and isinstance(value, dict) else value

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from sealgate.errors import Failure, UpstreamError
-from sealgate.providers.anthropic_answer import taken_out
+from sealgate.providers.anthropic_answer import stopped, taken_out
 from sealgate.providers.anthropic_form import ANSWER_TOOL, form
 from sealgate.providers.aws import Frame, FrameReader
 from sealgate.providers.base import Json
@@ -113,7 +113,7 @@ class ConverseReader(WholeBody):
             message, reason = self._message(blocks), answer["stopReason"]
             if reason == "tool_use" and "tool_calls" not in message:
                 reason = "stop"
-            choice = {"index": 0, "message": message, "finish_reason": reason}
+            choice = {"index": 0, "message": message, "finish_reason": reason, **_stopped(answer)}
             return ({"choices": [choice], "usage": usage_of(answer.get("usage"))},)
         except UNKNOWN_SHAPE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the answer is none of Converse") from None
@@ -287,7 +287,8 @@ class ConverseStreamReader:
         delta = {"content": taken_out(self._held, self._form)} if self._held else {}
         self._stopped = True
         self.done = self._counted
-        return {"choices": [{"index": 0, "delta": delta, "finish_reason": self._reason(event["stopReason"])}]}
+        choice = {"index": 0, "delta": delta, "finish_reason": self._reason(event["stopReason"]), **_stopped(event)}
+        return {"choices": [choice]}
 
     def _reason(self, said: str) -> str:
         return "stop" if said == "tool_use" and not self._calls else said
@@ -297,6 +298,11 @@ class ConverseStreamReader:
         self.done = self._stopped
         usage = usage_of(event.get("usage"))
         return None if usage is None else {"choices": [], "usage": usage}
+
+
+def _stopped(told: Json) -> Json:
+    """The stop text that ended an answer, where the model says it and was asked to."""
+    return stopped((told.get("additionalModelResponseFields") or {}).get("stop_sequence"))
 
 
 def _chunk(delta: Json) -> Json:

@@ -7,6 +7,7 @@ only in how it is rendered; deciding whether it is complete is the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -126,6 +127,10 @@ class WholeAnswer(Answer):
     _body: bytes = b""
     _choices: list[Json]
 
+    def __init__(self, label: Label, choices: int, request_bytes: int, stops: Sequence[str] = ()) -> None:
+        super().__init__(label, choices, request_bytes)
+        self._stops = stops
+
     @property
     def finished(self) -> bool:
         return bool(self._body)
@@ -184,6 +189,7 @@ class WholeAnswer(Answer):
             "logprobs": contents.logprobs(choice.get("logprobs"), message["content"] or ""),
             "finish_reason": finish.reason(choice.get("finish_reason") or "stop", called=bool(calls)),
             **_filtered(choice),
+            **finish.stopped_at(choice, self._stops),
         }
 
     def _weigh(self, message: Json) -> None:
@@ -205,10 +211,12 @@ class StreamedAnswer(Answer):
         include_usage: bool,
         usage_on_finish: bool,
         receipted: bool = True,
+        stops: Sequence[str] = (),
     ) -> None:
         super().__init__(label, choices, request_bytes)
         self._usage_chunk = include_usage and not usage_on_finish
         self._usage_on_finish = usage_on_finish
+        self._stops = stops
         self._held: list[tuple[int, str, Json]] = []
         self._begun: set[int] = set()
         self._closed: set[int] = set()
@@ -291,7 +299,7 @@ class StreamedAnswer(Answer):
             self._piece(index, choice, ready)
         said = choice.get("finish_reason")
         if said:
-            self._close(index, said, _filtered(choice), ready)
+            self._close(index, said, {**_filtered(choice), **finish.stopped_at(choice, self._stops)}, ready)
             if self.has_content:
                 # One choice with content is over now; of several, only the end tells which finish was the last.
                 self._release(ready, keep=int(self.expected > 1 or self._usage_on_finish))
@@ -320,22 +328,22 @@ class StreamedAnswer(Answer):
             self._begun.add(index)
             ready.append(self._chunk(index, b'{"role":"assistant"}', None))
 
-    def _close(self, index: int, said: Any, filtered: Json, ready: list[bytes]) -> None:
+    def _close(self, index: int, said: Any, beside: Json, ready: list[bytes]) -> None:
         calls = self._calls.get(index)
         reason = finish.reason(said, called=calls is not None)
         if calls is not None and reason != "length" and (rest := calls.unsaid()):
             self._transcript.pieces.append((index, {"tool_calls": rest}))
             ready.append(self._chunk(index, _encode({"tool_calls": rest}), None))
         self._closed.add(index)
-        self._held.append((index, reason, filtered))
+        self._held.append((index, reason, beside))
 
     def _release(self, ready: list[bytes], keep: int) -> None:
         """Send the finish chunks that were held back, all but ``keep``; the very last carries what is ours."""
         while len(self._held) > keep:
-            index, reason, filtered = self._held.pop(0)
+            index, reason, beside = self._held.pop(0)
             self._begin(index, ready)
             self._transcript.pieces.append((index, reason))
-            ready.append(self._finish_chunk(index, reason, filtered, last=not keep and not self._held))
+            ready.append(self._finish_chunk(index, reason, beside, last=not keep and not self._held))
 
     def _delta(self, index: int, delta: Json) -> Json:
         """The delta with only what carries something, under OpenAI's names."""
@@ -374,8 +382,8 @@ class StreamedAnswer(Answer):
         extra = b"" if logprobs is None else b',"logprobs":' + _encode(logprobs)
         return b'%b[{"index":%d,"delta":%b%b,"finish_reason":null}]%b' % (self._head, index, delta, extra, self._tail)
 
-    def _finish_chunk(self, index: int, reason: str, filtered: Json, *, last: bool) -> bytes:
-        extra = b"," + _encode(filtered)[1:-1] if filtered else b""
+    def _finish_chunk(self, index: int, reason: str, beside: Json, *, last: bool) -> bytes:
+        extra = b"," + _encode(beside)[1:-1] if beside else b""
         body = b'%b[{"index":%d,"delta":{},"finish_reason":"%b"%b}]' % (self._head, index, reason.encode(), extra)
         if not last:
             return body + self._tail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -50,5 +51,7 @@ class Ask(msgspec.Struct, kw_only=True):
     choices: int = 1
     max_tokens: int | None = None
     """Most tokens of the answer, where the request says so."""
+    stops: Sequence[str] = ()
+    """Stop texts, where the dialect of the answer says which of them has ended it."""
     strict: bool = False
     """Whether a route that would drop a parameter must not be asked."""

@@ -233,11 +233,12 @@ def _streamed(answer: Json) -> list[Json]:
     if calls := message.get("tool_calls"):
         message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
     rest = {name: value for name, value in answer.items() if name not in ("choices", "usage")}
+    stopped = {name: choice[name] for name in finish.TELLING if name in choice}
     return [
         {
             **rest,
             "choices": [{"index": 0, "delta": message, "logprobs": choice.get("logprobs"), "finish_reason": None}],
         },
-        {"choices": [{"index": 0, "delta": {}, "finish_reason": choice.get("finish_reason")}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": choice.get("finish_reason"), **stopped}]},
         {"choices": [], "usage": answer.get("usage")},
     ]

@@ -193,9 +193,9 @@ class AnswerMaker:
         if ask.prompt.operation == "embeddings":
             return EmbeddingsAnswer(label, ask)
         if not ask.prompt.stream:
-            return WholeAnswer(label, ask.choices, ask.size)
+            return WholeAnswer(label, ask.choices, ask.size, ask.stops)
         return StreamedAnswer(
             label, ask.choices, ask.size,
             include_usage=ask.include_usage, usage_on_finish=self._usage_on_finish and ask.include_usage,
-            receipted=self._draft.id is not None,
+            receipted=self._draft.id is not None, stops=ask.stops,
         )  # fmt: skip

@@ -1,10 +1,16 @@
-"""Why an answer ended: upstreams' many words for it, as OpenAI's five, or as the failure that some of them are."""
+"""Why an answer ended: upstreams' many words for it, as OpenAI's five, or as the failure that some of them are.
+
+OpenAI has one word for an answer that was over and for one that came to a stop text of the caller's. Other dialects
+have two, and some upstreams tell: `stopped_at` reads that.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sealgate.errors import Failure, UpstreamError
+from sealgate.providers.base import Json
 
 _WORDS = {
     "stop": ("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "complete", "completed"),
@@ -26,6 +32,11 @@ BROKEN = frozenset(
 )  # fmt: skip
 """Reasons that mean the upstream failed although it answered 200."""
 
+STOPPED = "stop_sequence"
+"""Where a choice says which stop text has ended it; and the word of some for that one has."""
+TELLING = (STOPPED, "stop_reason", "matched_stop", "native_finish_reason")
+"""Fields of a choice that tell of stop texts: the one of our wires, vLLM's, SGLang's, OpenRouter's."""
+
 
 def reason(value: Any, *, called: bool) -> str:
     """The public reason; a word that nobody knows counts as ``stop``. Raises `UpstreamError` for a failure."""
@@ -35,3 +46,19 @@ def reason(value: Any, *, called: bool) -> str:
     found = REASONS.get(word, "stop")
     # Some upstreams say stop after a tool call; clients decide by the reason.
     return "tool_calls" if called and found == "stop" else found
+
+
+def stopped_at(choice: Json, stops: Sequence[str]) -> Json:
+    """``{"stop_sequence": …}`` where a choice ended at one of the caller's ``stops``, as far as its upstream tells.
+
+    None is in there where the upstream tells that it was one of several, and not which.
+    """
+    if not stops:
+        return {}
+    said = [choice.get(name) for name in TELLING]
+    for text in said:
+        if isinstance(text, str) and text in stops:
+            return {STOPPED: text}
+    if STOPPED in (*said, choice.get("finish_reason")):
+        return {STOPPED: stops[0] if len(stops) == 1 else None}
+    return {}

@@ -110,6 +110,7 @@ def _ask(
         adjustments=said,
         size=size - read.media_size,
         max_tokens=typed.max_tokens,
+        stops=typed.stop_sequences or (),
         fields=fields,
     )
 

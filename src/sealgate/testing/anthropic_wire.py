@@ -60,6 +60,7 @@ class Message:
     """Content blocks as they stand in a whole message. They come after the text."""
     stop_reason: str | None = None
     """Unset: ``tool_use`` where a tool is called, else ``end_turn``."""
+    stop_sequence: str | None = None
     stop_details: Mapping[str, Any] | None = None
     usage: Mapping[str, Any] = field(default_factory=lambda: dict(USAGE))
     """Of the whole answer. A stream says all but the output at its start."""
@@ -95,7 +96,7 @@ class Message:
             "model": self.model or received.model or "test-model",
             "content": self._content(),
             "stop_reason": self._reason(),
-            "stop_sequence": None,
+            "stop_sequence": self.stop_sequence,
             "stop_details": self.stop_details,
             "usage": dict(self.usage),
         }
@@ -103,7 +104,7 @@ class Message:
     def events(self, received: Received) -> list[Json]:
         """The events of a stream, in order."""
         whole = self.document(received)
-        started = {**whole, "content": [], "stop_reason": None, "stop_details": None}
+        started = {**whole, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
         started["usage"] = {**self.usage, "output_tokens": 1} if self.usage else {}
         events: list[Json] = [{"type": "message_start", "message": started}]
         events += [{"type": "ping"}] if self.pings else []
@@ -131,7 +132,7 @@ class Message:
 
     def _reason(self) -> str:
         called = any(block["type"] == "tool_use" for block in self.blocks)
-        return self.stop_reason or ("tool_use" if called else "end_turn")
+        return self.stop_reason or ("tool_use" if called else "stop_sequence" if self.stop_sequence else "end_turn")
 
 
 message = Message

@@ -79,6 +79,8 @@ class Converse:
     """Content blocks as they stand in a whole answer. They come after the text."""
     stop_reason: str | None = None
     """Unset: ``tool_use`` where a tool is called, else ``end_turn``."""
+    stop_sequence: str | None = None
+    """Told as Claude's models do: where the request asks for that field of theirs."""
     usage: Mapping[str, Any] | None = field(default_factory=lambda: dict(USAGE))
     """None: a stream has no ``metadata`` event."""
     delay: float = 0.0
@@ -87,7 +89,7 @@ class Converse:
     def __call__(self, received: Received) -> Iterator[Step]:
         """The script for this request."""
         if received.path.partition("?")[0].endswith("-stream"):
-            return self.stream(received, self.events())
+            return self.stream(received, self.events(received))
         return self._whole(received)
 
     def stream(self, received: Received, frames: Iterable[bytes]) -> Iterator[Step]:
@@ -99,12 +101,12 @@ class Converse:
             yield Chunk(each)
         yield LAST_CHUNK
 
-    def document(self) -> Json:
+    def document(self, received: Received | None = None) -> Json:
         """The whole answer."""
         message = {"role": "assistant", "content": self._content()}
-        return {"output": {"message": message}, "stopReason": self._reason(), "usage": self.usage, "metrics": {}}
+        return {"output": {"message": message}, **self._stop(received), "usage": self.usage, "metrics": {}}
 
-    def events(self) -> list[bytes]:
+    def events(self, received: Received | None = None) -> list[bytes]:
         """The frames of a stream, in order."""
         frames = [event("messageStart", {"role": "assistant"})]
         for index, block in enumerate(self._content()):
@@ -113,21 +115,29 @@ class Converse:
             frames += [event("contentBlockStart", {**at, "start": opening})] if opening else []
             frames += [event("contentBlockDelta", {**at, "delta": delta}) for delta in deltas]
             frames.append(event("contentBlockStop", at))
-        frames.append(event("messageStop", {"stopReason": self._reason()}))
+        frames.append(event("messageStop", self._stop(received)))
         return frames + ([event("metadata", {"usage": self.usage, "metrics": {}})] if self.usage is not None else [])
 
     def _whole(self, received: Received) -> Iterator[Step]:
         if self.delay:
             yield Sleep(self.delay)
-        yield from json_answer(self.document(), headers={"x-amzn-requestid": received.watermark})
+        yield from json_answer(self.document(received), headers={"x-amzn-requestid": received.watermark})
 
     def _content(self) -> list[Json]:
         text = GREETING if self.text is None and not self.blocks else self.text
         said = [{"text": text}] if text is not None else []
         return [*said, *(dict(block) for block in self.blocks)]
 
-    def _reason(self) -> str:
-        return self.stop_reason or ("tool_use" if any("toolUse" in block for block in self.blocks) else "end_turn")
+    def _stop(self, received: Received | None) -> Json:
+        called = any("toolUse" in block for block in self.blocks)
+        told: Json = {"stopReason": self.stop_reason or ("tool_use" if called else "end_turn")}
+        if self.stop_sequence is not None:
+            told["stopReason"] = "stop_sequence"
+            asked = received is not None and received.json.get("additionalModelResponseFieldPaths") == [
+                "/stop_sequence"
+            ]
+            told |= {"additionalModelResponseFields": {"stop_sequence": self.stop_sequence}} if asked else {}
+        return told
 
 
 converse = Converse

@@ -36,6 +36,8 @@ class Choice:
     calls: list[Called] = field(default_factory=list)
     refused: bool = False
     finish: str = "stop"
+    stopped: str | None = None
+    """The stop text that ended it."""
     logprobs: list[dict[str, Any]] | None = None
 
     def count(self) -> int:
@@ -114,11 +116,11 @@ def _say(choice: Choice, text: str, ask: Ask, left: int) -> bool:
     if not ask.stops:
         return False
     kept = "".join(pieces)
-    cut = min((at for stop in ask.stops if (at := kept.find(stop)) >= 0), default=-1)
+    cut, stop = min(((at, stop) for stop in ask.stops if (at := kept.find(stop)) >= 0), default=(-1, ""))
     if cut < 0:
         return False
     choice.content = tokens.split(kept[:cut])
-    choice.finish = "stop"
+    choice.finish, choice.stopped = "stop", stop
     return True
 
 
@@ -143,4 +145,4 @@ def _call(choice: Choice, calls: list[Call], left: int) -> None:
 def _filter(choice: Choice) -> None:
     """What a content filter leaves: half of the text."""
     choice.content = choice.content[: max(1, len(choice.content) // 2)]
-    choice.finish = "content_filter"
+    choice.finish, choice.stopped = "content_filter", None

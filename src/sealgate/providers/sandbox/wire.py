@@ -59,7 +59,13 @@ def _choice(choice: Choice) -> Json:
         "message": message,
         "logprobs": _logprobs(choice.refused, choice.logprobs) if choice.logprobs is not None else None,
         "finish_reason": choice.finish,
+        **_stopped(choice),
     }
+
+
+def _stopped(choice: Choice) -> Json:
+    """vLLM's name for the stop text that ended a choice; OpenAI has none."""
+    return {} if choice.stopped is None else {"stop_reason": choice.stopped}
 
 
 def _call(called: Called) -> Json:
@@ -114,8 +120,8 @@ class Stream:
     def ends(self) -> Iterator[bytes]:
         """The finish of each choice, the usage where it was asked for, and ``[DONE]``."""
         for choice in self._choices:
-            reason = b'{},"logprobs":null,"finish_reason":' + _encode(choice.finish)
-            yield self._start(choice) + reason + b"}" + self._close
+            ended = _encode({"logprobs": None, "finish_reason": choice.finish, **_stopped(choice)})[1:]
+            yield self._start(choice) + b"{}," + ended + self._close
         if self._usage is not None:
             yield self._open + b'],"usage":' + self._usage + b"}\n\n"
         yield DONE
