@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.gateway import Reply, Running, Serve, model, provider
+from tests.gateway import Reply, Running, Serve, model, provider, read_reply
 
 from sealgate.config import Limits
 from sealgate.receipts import verify
-from sealgate.testing import ScriptedUpstream, answer, error, error_mid, tool
+from sealgate.testing import ScriptedUpstream, answer, error, error_mid, http_request, tool
 from sealgate.testing.anthropic_wire import USAGE, message, stream_error, thinking, tool_use
 from sealgate.testing.received import Received
 from sealgate.testing.script import LAST_CHUNK, Behaviour, Chunk, Fin, Send, Step, head, json_answer, sse
@@ -108,6 +108,27 @@ async def test_errors_without_a_body_are_in_the_dialects_shape_too(serve: Serve)
     assert [each["loc"] for each in below.json["detail"]] == [
         ["body", "messages", 0, "role"], ["body", "messages", 0, "content"],
     ]  # fmt: skip
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("POST", "/v1/messages/batches", 404, "not_found_error"),
+        ("GET", "/v1/messages/batches/b_1/results", 404, "not_found_error"),
+        ("GET", "/api/v1/messages/msg_1", 404, "not_found_error"),
+        ("GET", "/v1/messages/count_tokens", 405, "invalid_request_error"),
+        ("DELETE", "/v1/messages/", 405, "invalid_request_error"),
+    ],
+)
+async def test_what_is_not_there_is_refused_in_the_dialects_shape(
+    serve: Serve, method: str, path: str, status: int, kind: str
+) -> None:
+    async with serve({"acme": answer("Hi")}) as gateway, gateway.client() as client:
+        await client.send(http_request(method, path, gateway.headers, host=f"{gateway.host}:{gateway.port}"))
+        reply = await read_reply(await client.response())
+    assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (status, "error", kind)
+    assert reply.json["request_id"] == reply.headers["request-id"]
 
 
 @pytest.mark.anyio

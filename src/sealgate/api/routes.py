@@ -82,6 +82,7 @@ class Routes:
         raw: bytes = call.scope.get("raw_path") or call.scope["path"].encode()
         methods = self._exact.get(raw) or self._by_name(raw, call)
         if methods is None:
+            call.manner = self._manner_below(raw)
             raise Problem("unknown_route")
         if raw in self._manners:
             call.manner = self._manners[raw]
@@ -90,6 +91,11 @@ class Routes:
             raise MethodProblem(methods)
         call.route, endpoint = found
         return endpoint
+
+    def _manner_below(self, raw: bytes) -> Manner:
+        """What is asked for below an endpoint, and is not there, is refused in that endpoint's manner."""
+        above = (manner for path, manner in self._manners.items() if path.endswith(b"/") and raw.startswith(path))
+        return next(above, OPENAI)
 
     def _by_name(self, raw: bytes, call: Call) -> dict[str, tuple[str, Endpoint]] | None:
         asked, path = raw.removesuffix(b"/"), call.scope["path"].removesuffix("/")
