@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 Json = dict[str, Any]
@@ -16,7 +17,9 @@ Json = dict[str, Any]
 
 def of_completion(choices: Iterable[Mapping[str, Any]]) -> list[Json]:
     """The ``choices`` of a whole chat completion in canonical form, ordered by index."""
-    return sorted((_choice(each) for each in choices), key=lambda each: each["index"])
+    found = [_choice(each) for each in choices]
+    found.sort(key=_index)
+    return found
 
 
 def of_chunks(chunks: Iterable[Mapping[str, Any]]) -> list[Json]:
@@ -111,11 +114,15 @@ _CALLED = ("function", "custom")
 """What a tool call calls, and where its name and its input stand."""
 
 
+_BESIDE = ("reasoning_content", "refusal")
+_index = itemgetter("index")
+
+
 def _choice(choice: Mapping[str, Any]) -> Json:
     given = choice.get("message") or {}
     message: Json = {"content": _text(given, "content"), "role": "assistant"}
-    for name in ("reasoning_content", "refusal"):
-        if text := _text(given, name):
+    for name in _BESIDE:
+        if name in given and (text := _text(given, name)):
             message[name] = text
     if calls := given.get("tool_calls"):
         message["tool_calls"] = [_call(each) for each in calls]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 
 from . import canonical
 
@@ -23,7 +23,7 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Of P-256's base point (FIPS 186-5, SP 800-186 section 3.2.1.3)."""
 
 _ES256 = ec.ECDSA(hashes.SHA256())
-_DETERMINISTIC = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+_DETERMINISTIC = ec.ECDSA(Prehashed(hashes.SHA256()), deterministic_signing=True)
 
 
 class JwsError(ValueError):
@@ -41,10 +41,12 @@ class Jws(NamedTuple):
 
 def b64(data: bytes) -> str:
     """base64url without padding (RFC 7515, section 2)."""
-    return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URL).decode("ascii")
+    return b64url(data).decode()
 
 
-_TO_URL = bytes.maketrans(b"+/", b"-_")
+def b64url(data: bytes) -> bytes:
+    """The same as bytes."""
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")
 
 
 def unb64(text: str) -> bytes:
@@ -82,8 +84,11 @@ def header(typ: str, kid: str) -> bytes:
 
 def sign(key: ec.EllipticCurvePrivateKey, signing_input: bytes) -> bytes:
     """64 bytes, r then s. The nonce is RFC 6979's, and s the lower of the two that are valid."""
-    r, s = decode_dss_signature(key.sign(signing_input, _DETERMINISTIC))
-    return r.to_bytes(32) + min(s, ORDER - s).to_bytes(32)
+    der = key.sign(hashlib.sha256(signing_input).digest(), _DETERMINISTIC)
+    # Two integers in DER (RFC 3279, section 2.2.3), each behind its type and length: 30 len 02 len r 02 len s.
+    middle = 4 + der[3]
+    r, s = der[4:middle], int.from_bytes(der[middle + 2 :])
+    return r[-32:].rjust(32, b"\0") + min(s, ORDER - s).to_bytes(32)
 
 
 def verify(key: ec.EllipticCurvePublicKey, signing_input: bytes, signature: bytes) -> bool:

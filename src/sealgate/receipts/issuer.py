@@ -39,7 +39,7 @@ def _salt() -> bytes:
         return _salts.pop()
 
 
-class Order(NamedTuple):
+class Order(msgspec.Struct, gc=False):
     """What a receipt is to be made for: a request as it came, and what its headers want of the receipt."""
 
     kind: Kind
@@ -152,7 +152,7 @@ class SignedDraft:
     def sealed(self, row: Row, told: Callable[[], Told]) -> Callable[[], Row]:
         seen, wire, size = told(), self._wire.digest(), self._size
         if size:
-            seen = seen._replace(status=200)
+            seen.status = 200
 
         def signed() -> Row:
             if self.jws is not None:

@@ -8,9 +8,9 @@ short text could be found by trying texts.
 from __future__ import annotations
 
 import enum
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -65,7 +65,7 @@ class Software(NamedTuple):
     config: str | None
 
 
-class Told(NamedTuple):
+class Told(Struct, gc=False):
     """What the house knows of a request that has ended; nothing in it is content but ``choices``."""
 
     outcome: Outcome
@@ -86,7 +86,7 @@ class Told(NamedTuple):
     """What the provider that answered showed of itself: ``type``, ``result``, ``source``, ``evidence_sha256``."""
 
 
-class Digests(NamedTuple):
+class Digests(Struct, gc=False):
     """The salted digests of one request, base64url, and the size of what went out in bytes."""
 
     request_wire: str
@@ -99,7 +99,7 @@ class Digests(NamedTuple):
     response_content: str | None = None
 
 
-class About(NamedTuple):
+class About(Struct, array_like=True, gc=False):
     """What is fixed before the answer's head goes out."""
 
     id: str
@@ -118,13 +118,13 @@ class About(NamedTuple):
 
 def begun(salt: bytes, label: str) -> Any:
     """A SHA-256 that has taken in what comes before the bytes; ``update`` it with them."""
-    return hashlib.sha256(b"%b%b\0" % (salt, label.encode("ascii")))
+    return sha256(b"%b%b\0" % (salt, label.encode()))
 
 
 def digest(salt: bytes, label: str, data: bytes | memoryview) -> str:
     """One salted digest."""
     if len(data) < _SMALL:
-        return jws.b64(hashlib.sha256(b"".join((salt, label.encode("ascii"), b"\0", data))).digest())
+        return jws.b64(sha256(b"".join((salt, label.encode(), b"\0", data))).digest())
     hashed = begun(salt, label)
     hashed.update(data)
     return jws.b64(hashed.digest())
@@ -148,9 +148,8 @@ def _is_plain(value: Any) -> bool:
         if kind is str or each is None or kind is bool:
             continue
         if kind is dict:
-            for name in each:
-                if not name.isascii():
-                    return False
+            if not "".join(each).isascii():
+                return False
             waiting += each.values()
         elif kind is list:
             waiting += each
@@ -262,8 +261,8 @@ class Signer(NamedTuple):
 
     def sign(self, content: bytes) -> str:
         """The compact JWS over a payload."""
-        signing_input = self.head + jws.b64(content).encode("ascii")
-        return f"{signing_input.decode('ascii')}.{jws.b64(jws.sign(self.key, signing_input))}"
+        signing_input = self.head + jws.b64url(content)
+        return (b"%b.%b" % (signing_input, jws.b64url(jws.sign(self.key, signing_input)))).decode()
 
 
 def signer(kid: str, key: Any) -> Signer:
