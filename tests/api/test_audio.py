@@ -205,6 +205,58 @@ async def test_granularities_go_with_verbose_json_as_they_were_asked_for(serve: 
     assert (wrong.status, wrong.json["error"]["param"]) == (400, "timestamp_granularities")
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("given", [[], [('"response_format"', b"json")], [('"response_format"', b"srt")]])
+async def test_granularities_without_verbose_json_are_refused_as_at_openai(serve: Serve, given: Any) -> None:
+    async with serve({"acme": said()}, MODEL) as gateway:
+        reply = await ask(gateway, *given, ('"timestamp_granularities[]"', b"segment"))
+        asked = gateway.upstreams["acme"].requests
+    assert (reply.status, reply.json["error"]["code"]) == (400, "invalid_parameter")
+    assert (reply.json["error"]["param"], asked) == ("timestamp_granularities", [])
+    assert "verbose_json" in reply.json["error"]["message"]
+
+
+@pytest.mark.anyio
+async def test_times_of_words_that_a_provider_does_not_give_are_reported_as_dropped(serve: Serve) -> None:
+    """In the answer and in the receipt; a strict request is refused instead."""
+    asked = [('"response_format"', b"verbose_json"), ('"timestamp_granularities[]"', b"word")]
+    segments = [{"id": 0, "start": 0.0, "end": 1.5, "text": "Hello there."}]
+    async with serve({"acme": said(segments=segments)}, MODEL) as gateway:
+        lacking = await ask(gateway, *asked)
+        row = await gateway.row()
+        strict = await ask(gateway, *asked, X_Sealgate_Strict="true")
+        gateway.upstreams["acme"].handler = lambda _: said(words=[{"word": "Hello", "start": 0, "end": 1}])
+        given = await ask(gateway, *asked, X_Sealgate_Strict="true")
+    [told] = lacking.json["tresor"]["adjustments"]
+    assert (lacking.status, told["param"], told["action"]) == (200, "timestamp_granularities", "dropped")
+    assert row.receipt is not None
+    claims = json.loads(urlsafe_b64decode(row.receipt.split(".")[1] + "=="))
+    assert "timestamp_granularities" in json.dumps(claims["adjustments"])
+    assert (strict.status, strict.code, strict.error["param"]) == (
+        400, "unsupported_parameter", "timestamp_granularities",
+    )  # fmt: skip
+    assert (given.status, given.json["words"][0]["word"]) == (200, "Hello")
+    assert "adjustments" not in given.json["tresor"]
+
+
+@pytest.mark.anyio
+async def test_a_text_by_the_name_of_a_sound_is_refused_before_a_provider_is_asked(serve: Serve) -> None:
+    async with serve({"acme": said()}, MODEL) as gateway:
+        reply = await send(gateway, form(ASKED, ('"file"; filename="notes.wav"', b"These are my notes.\n")))
+        asked = gateway.upstreams["acme"].requests
+    assert (reply.status, reply.json["error"]["code"], reply.json["error"]["param"]) == (400, "invalid_media", "file")
+    assert asked == []
+
+
+@pytest.mark.anyio
+async def test_forms_are_told_what_is_wrong_in_the_words_of_json_bodies(serve: Serve) -> None:
+    async with serve({"acme": said()}, MODEL) as gateway:
+        warm = await ask(gateway, ('"temperature"', b"1.5"))
+        letter = await ask(gateway, ('"response_format"', b"xml"))
+    assert warm.json["error"]["message"] == "temperature: expected float <= 1.0."
+    assert "`" not in letter.json["error"]["message"]
+
+
 REFUSED: list[tuple[list[tuple[str, bytes]], str, str]] = [
     ([FILE, ASKED, ('"temperature"', b"1.5")], "invalid_parameter", "temperature"),
     ([FILE, ASKED, ('"temperature"', b"nan")], "invalid_parameter", "temperature"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from openai import OpenAI
 from tests.gateway import Reply, Running, Serve, model
 
 from sealgate.config import Provider
-from sealgate.relay.embeddings import packed, unpacked
+from sealgate.providers.embeddings import EmbeddingsReader
+from sealgate.providers.whole import HEAVY
+from sealgate.relay.embeddings import EmbeddingsAnswer, packed, unpacked
 from sealgate.testing import Behaviour, error
 from sealgate.testing.script import json_answer
 
@@ -58,6 +61,35 @@ async def test_the_caller_gets_the_encoding_it_asked_for_whatever_came(serve: Se
 
     assert numbers.json["data"][0]["embedding"] == [0.5, -1.0]
     assert unpacked(text.json["data"][0]["embedding"]) == [0.5, -1.0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("inputs", [1, 200], ids=["small", "large"])
+async def test_large_answers_are_read_and_written_outside_of_the_event_loop(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, inputs: int
+) -> None:
+    """Other requests' events do not wait for them; a small one is not worth a thread."""
+    found = [[number / 7 + place for place in range(600)] for number in range(inputs)]
+    threads: list[tuple[str, int]] = []
+
+    def noting(kind: type, name: str) -> None:
+        inner = getattr(kind, name)
+
+        def noted(self: Any, *given: Any) -> Any:
+            threads.append((name, threading.get_ident()))
+            return inner(self, *given)
+
+        monkeypatch.setattr(kind, name, noted)
+
+    noting(EmbeddingsReader, "end")
+    noting(EmbeddingsAnswer, "take")
+    async with serve({"acme": vectors(*found)}, MODEL) as gateway:
+        reply = await ask(gateway, input=["Hi"] * inputs)
+
+    assert (len(reply.body) > HEAVY) is (inputs > 1)
+    assert [each["embedding"] for each in reply.json["data"]] == found
+    assert [name for name, _ in threads] == ["end", "take"]
+    assert [thread == threading.get_ident() for _, thread in threads] == [inputs == 1] * 2
 
 
 @pytest.mark.anyio

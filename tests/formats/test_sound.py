@@ -9,7 +9,7 @@ import wave
 
 import pytest
 
-from sealgate.formats.sound import Sound, assumed, look
+from sealgate.formats.sound import TYPES, Sound, assumed, look
 
 
 def wav(seconds: float, rate: int, channels: int) -> bytes:
@@ -70,7 +70,7 @@ def test_a_recorder_that_could_not_go_back_leaves_the_length_to_the_file() -> No
 
 
 def test_the_name_helps_only_where_the_bytes_say_nothing() -> None:
-    assert look(b"words", "talk.MP3") == Sound("mp3")
+    assert look(b"\0\x01words", "talk.MP3") == Sound("mp3")
     assert look(b"words", "talk.txt") is None
     assert look(b"words") is None
     for foreign in (b"\x89PNG\r\n\x1a\n", b"%PDF-1.7", b" <!DOCTYPE html>", b'{"a": 1}', b"PK\x03\x04"):
@@ -100,3 +100,18 @@ def test_a_length_that_cannot_be_is_not_believed() -> None:
 
 def test_a_sound_of_unknown_length_is_taken_for_64_kbits_a_second() -> None:
     assert assumed(16_000) == 2000
+
+
+@pytest.mark.parametrize("name", [f"talk.{each}" for each in TYPES])
+@pytest.mark.parametrize("text", [b"Just words.\r\n", "Grüße".encode(), "Grüß".encode()[:-1], b"1\n00:00:01,000 --> "])
+def test_text_is_no_sound_whatever_it_is_called(name: str, text: bytes) -> None:
+    assert look(text, name) is None
+
+
+@pytest.mark.parametrize(("name", "taken"), [
+    ("a.wav", False), ("a.flac", False), ("a.ogg", False), ("a.oga", False), ("a.webm", False),
+    ("a.mp3", True), ("a.mpga", True), ("a.mpeg", True), ("a.mp4", True), ("a.m4a", True),
+])  # fmt: skip
+def test_bytes_that_say_nothing_pass_under_names_of_formats_that_need_not_say_anything(name: str, taken: bool) -> None:
+    """A RIFF, FLAC, Ogg or WebM file begins with its mark; an MP3 may have been cut out of a longer one."""
+    assert (look(b"\x00\x01\x02\xfe" * 300, name) is not None) is taken

@@ -12,6 +12,9 @@ from typing import Any
 LARGEST = 2**53 - 1
 """Beyond this, an integer is not the same number to everybody (RFC 7493, section 2.2)."""
 
+MANY = 16
+"""Items of a list that are worth a look at whether they are all of one kind."""
+
 _string = json.encoder.encode_basestring
 """Escapes what RFC 8785, section 3.2.2.2 wants escaped, and nothing else."""
 
@@ -49,12 +52,15 @@ def decode(data: bytes, *, floats: bool = True) -> Any:
 
 def number(value: float) -> str:
     """A number as ECMAScript writes it (ECMA-262, section 6.1.6.1.20), which is what RFC 8785 prescribes."""
+    # Python's repr has the same shortest digits; only where the point and the exponent stand differs, and mostly not.
+    text = repr(value)
+    if text[-2:] != ".0" and "e" not in text and "n" not in text:
+        return text
     if not math.isfinite(value):
         raise CanonicalError(f"{value} is no JSON number")
     if value == 0:
         return "0"
-    # Python's repr has the same shortest digits; only where the point and the exponent stand differs.
-    mantissa, _, exponent = repr(abs(value)).partition("e")
+    mantissa, _, exponent = text.removeprefix("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
     significant = (whole + fraction).lstrip("0")
     point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len(significant))
@@ -108,6 +114,9 @@ def _write_object(value: dict[Any, Any], pieces: list[str]) -> None:
 
 
 def _write_list(value: list[Any] | tuple[Any, ...], pieces: list[str]) -> None:
+    if len(value) > MANY and set(map(type, value)) == {float}:  # a vector
+        pieces.append(f"[{','.join(map(number, value))}]")
+        return
     lead = "["
     for item in value:
         pieces.append(lead)

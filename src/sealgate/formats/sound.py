@@ -6,6 +6,7 @@ Xing header (MP3); ISO/IEC 14496-12 (``mvhd``); RFC 9559 (Matroska, WebM).
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
 from typing import NamedTuple
@@ -40,6 +41,9 @@ _FOREIGN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """Beginnings of what is plainly no sound."""
+_MARKED = frozenset({"flac", "oga", "ogg", "wav", "webm"})
+"""Formats without which's mark a file is none of them. The others may begin in the middle, or by an older habit."""
+_CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n\v\f\r\x1b"})
 
 
 class Sound(NamedTuple):
@@ -58,7 +62,7 @@ def look(data: Data, name: str = "") -> Sound | None:
     found = _by_magic(head)
     if found is None:
         extension = name.rpartition(".")[2].lower()
-        if extension not in TYPES or _FOREIGN.match(head):
+        if extension not in TYPES or extension in _MARKED or _FOREIGN.match(head) or _is_text(head):
             return None
         return Sound(extension)
     try:
@@ -69,6 +73,17 @@ def look(data: Data, name: str = "") -> Sound | None:
     if length is not None and not (0 < length <= LONGEST and len(view) * 1000 // length <= FASTEST):
         return told._replace(milliseconds=None)
     return told
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether what is there is text in UTF-8; one that is cut off in the middle of a character is."""
+    if head.translate(None, _CONTROLS) != head:
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _by_magic(head: bytes) -> str | None:

@@ -13,10 +13,9 @@ import msgspec
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import Account, Json, Prompt, Written
 from sealgate.providers.openai import UNREADABLE, WIRE, raise_if_error
-from sealgate.providers.whole import WholeBody
+from sealgate.providers.whole import WholeBody, decoded
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Json).decode
 
 
 class EmbeddingsWire:
@@ -42,9 +41,11 @@ class EmbeddingsReader(WholeBody):
 
     def end(self) -> Iterable[Json]:
         try:
-            answer = _decode(self.body)
-        except (*UNREADABLE, msgspec.ValidationError):
-            raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
+            answer = decoded(self.body)
+        except UNREADABLE:
+            answer = None
+        if not isinstance(answer, dict):
+            raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object")
         raise_if_error(answer)
         self.done = True
         return (answer,)

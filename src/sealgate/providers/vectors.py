@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import Adjustment, Json, Unmet
 from sealgate.providers.openai import UNREADABLE
 from sealgate.providers.params import NOT_TAKEN
-from sealgate.providers.whole import WholeBody
+from sealgate.providers.whole import WholeBody, decoded
 
 ONLY_TEXTS = Unmet("input", "it takes texts, not token ids")
-
-_decode = msgspec.json.Decoder().decode
 
 
 def texts(fields: Json) -> list[str]:
@@ -86,7 +82,7 @@ class VectorsReader(WholeBody):
 
     def end(self) -> Iterable[Json]:
         try:
-            document = _decode(self.body)
+            document = decoded(self.body)
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not JSON") from None
         try:

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import NO_HEADERS, Json
 
 MAX_ANSWER = 64 * 1024 * 1024
+HEAVY = 1024 * 1024
+"""Bytes of a body that is read, or made, in a thread of its own: that takes as long as many requests do."""
 _MARK = b"\xef\xbb\xbf"
 """A byte order mark, which some servers put before a document."""
+
+_decode = msgspec.json.Decoder().decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def decoded(body: bytes) -> Any:
+    """A JSON document as it is decoded anyway. Of a heavy one the lists' items one by one: between two of them other
+    threads have their turn. Raises `msgspec.DecodeError`."""
+    if len(body) <= HEAVY or not body.lstrip().startswith(b"{"):
+        return _decode(body)
+    return {
+        name: [_decode(each) for each in _items(value)] if memoryview(value)[:1] == b"[" else _decode(value)
+        for name, value in _members(body).items()
+    }
 
 
 class WholeBody:

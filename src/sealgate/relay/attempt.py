@@ -11,7 +11,7 @@ from sealgate.outward.inflate import inflated
 from sealgate.providers.audio import Upload
 from sealgate.providers.base import Adjustment, Json, Prompt, Reader, Wire, Written
 from sealgate.providers.refused import without
-from sealgate.providers.whole import WholeBody
+from sealgate.providers.whole import HEAVY, WholeBody
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
 
@@ -22,8 +22,6 @@ has less (`sealgate.providers.whole.MAX_ANSWER`), since it needs no frame around
 JSON = "application/json"
 STRUCTURED = {JSON, "text/event-stream", "application/vnd.amazon.eventstream"}
 """Content types that say what a body is; others are given the benefit of the doubt."""
-HEAVY = 1024 * 1024
-"""Bytes of an upload whose body is made aside: copying it, or writing it as text, takes as long as many requests do."""
 LINGER_SECONDS = 0.5
 LINGER_BYTES = 64 * 1024
 
@@ -46,6 +44,8 @@ class Attempt:
         """What in the request that was sent is not as the caller sent it; known once it is open."""
         self.sent = b""
         """The body that was sent; known once it is open."""
+        self.heavy = False
+        """Whether so much has come at once that it is to be read, and the answer made of it, in another thread."""
 
     @property
     def status(self) -> int | None:
@@ -93,7 +93,8 @@ class Attempt:
                 raise UpstreamError(Failure.TOO_LARGE, "the stream has no end")
             return reader.feed(piece)
         self._over = True
-        return reader.end()
+        self.heavy = self._size > HEAVY and isinstance(reader, WholeBody)
+        return await asyncio.to_thread(reader.end) if self.heavy else reader.end()
 
     @property
     def marked(self) -> bool:

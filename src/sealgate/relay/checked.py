@@ -114,6 +114,7 @@ class CheckedAttempt:
     """
 
     marked = True
+    heavy = False
 
     def __init__(
         self,

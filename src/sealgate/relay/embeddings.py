@@ -149,19 +149,18 @@ class EmbeddingsAnswer(Answer):
         self._vectors = [self._written(vector) for vector in in_order(upstream.get("data"), self.expected)]
         self.has_content = True
         usage = self.usage
-        self._body = _encode(
-            {
-                "object": "list",
-                "data": [
-                    {"object": "embedding", "index": index, "embedding": vector}
-                    for index, vector in enumerate(self._vectors)
-                ],
-                "model": self.label.model,
-                "usage": {"prompt_tokens": usage.prompt, "total_tokens": usage.prompt},
-                "episode_id": self.label.episode_id,
-                "tresor": self._tresor,
-            }
+        # One by one, so that of many in a thread of their own none keeps other threads waiting.
+        written = (
+            _encode({"object": "embedding", "index": index, "embedding": vector})
+            for index, vector in enumerate(self._vectors)
         )
+        rest = {
+            "model": self.label.model,
+            "usage": {"prompt_tokens": usage.prompt, "total_tokens": usage.prompt},
+            "episode_id": self.label.episode_id,
+            "tresor": self._tresor,
+        }
+        self._body = b'{"object":"list","data":[%b],%b' % (b",".join(written), _encode(rest)[1:])
         return []
 
     def end(self) -> list[bytes]:

@@ -57,7 +57,7 @@ def _places(value: Any, kind: Any, at: Loc) -> Iterator[Detail]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        yield _told(str(error), at)
+        yield told(error, at)
         if chosen is None and isinstance(value, dict):
             yield from _in_any(value, kind, at)
 
@@ -128,9 +128,9 @@ def _too_long(value: list[Any], kind: Any) -> bool:
     )
 
 
-def _told(said: str, at: Loc) -> Detail:
+def told(error: msgspec.ValidationError, at: Loc) -> Detail:
     """What msgspec says of a value, in plain words and with its place."""
-    text, place = _PLACE.fullmatch(said).groups()  # type: ignore[union-attr]
+    text, place = _PLACE.fullmatch(str(error)).groups()  # type: ignore[union-attr]
     steps = tuple(int(i) if i.isdigit() else name for name, i in _STEP.findall(place or "") if i != "...")
     loc = (*at, *steps)
     if found := _MISSING.fullmatch(text):

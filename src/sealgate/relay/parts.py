@@ -54,6 +54,7 @@ class PartedAttempt:
         self.adjustments: Sequence[Adjustment] = ()
         self.sent = b""
         """The bodies that were sent, in order, with a line feed between each two."""
+        self.heavy = False
         self._upstreams = upstreams
         self._target = target
         self._prompts = prompts
@@ -97,6 +98,7 @@ class PartedAttempt:
             self._sent[place], self.adjustments = call.sent, call.adjustments
             while (events := await call.read()) is not None:
                 found = next(iter(events), found)
+            self.heavy = self.heavy or call.heavy
         finally:
             self.status = call.status
             call.close()

@@ -17,6 +17,7 @@ from sealgate.formats import ids, sound
 from sealgate.formats.sound import Sound
 from sealgate.providers.audio import GRANULARITIES, WITH_SEGMENTS, Upload
 from sealgate.providers.base import Adjustment, Json, Operation, Prompt
+from sealgate.relay import form
 from sealgate.relay.answer import Answer, Label
 from sealgate.relay.ask import Ask
 from sealgate.relay.shapes import OF_CHAT, Identifier, of_chat
@@ -27,6 +28,8 @@ Granularity = Literal["word", "segment"]
 
 TOKENS_PER_SECOND = 10
 """Tokens that a second of sound is counted as where nobody counts them (OpenAI's gpt-4o-transcribe)."""
+
+NO_WORDS = "the provider says of no word when it was spoken."
 
 _encode = msgspec.json.Encoder().encode
 
@@ -83,6 +86,9 @@ def read_transcription(
     if typed.stream and typed.response_format in WITH_SEGMENTS:
         said = f"stream goes with the formats json and text, not with {typed.response_format}."
         raise Problem("invalid_parameter", said, param="stream")
+    if typed.timestamp_granularities and typed.response_format != "verbose_json":
+        said = f"{GRANULARITIES} goes with the format verbose_json, not with {typed.response_format}."
+        raise Problem("invalid_parameter", said, param=GRANULARITIES)
     upload, found = _upload(file, filename)
     adjustments = [Adjustment(name, "dropped", OF_CHAT) for name in more if of_chat(name)]
     fields: Json = {name: values for name, values in more.items() if not of_chat(name)}
@@ -138,7 +144,7 @@ def _typed(pairs: Iterable[tuple[str, str]]) -> tuple[_Asked, Json, dict[str, li
             msgspec.convert({name: _plain(name, told[name])}, _Asked, strict=False)
         except msgspec.ValidationError as error:
             code = "invalid_model" if name == "model" else "invalid_parameter"
-            raise Problem(code, f"{name}: {str(error).partition(' - at ')[0]}.", param=name) from None
+            raise Problem(code, f"{name}: {form.told(error, ()).msg}.", param=name) from None
     plain_fields = {name: _plain(name, value) for name, value in told.items()}
     return msgspec.convert(plain_fields, _Asked, strict=False), told, more
 
@@ -246,6 +252,8 @@ class WholeTranscript(Heard):
     def __init__(self, label: Label, ask: Ask) -> None:
         super().__init__(label, ask)
         self._form = str(ask.prompt.fields["response_format"])
+        self._words = "word" in (ask.prompt.fields.get(GRANULARITIES) or ())
+        self._strict = ask.strict
         self._task = "transcribe" if ask.prompt.operation == "transcriptions" else "translate"
 
     def take(self, upstream: Json) -> list[bytes]:
@@ -272,7 +280,16 @@ class WholeTranscript(Heard):
         kept = {name: value for name, value in upstream.items() if name not in _UNTOLD and value is not None}
         if self._form == "verbose_json":
             kept = {"task": self._task, "duration": self.milliseconds / 1000, "language": "unknown", **kept}
+            if self._words and self.text.strip() and "words" not in kept:
+                self._lacks_words()
         return _encode({**kept, "usage": self.shown_usage(), "tresor": self._tresor})
+
+    def _lacks_words(self) -> None:
+        """The provider has passed over that they were asked for. Raises `UpstreamError` where that may not be."""
+        if self._strict:
+            raise UpstreamError(Failure.PARAMETER, f"{GRANULARITIES} would be dropped: {NO_WORDS}", param=GRANULARITIES)
+        said = Adjustment(GRANULARITIES, "dropped", NO_WORDS)._asdict()
+        self.label.tresor["adjustments"] = [*self.label.tresor.get("adjustments", ()), said]
 
 
 def _segments(upstream: Json, text: str, milliseconds: int) -> Sequence[tuple[float, float, str]]:

@@ -216,7 +216,8 @@ class Walk:
                         self.longest_gap = now - heard
                     heard = now
                     for event in events:
-                        for payload in answer.take(event):
+                        ready = await asyncio.to_thread(answer.take, event) if attempt.heavy else answer.take(event)
+                        for payload in ready:
                             self._commit(answer, visit, attempt, started)
                             yield payload
                 if not (attempt.marked or answer.finished):
