@@ -27,7 +27,7 @@ def decoded(body: bytes) -> Any:
     if len(body) <= HEAVY or not body.lstrip().startswith(b"{"):
         return _decode(body)
     return {
-        name: [_decode(each) for each in _items(value)] if memoryview(value)[:1] == b"[" else _decode(value)
+        name: [_decode(each) for each in _items(value)] if bytes(memoryview(value)[:1]) == b"[" else _decode(value)
         for name, value in _members(body).items()
     }
 
