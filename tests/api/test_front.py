@@ -13,7 +13,7 @@ from tests.gateway import CHAT, Reply, Running, Serve, Threaded, read_reply
 from sealgate.api.events import EventStream
 from sealgate.config import Telemetry
 from sealgate.errors import Problem
-from sealgate.relay.walk import Walk
+from sealgate.relay.walk import Give, Walk
 from sealgate.telemetry.registry import LOG_FIELDS
 from sealgate.testing import ScriptedUpstream, answer, cut_after, error, http_request, silent, truncated
 
@@ -100,7 +100,7 @@ async def test_row_i12_an_unhandled_error_is_told_without_its_text(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, log: Log, stream: bool
 ) -> None:
     async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
-        monkeypatch.setattr(Walk, "payloads", _explode)
+        monkeypatch.setattr(Walk, "run", _explode)
         reply = await running.chat(stream=stream, headers={"x-request-id": "boom"})
         assert (reply.status, reply.headers["x-should-retry"]) == (500, "false")
         assert reply.headers["x-request-id"] == "boom"
@@ -124,16 +124,19 @@ async def test_row_i12_an_unhandled_error_in_the_middle_of_a_stream_breaks_it_of
     serve: Serve, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
     """The body must not end as if it were complete."""
-    real = Walk.payloads
+    real = Walk.run
 
-    async def some(self: Walk) -> Any:
-        async for payload in real(self):
-            yield payload
+    async def some(self: Walk, give: Give) -> None:
+        async def give_and_explode(payload: bytes) -> None:
+            if (taken := give(payload)) is not None:
+                await taken
             if self.answer is not None and b"content" in payload:
                 raise UnthoughtOfError(EXPLOSIVE)
 
+        await real(self, give_and_explode)
+
     async with ScriptedUpstream() as upstream, serve({"acme": upstream}) as running:
-        monkeypatch.setattr(Walk, "payloads", some)
+        monkeypatch.setattr(Walk, "run", some)
         reply = await running.chat(stream=True)
         assert (reply.status, reply.complete, reply.done) == (200, False, False)
         row = await running.row()

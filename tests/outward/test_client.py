@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.punctual import punctually
 
 from sealgate.errors import Failure, UpstreamError
@@ -513,7 +514,7 @@ async def test_a_cold_connection_is_retried_once_and_unseen(
             await peer.left()
 
     server = await serve(script)
-    request = server.request()._replace(method=method)
+    request = replace(server.request(), method=method)
     assert await fetch(client, request) == (200, b"first")
     assert await fetch(client, request) == (200, b"second")
     assert len(server.peers) == 2
@@ -544,7 +545,7 @@ async def test_the_retry_goes_to_a_new_connection(client: Client, serve: Serve) 
 async def test_a_fresh_connection_is_never_retried(client: Client, serve: Serve, method: str, end: str) -> None:
     """A new connection that dies before the head is a failure of the upstream."""
     server = await serve(once(end=end))
-    assert await failure_of(client.send(server.request()._replace(method=method), LIMITS)) is Failure.RESET
+    assert await failure_of(client.send(replace(server.request(), method=method), LIMITS)) is Failure.RESET
     assert len(server.peers) == 1
 
 

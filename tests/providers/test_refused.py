@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import Account, Prompt
@@ -113,9 +114,9 @@ def test_names_of_other_formats_stand_for_the_parameters_sent_under_them() -> No
 
 def test_only_what_was_sent_counts_and_what_the_caller_wrote_into_the_body_stays() -> None:
     assert names("Unsupported parameter: 'seed'", asked=prompt(user="u")) == set()
-    own = prompt(seed=1)._replace(extra_body={"seed": 2})
+    own = replace(prompt(seed=1), extra_body={"seed": 2})
     assert names("Unsupported parameter: 'seed'", asked=own) == set()
-    assert names("Unsupported parameter: 'seed'", asked=prompt(seed=1)._replace(refused=frozenset({"seed"}))) == set()
+    assert names("Unsupported parameter: 'seed'", asked=replace(prompt(seed=1), refused=frozenset({"seed"}))) == set()
 
 
 def test_other_failures_name_nothing() -> None:
@@ -127,7 +128,7 @@ def test_other_failures_name_nothing() -> None:
 def test_of_the_limits_names_one_is_sent_for_the_other_but_never_both_ways() -> None:
     for name in LIMITS:
         assert names(f"Unsupported parameter: '{name}'", asked=prompt(max_tokens=5)) == {name}
-        known = prompt(max_tokens=5)._replace(refused=frozenset({LIMITS[name]}))
+        known = replace(prompt(max_tokens=5), refused=frozenset({LIMITS[name]}))
         assert names(f"Unsupported parameter: '{name}'", asked=known) == set()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,11 +103,13 @@ def _walk(
 async def _follow(walked: Walked) -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
+
+    def take(payload: bytes) -> None:
+        walked.payloads.append(json.loads(payload))
+        walked.times.append(loop.time() - started)
+
     try:
-        async with aclosing(walked.walk.payloads()) as payloads:
-            async for payload in payloads:
-                walked.payloads.append(json.loads(payload))
-                walked.times.append(loop.time() - started)
+        await walked.walk.run(take)
     except Problem as problem:
         walked.problem = problem
     walked.seconds = loop.time() - started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ _OF_INTEREST = _CONTROLS | frozenset(SDK_READ_TIMEOUT) | frozenset(TRACE)
 _DUPLICATE = {TIMEOUT: "invalid_timeout_override", NONCE: "invalid_nonce", IDEMPOTENCY_KEY: "invalid_idempotency_key"}
 
 
+_NAME = itemgetter(0)
+
+
 class Controls(NamedTuple):
     """What the headers said. ``client_seconds`` is what the SDK's own read timeout leaves."""
 
@@ -40,14 +44,14 @@ NONE = Controls()
 
 def read(headers: Headers, *, max_timeout: float) -> Controls:
     """Raises `Problem` for a control header that is malformed or was sent twice (rows A13, C21, C22, C25, C26)."""
+    if _OF_INTEREST.isdisjoint(map(_NAME, headers)):
+        return NONE
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _OF_INTEREST:
             if name in found and name in _CONTROLS:
                 raise Problem(_DUPLICATE.get(name, "duplicate_header"), f"{name.decode()} was sent more than once.")
             found[name] = value
-    if not found:
-        return NONE
     _check_idempotency_key(found.get(IDEMPOTENCY_KEY))
     return Controls(
         receipt=_flag(found.get(RECEIPT), "invalid_receipt_header"),

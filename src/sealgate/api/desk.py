@@ -176,9 +176,11 @@ class Desk:
 
     async def _whole(self, call: Call, exchange: Exchange, draft: Draft, dialect: Dialect, *, shown: bool) -> None:
         try:
-            async with exchange as payloads:
+            async with exchange as relay:
                 self._tell_session(call, exchange)
-                body = dialect.whole(b"".join([payload async for payload in payloads]))
+                payloads: list[bytes] = []
+                await relay(payloads.append)
+                body = dialect.whole(payloads[0] if len(payloads) == 1 else b"".join(payloads))
                 draft.written(body)
         finally:
             call.receipt_id = exchange.receipt_id
@@ -195,12 +197,11 @@ class Desk:
         with EventStream(call, self._hall.settings.timeouts.keep_alive, draft.written) as events:
             try:
                 try:
-                    async with exchange as payloads:
+                    async with exchange as relay:
                         call.receipt_id = exchange.receipt_id
                         self._tell_session(call, exchange)
                         try:
-                            async for payload in payloads:
-                                await events.write(dialect.events(payload))
+                            await relay(lambda payload: events.write(dialect.events(payload)))
                         finally:
                             events.hush()
                 finally:

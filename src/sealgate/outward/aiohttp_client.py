@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import aiohttp
 from aiohttp.http import HttpProcessingError
 from aiohttp.tracing import Trace
+from msgspec.structs import replace
 from yarl import URL
 
 from sealgate.errors import Failure, UpstreamError
@@ -152,7 +153,7 @@ class AiohttpClient:
         headers = {name: value for name, value in request.headers.items() if check_field(name, value)}
         if not any(name.lower() == "accept-encoding" for name in headers):
             headers["accept-encoding"] = "identity"
-        request = request._replace(method=check_method(request.method), headers=headers)
+        request = replace(request, method=check_method(request.method), headers=headers)
         places = self._places.setdefault(origin, asyncio.Semaphore(self._max_connections))
         await self._enter(places)
         try:

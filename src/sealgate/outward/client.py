@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 
-class Request(NamedTuple):
+class Fixed(dict[str, str]):
+    """Headers that are the same for many requests: a client may check and write them once. Must not be changed."""
+
+    __slots__ = ("lines",)
+
+    lines: str
+    """As they go on the wire; set by the client that has checked them."""
+
+
+class Request(msgspec.Struct, frozen=True):
     """One HTTP request, complete: the headers are exactly those to send besides Host and Content-Length."""
 
     method: str
@@ -20,7 +31,7 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Limits(NamedTuple):
+class Limits(msgspec.Struct, frozen=True):
     """How long an attempt may take.
 
     ``connect`` and ``silence`` are seconds: to connect (TLS included), and between two signs of life from the

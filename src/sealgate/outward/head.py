@@ -9,12 +9,12 @@ upstream's error.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sealgate.outward.client import Request
+from sealgate.outward.client import Fixed, Request
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 """HEAD and CONNECT are missing on purpose: their answers are framed otherwise, and nobody needs them here."""
@@ -88,18 +88,30 @@ def check_method(method: str) -> str:
 
 def encode_head(request: Request, target: Target) -> bytes:
     """The request line and all headers, as they go on the wire."""
-    method, _, headers, body = request
+    method, headers, body = request.method, request.headers, request.body
+    length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
+    return (
+        f"{check_method(method)} {target.path} HTTP/1.1\r\nhost: {target.authority}\r\n"
+        f"{_fixed(headers) if type(headers) is Fixed else _lines(headers)}{length}\r\n"
+    ).encode("ascii")
+
+
+def _fixed(headers: Fixed) -> str:
+    try:
+        return headers.lines
+    except AttributeError:
+        headers.lines = _lines(headers)
+        return headers.lines
+
+
+def _lines(headers: Mapping[str, str]) -> str:
     plain = True
-    head = f"{check_method(method)} {target.path} HTTP/1.1\r\nhost: {target.authority}\r\n"
+    lines = ""
     for name, value in headers.items():
         if check_field(name, value) == "accept-encoding":
             plain = False
-        head += f"{name}: {value}\r\n"
-    if plain:
-        head += "accept-encoding: identity\r\n"
-    if body or method != "GET":
-        head += f"content-length: {len(body)}\r\n"
-    return (head + "\r\n").encode("ascii")
+        lines += f"{name}: {value}\r\n"
+    return lines + "accept-encoding: identity\r\n" if plain else lines
 
 
 class BadHead(Exception):  # noqa: N818 - it reads as what it is, and never leaves the room

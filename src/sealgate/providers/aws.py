@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Request
@@ -177,7 +178,7 @@ def sign(request: Request, keys: Keys, service: str, region: str) -> Request:
     draft = AWSRequest(method=request.method, url=request.url, headers=signed, data=request.body)
     SigV4Auth(ReadOnlyCredentials(*keys), service, region).add_auth(draft)
     given = {name.lower(): value for name, value in draft.headers.items()}
-    return request._replace(headers={**request.headers, **given})
+    return replace(request, headers={**request.headers, **given})
 
 
 class AwsHost:

@@ -13,8 +13,10 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+import msgspec
+
 from sealgate.errors import UpstreamError
-from sealgate.outward.client import Request
+from sealgate.outward.client import Fixed, Request
 from sealgate.providers.capabilities import HINTS
 
 Json = dict[str, Any]
@@ -36,7 +38,7 @@ class Native(NamedTuple):
     """The first place in it that nobody else understands."""
 
 
-class Prompt(NamedTuple):
+class Prompt(msgspec.Struct, frozen=True):
     """What a wire needs of a request: the caller's fields in OpenAI's shape, without the gateway's own."""
 
     fields: Json
@@ -60,7 +62,7 @@ class Adjustment(NamedTuple):
     detail: str
 
 
-class Written(NamedTuple):
+class Written(msgspec.Struct, frozen=True):
     """An upstream request's body, and what in it is not as the caller sent it."""
 
     body: bytes
@@ -338,4 +340,4 @@ def _fixed_headers(credential: Mapping[str, str], stream_type: str) -> Mapping[b
         "accept-encoding": "identity",
         "user-agent": "sealgate",
     }
-    return {True: {**common, "accept": stream_type}, False: {**common, "accept": "application/json"}}
+    return {True: Fixed({**common, "accept": stream_type}), False: Fixed({**common, "accept": "application/json"})}

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import aws
@@ -76,7 +77,7 @@ class ClaudeWire:
 
     def write(self, account: Account, prompt: Prompt, model: str, max_output: int | None) -> Written:
         found = ON_BEDROCK.write(account, prompt, model, max_output)
-        return found if found.reader is None else found._replace(reader=_native_reader)
+        return found if found.reader is None else replace(found, reader=_native_reader)
 
     def reader(self, fields: Json, *, stream: bool) -> Reader:
         return ClaudeStreamReader(fields) if stream else ON_BEDROCK.reader(fields, stream=False)

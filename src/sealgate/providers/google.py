@@ -13,6 +13,8 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Request
 from sealgate.providers import gemini_errors
@@ -142,7 +144,7 @@ class Tokens:
         headers = {**request.headers, "authorization": f"Bearer {self._token}"}
         if project := getattr(self._credentials, "quota_project_id", None):
             headers["x-goog-user-project"] = project
-        return request._replace(headers=headers)
+        return replace(request, headers=headers)
 
     def _renewing(self) -> asyncio.Task[None]:
         if self._renewal is None or self._renewal.done():

@@ -23,13 +23,12 @@ _IN_LITERALS = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def adjust(kind: Kind, fields: Json) -> tuple[Json, Sequence[Adjustment]]:
     """The caller's fields in the form this kind takes, and each change. ``fields`` is not changed."""
     changes = kind.changes
-    concerned = [name for name in fields if name in changes]
-    if not concerned and kind.only is None:
+    if kind.only is None and changes.keys().isdisjoint(fields):
         return fields, ()
     body = dict(fields)
     said: list[Adjustment] = []
-    for name in concerned:
-        if name in body:
+    for name in fields:
+        if name in changes and name in body:
             said += changes[name].apply(name, fields, body)
     if kind.only is not None:
         for name in sorted(body.keys() - kind.only):

@@ -12,6 +12,8 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec.structs import replace
+
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import Adjustment, Json, Prompt
 from sealgate.providers.capabilities import HINTS, SAMPLING
@@ -148,7 +150,7 @@ def without(prompt: Prompt, refused: frozenset[str]) -> tuple[Prompt, list[Adjus
     gone = sorted(LEFT_OUT & refused & prompt.fields.keys())
     fields = {name: value for name, value in prompt.fields.items() if name not in gone} if gone else prompt.fields
     said = [Adjustment(name, "dropped", "this model refuses it") for name in gone]
-    return prompt._replace(fields=fields, refused=refused), said
+    return replace(prompt, fields=fields, refused=refused), said
 
 
 def limited(

@@ -7,8 +7,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from types import TracebackType
-from typing import Self
 
 from sealgate.errors import CODES, Failure, Problem, StorageError
 from sealgate.limits.budgets import Unlimited
@@ -41,7 +39,7 @@ OURS_TO_MEND = {Failure.CREDENTIAL, Failure.QUOTA, Failure.MODEL_GONE, Failure.T
 
 
 class Admission:
-    """``async with Admission(...) as admission``: `settle` before the terminal bytes; leaving settles what was not.
+    """`enter`, then `settle` before the terminal bytes; `leave` where that does not come, or fails.
 
     ``started`` is monotonic seconds; ``until``, by the event loop's clock, is when a whole answer must be there.
     ``ending`` says why a cancelled request ends: ``client_stalled``, ``gateway_shutting_down``, or None where the
@@ -75,11 +73,10 @@ class Admission:
         self._beside = beside
         self._settled = False
 
-    async def __aenter__(self) -> Self:
+    def enter(self) -> None:
         """Raises `Problem` while the storage fails (rows H3, H4): nothing is begun that could not be recorded."""
         if self._hall.storage.failing:
             raise Problem("storage_unavailable")
-        return self
 
     async def settle(self) -> None:
         """Record a whole answer and wait for the commit. Raises `Problem` where it cannot be recorded (row F18)."""
@@ -95,9 +92,8 @@ class Admission:
         finally:
             self._measure()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    async def leave(self, error: BaseException) -> None:
+        """Settle what was not, as it came to this end."""
         if self._settled:
             return
         self._settled = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits, Request, Response
 from sealgate.outward.inflate import inflated
@@ -149,8 +151,8 @@ def written(route: Route, prompt: Prompt) -> Written:
     wire = account.kind.wires[prompt.operation]
     found = wire.write(account, prompt, route.upstream_model, route.max_output_tokens)
     if prompt.native is not None and found.reader is None:
-        found = found._replace(adjustments=[*prompt.native.lost, *found.adjustments])
-    return found._replace(adjustments=[*said, *found.adjustments]) if said else found
+        found = replace(found, adjustments=[*prompt.native.lost, *found.adjustments])
+    return replace(found, adjustments=[*said, *found.adjustments]) if said else found
 
 
 async def _error_body(response: Response) -> bytes:

@@ -64,17 +64,16 @@ class Route:
     refuses: frozenset[str] = frozenset()
     """Parameters that the operator says its model does not take."""
 
-    @property
-    def region(self) -> str:
-        return self.account.region
+    region: str = field(init=False)
+    provider: str = field(init=False)
+    id: str = field(init=False)
+    """What callers see it as: ``region/provider/key``."""
 
-    @property
-    def provider(self) -> str:
-        return self.account.name
-
-    @property
-    def id(self) -> str:
-        return f"{self.account.region}/{self.account.name}/{self.key}"
+    def __post_init__(self) -> None:
+        account = self.account
+        object.__setattr__(self, "region", account.region)
+        object.__setattr__(self, "provider", account.name)
+        object.__setattr__(self, "id", f"{account.region}/{account.name}/{self.key}")
 
 
 class Target(NamedTuple):

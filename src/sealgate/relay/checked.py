@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Limits
@@ -93,7 +94,7 @@ def as_sent(prompt: Prompt, route: Route) -> Prompt:
     """The request as it is sent to a route that cannot be held to its schema: as its wire does it, or in words."""
     if missing(route.capabilities, needed(prompt.fields)):
         return _in_words(prompt, route)
-    return prompt._replace(stream=False)
+    return replace(prompt, stream=False)
 
 
 def _in_words(prompt: Prompt, route: Route) -> Prompt:
@@ -104,7 +105,7 @@ def _in_words(prompt: Prompt, route: Route) -> Prompt:
         fields["response_format"] = {"type": "json_object"}
     said = ASK + _encode(schema_of(asked)).decode() if texts is None else CHOOSE + _encode(texts).decode()
     order = {"role": "system", "content": said}
-    return prompt._replace(fields={**fields, "messages": [order, *asked["messages"]]}, stream=False, native=None)
+    return replace(prompt, fields={**fields, "messages": [order, *asked["messages"]]}, stream=False, native=None)
 
 
 class CheckedAttempt:
@@ -149,7 +150,7 @@ class CheckedAttempt:
             order = CHOOSE_AGAIN if self._plain else REPAIR
             again = [{"role": "assistant", "content": said}, {"role": "user", "content": order}]
             fields = {**prompt.fields, "messages": prompt.fields["messages"] + again}
-            first, answer = answer, await self._generate(prompt._replace(fields=fields, native=None), limits)
+            first, answer = answer, await self._generate(replace(prompt, fields=fields, native=None), limits)
             answer["usage"] = _sum(first.get("usage"), answer.get("usage"))
             if not self._accept(answer):
                 raise UpstreamError(Failure.SCHEMA)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from sealgate.errors import UpstreamError
 from sealgate.outward.client import Limits, Request
@@ -40,7 +41,7 @@ async def count(means: Means, plan: Plan, ask: Ask) -> int:
 
 
 async def _asked(means: Means, target: Target, ask: Ask) -> int:
-    request, _ = compose(target, ask.prompt._replace(stream=False))
+    request, _ = compose(target, replace(ask.prompt, stream=False))
     body: Json = {name: value for name, value in _decode(request.body).items() if name not in _UNTOLD}
     client, signer = means.upstreams.way(target.route.account)
     asked = Request("POST", f"{request.url}/count_tokens", request.headers, _encode(body))

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.client import Client, Limits, Request, Response
@@ -232,7 +233,7 @@ class Doctor:
         return Trial(target, error, monotonic() - started, refused)
 
     async def _complete(self, target: Target, ask: Ask, refused: frozenset[str] = NOTHING) -> None:
-        attempt = Attempt(self._upstreams, target, ask.prompt._replace(refused=refused), self._background)
+        attempt = Attempt(self._upstreams, target, replace(ask.prompt, refused=refused), self._background)
         answer = WholeAnswer(_LABEL, 1, ask.size)
         try:
             await attempt.open(self._limits(self._seconds))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
+from typing import Any, TypeAlias
 
 from sealgate.auth.caller import Caller, scope
 from sealgate.config_tables import Budget
@@ -25,18 +26,21 @@ from sealgate.relay.hall import Hall
 from sealgate.relay.plan import Plan
 from sealgate.relay.recall import NO_LOOP, Loop
 from sealgate.relay.turns import Turn
-from sealgate.relay.walk import Walk
+from sealgate.relay.walk import Give, Walk
 from sealgate.storage import NewRow
+
+Relay: TypeAlias = Callable[[Give], Coroutine[Any, Any, None]]
 
 
 class Exchange:
-    """``async with Exchange(...) as payloads``: JSON documents, each chunk of a stream as it comes, or the one answer.
+    """``async with Exchange(...) as relay: await relay(give)``: JSON documents, each chunk of a stream as it comes, or
+    the one answer.
 
     When the block is left without an error, after the last payload, the request's row is committed: the terminal bytes
     may go out. ``seconds`` is the whole time a whole answer may take. ``ending`` says why a cancelled request ends; see
     `Admission`. ``turn`` is the request's, where somebody wants to know how it stands; else one is taken here.
     ``draft`` is its receipt; whoever writes the answer tells it of each piece that went out. ``beside`` gives what is
-    written in the same commit. The block and the payloads raise `Problem`.
+    written in the same commit. Both the block and ``relay`` raise `Problem`.
     """
 
     def __init__(
@@ -65,7 +69,6 @@ class Exchange:
         self._until = until
         self._turn = turn or hall.turns.turn(caller)
         self._admission = Admission(hall, entry, started, ending, until, self._turn, draft, beside)
-        self._payloads: AsyncGenerator[bytes] | None = None
         self._admission.ask = ask
         self._stay = stays.of(hall.sessions, hall.catalog, caller, ask)
         entry.user_id = caller.user_id
@@ -76,8 +79,8 @@ class Exchange:
         admission = self._admission
         return None if admission.walk is None or admission.lost else admission.draft.id
 
-    async def __aenter__(self) -> AsyncGenerator[bytes]:
-        await self._admission.__aenter__()
+    async def __aenter__(self) -> Relay:
+        self._admission.enter()
         try:
             stay = self._stay
             await stay.enter()
@@ -87,24 +90,19 @@ class Exchange:
             self.entry.session_id = stay.session_id
             if self._caller.budget is not None:
                 plan = await self._reserve(plan, self._caller.budget)
-            self._payloads = self._walk(plan).payloads()
+            return self._walk(plan).run
         except BaseException as error:
-            await self._admission.__aexit__(type(error), error, None)
+            await self._admission.leave(error)
             raise
-        return self._payloads
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        assert self._payloads is not None
         if error is None:
             await self._admission.settle()
             self._stay.served(self.entry.routed_model)
-            return
-        try:
-            await self._payloads.aclose()
-        finally:
-            await self._admission.__aexit__(kind, error, trace)
+        else:
+            await self._admission.leave(error)
 
     def _plan(self) -> Plan:
         plan = plans.make(self._hall.catalog, self._ask, self._caller, self._hall.means.seen, self._stay.pin)

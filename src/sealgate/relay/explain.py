@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from sealgate.errors import UpstreamError
 from sealgate.providers.base import Account, Json, Prompt
@@ -46,7 +47,7 @@ def dry_run(plan: Plan, prompt: Prompt, seen: Seen) -> list[Json]:
     Nothing is fetched for it: where bytes would be sent in place of URLs, these stand under ``fetched``, and the body
     has empty pictures.
     """
-    return [_with_fetched(each, plan, prompt._replace(refused=seen.quirks.of(each.route))) for each in plan.targets]
+    return [_with_fetched(each, plan, replace(prompt, refused=seen.quirks.of(each.route))) for each in plan.targets]
 
 
 def _with_fetched(target: Target, plan: Plan, prompt: Prompt) -> Json:

@@ -7,6 +7,8 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from sealgate.errors import Failure, UpstreamError
 from sealgate.outward.fetch import Allowance, Fetcher
 from sealgate.outward.guard import FetchError
@@ -109,7 +111,7 @@ def urls(prompt: Prompt) -> dict[str, str]:
 def replaced(prompt: Prompt, data_url: Callable[[str], str]) -> Prompt:
     """The prompt with data in place of each URL. The one that is given stays as it is."""
     messages = [_with_data(message, data_url) for message in prompt.fields["messages"]]
-    return prompt._replace(fields={**prompt.fields, "messages": messages}, native=None)
+    return replace(prompt, fields={**prompt.fields, "messages": messages}, native=None)
 
 
 def unfetched(prompt: Prompt) -> Prompt:

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from sealgate.outward.client import Limits
 from sealgate.providers.base import Adjustment, Batched, Json, Prompt
 from sealgate.relay.attempt import Attempt
@@ -39,7 +41,7 @@ def of(target: Target, prompt: Prompt) -> Sequence[Prompt]:
     wire = route.account.kind.wires[prompt.operation]
     if not isinstance(wire, Batched):
         return (prompt,)
-    return [prompt._replace(fields=fields) for fields in wire.parts(prompt.fields, route.upstream_model)]
+    return [replace(prompt, fields=fields) for fields in wire.parts(prompt.fields, route.upstream_model)]
 
 
 class PartedAttempt:

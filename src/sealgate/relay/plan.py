@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
 from sealgate.auth.caller import Caller
 from sealgate.config_types import ModelType
 from sealgate.errors import Problem, UpstreamError
@@ -41,7 +44,7 @@ class Skipped(NamedTuple):
     reason: str
 
 
-class Plan(NamedTuple):
+class Plan(msgspec.Struct, frozen=True):
     """Targets in order; a route with several keys stands in it several times."""
 
     requested_route: str
@@ -66,9 +69,12 @@ class Plan(NamedTuple):
 
     def tries(self) -> Sequence[Target]:
         """The targets as they are asked: each once more for every retry. What fails always gets no retries on top."""
-        if self.last_resort or not any(target.route.account.retries for target in self.targets):
+        if self.last_resort:
             return self.targets
-        return [target for target in self.targets for _ in range(1 + target.route.account.retries)]
+        for target in self.targets:
+            if target.route.account.retries:
+                return [each for each in self.targets for _ in range(1 + each.route.account.retries)]
+        return self.targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +294,7 @@ def _unmet(ask: Ask, upstream_model: str, unmet: Unmet) -> tuple[str, Problem]:
 
 
 def _changes(route: Route, ask: Ask, quirks: Quirks) -> Sequence[Adjustment]:
-    prompt = ask.prompt._replace(refused=quirks.of(route))
+    prompt = replace(ask.prompt, refused=quirks.of(route))
     if ask.media_param is not None and not route.account.media_by_url:
         prompt = unfetched(prompt)  # a wire that takes bytes says nothing about URLs
     try:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from sealgate.auth.seal import Seal, context
 from sealgate.errors import Failure, StorageError, UpstreamError
@@ -212,7 +213,7 @@ class KeptLoop(Loop):
         if self._begun_at is None:
             return prompt
         self.said = [Adjustment(f"messages[].{name}", "repaired", PUT_BACK) for name in sorted(needs)]
-        return prompt._replace(fields={**prompt.fields, "messages": messages}, native=None)
+        return replace(prompt, fields={**prompt.fields, "messages": messages}, native=None)
 
     async def _kept(self, wanted: Iterable[dict[bytes, bytes]]) -> dict[bytes, Kept]:
         """What is kept under these names: from memory, else all the rest at once from the database."""

@@ -46,6 +46,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _decode = msgspec.json.Decoder().decode
 _FIELDS = {field.encode_name: field.type for field in msgspec.structs.fields(ChatRequest)}
+_CONSTRAINTS = frozenset(CONSTRAINTS)
 _OWN = GATEWAY_FIELDS | (WALLED_FIELDS - _FIELDS.keys())
 _RARE = dict.fromkeys(WALLED_FIELDS - _FIELDS.keys(), "callers may not set this") | dict.fromkeys(
     WITHOUT_EFFECT, "accepted for compatibility, has no effect"
@@ -62,12 +63,11 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
     fields = decode_object(body)
     typed = typed_as(ChatRequest, fields)
     model = model_named(typed.model, default_model)
-    _rules(typed)
+    _rules(typed, fields)
     media_param, media_size = _media(fields["messages"])
     episode_id = episode(typed.tensorzero_episode_id or typed.episode_id)
-    rare = fields.keys() & _RARE
-    adjustments = [Adjustment(name, "dropped", _RARE[name]) for name in sorted(rare) if fields[name] is not None]
-    carried = {name: value for name, value in fields.items() if value is not None and name not in _OWN}
+    adjustments = _dropped(fields)
+    carried = _carried(fields)
     if not typed.tools:
         carried.pop("tools", None)
         carried.pop("tool_choice", None)
@@ -89,6 +89,20 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
         max_tokens=carried.get("max_completion_tokens") or carried.get("max_tokens"),
         fields=fields,
     )
+
+
+def _dropped(fields: Json) -> list[Adjustment]:
+    if _RARE.keys().isdisjoint(fields):
+        return []
+    given = sorted(name for name in fields.keys() & _RARE if fields[name] is not None)
+    return [Adjustment(name, "dropped", _RARE[name]) for name in given]
+
+
+def _carried(fields: Json) -> Json:
+    """What goes on, in a dict of its own."""
+    if _OWN.isdisjoint(fields) and None not in fields.values():
+        return fields.copy()
+    return {name: value for name, value in fields.items() if value is not None and name not in _OWN}
 
 
 def decode_object(body: bytes) -> Json:
@@ -191,13 +205,14 @@ def model_named(given: str | None, default: str | None) -> str:
     return model
 
 
-def _rules(typed: ChatRequest) -> None:
+def _rules(typed: ChatRequest, fields: Json) -> None:
     """What spans several fields."""
     if typed.top_logprobs is not None and not typed.logprobs:
         raise Problem("invalid_parameter", "top_logprobs needs logprobs to be true.", param="top_logprobs")
-    given = [name for name in CONSTRAINTS if getattr(typed, name) is not None]
-    if len(given) > 1:
-        raise Problem("invalid_parameter", f"Only one of {' and '.join(given)} may be set.", param=given[1])
+    if not _CONSTRAINTS.isdisjoint(fields):
+        given = [name for name in CONSTRAINTS if fields.get(name) is not None]
+        if len(given) > 1:
+            raise Problem("invalid_parameter", f"Only one of {' and '.join(given)} may be set.", param=given[1])
     if typed.stream_options is not None and not typed.stream:
         raise Problem("invalid_parameter", "stream_options needs stream to be true.", param="stream_options")
     if typed.tool_choice not in (None, "none", "auto") and not typed.tools:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from sealgate.errors import Problem
 from sealgate.limits.budgets import Purse, Wish
 from sealgate.providers.base import Json
@@ -71,7 +73,7 @@ async def reserve(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:
     dear = {route for route, found in known.items() if found.amount > most}
     skipped += [Skipped(route, TOO_DEAR) for route in dear]
     kept = tuple(target for target in plan.targets if target.route in known and target.route not in dear)
-    return plan._replace(targets=kept, skipped=tuple(skipped))
+    return replace(plan, targets=kept, skipped=tuple(skipped))
 
 
 def _media(messages: Iterable[Json]) -> Iterable[int]:

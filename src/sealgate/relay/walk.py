@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from sealgate.config import Timeouts
 from sealgate.errors import CODES, Failure, Problem, UpstreamError
@@ -86,7 +89,8 @@ _PLACE = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
 _OF_THE_KEY = {Failure.RATE_LIMITED, Failure.QUOTA, Failure.CREDENTIAL}
 """Classes that another key of the same account may not meet."""
 
-
+Give: TypeAlias = Callable[[bytes], Awaitable[None] | None]
+"""Takes one payload of an answer: at once, or the walk waits until it is taken."""
 AnyAttempt: TypeAlias = Attempt | PartedAttempt | CheckedAttempt
 
 
@@ -100,7 +104,7 @@ class Means(NamedTuple):
     background: set[asyncio.Task[None]]
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """How one attempt ended, for the caller's ``error.attempts`` and for the operator."""
 
     route: Route
@@ -114,7 +118,7 @@ class Outcome(NamedTuple):
 
 
 class Walk:
-    """One request's way over its plan. ``payloads`` may be iterated once.
+    """One request's way over its plan. ``run`` may be called once.
 
     ``until`` is the moment, by the event loop's clock, at which a whole answer must be there; ``hurried`` says that
     this caller set it earlier than the configuration does.
@@ -185,8 +189,10 @@ class Walk:
         """Whether a provider refused the request itself, so that no other was asked."""
         return bool(self.outcomes) and (failure := self.outcomes[-1].failure) is not None and failure.final
 
-    async def payloads(self) -> AsyncGenerator[bytes]:
-        """What goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way."""
+    async def run(self, give: Give) -> None:
+        """Give what goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way;
+        and what ``give`` raises, which ends the attempt.
+        """
         for target in self._targets():
             visit = self._begin(target)
             if visit is None:
@@ -219,12 +225,14 @@ class Walk:
                         ready = await asyncio.to_thread(answer.take, event) if attempt.heavy else answer.take(event)
                         for payload in ready:
                             self._commit(answer, visit, attempt, started)
-                            yield payload
+                            if (taken := give(payload)) is not None:
+                                await taken
                 if not (attempt.marked or answer.finished):
                     raise UpstreamError(Failure.TRUNCATED, "the answer ended before all its choices did")
                 for payload in answer.end():
                     self._commit(answer, visit, attempt, started)
-                    yield payload
+                    if (taken := give(payload)) is not None:
+                        await taken
             except UpstreamError as error:
                 self._failed(visit, attempt, error, monotonic() - started)
                 self._again = self._learns(error)
@@ -250,7 +258,7 @@ class Walk:
     def _attempt(self, target: Target, prompt: Prompt | None = None) -> AnyAttempt:
         means, sent = self._means, prompt or self._prompt
         if refused := means.seen.quirks.of(target.route) | self._omitted:
-            sent = sent._replace(refused=refused)
+            sent = replace(sent, refused=refused)
         self._sent = sent
         if target.route not in self.plan.checked:
             return parts.attempt(means.upstreams, target, sent, means.background)

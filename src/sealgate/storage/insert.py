@@ -32,9 +32,12 @@ class Insert:
 
     def values(self, row: Mapping[str, Any]) -> Values:
         """A row as the driver wants it, columns not given as NULL. Raises `ValueError` for a column there is not."""
-        if row.keys() != self._names:
-            row = self._completed(row)
-        values: Values = self._pick(row)
+        try:
+            values: Values = self._pick(row)
+            if len(row) != len(values):
+                values = self._pick(self._completed(row))
+        except KeyError:
+            values = self._pick(self._completed(row))
         if not self._converters:
             return values
         converted = list(values)
