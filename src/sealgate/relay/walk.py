@@ -190,9 +190,7 @@ class Walk:
         return bool(self.outcomes) and (failure := self.outcomes[-1].failure) is not None and failure.final
 
     async def run(self, give: Give) -> None:
-        """Give what goes to the caller. Raises `Problem` when no target is left, or when an answer breaks on its way;
-        and what ``give`` raises, which ends the attempt.
-        """
+        """Give what goes to the caller. Raises `Problem` when no target is left or an answer breaks on its way."""
         for target in self._targets():
             visit = self._begin(target)
             if visit is None:
@@ -361,18 +359,19 @@ class Walk:
         return True
 
     def _limits(self, target: Target) -> Limits:
-        # Only a timeout's own way on makes it worth to leave early: another key of the same route is none.
-        left = any(each == target or each.route is not target.route for each in self._tries[self._position :])
-        silence = self._patience(is_last=not left)
+        silence = self._patience(target)
         if target.route in self.plan.checked:
             silence = max(silence, self._means.timeouts.total)  # it is asked for whole
         return Limits(self._means.timeouts.connect, silence, self._until)
 
-    def _patience(self, *, is_last: bool) -> float:
+    def _patience(self, target: Target) -> float:
         """Seconds of silence before the first content. A whole answer is silent until it is there."""
+        timeouts = self._means.timeouts
         if not self._prompt.stream or self._prompt.operation != "chat":
-            return max(self._means.timeouts.total, self._means.timeouts.max_total)
-        return self._means.timeouts.gap if is_last else self._means.timeouts.first_content
+            return max(timeouts.total, timeouts.max_total)
+        # Only a timeout's own way on makes it worth to leave early: another key of the same route is none.
+        left = any(each == target or each.route is not target.route for each in self._tries[self._position :])
+        return timeouts.first_content if left else timeouts.gap
 
     def _commit(self, answer: Answer, visit: Visit, attempt: AnyAttempt, started: float) -> None:
         """The first payload decides; from then on nothing is switched."""
