@@ -7,12 +7,14 @@ another in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection
 
+from sealgate.limits.lease_rows import LOWER
+from sealgate.limits.leases import Lease
 from sealgate.limits.ledger import Entry, Outcome
 from sealgate.limits.ledger import row as row_of
 from sealgate.limits.periods import Window
@@ -27,13 +29,20 @@ AT_ONCE = 200
 # One statement sees one state of the database; two could lie on both sides of another replica's commit.
 _STATE = (
     "SELECT (SELECT coalesce(sum(spent), 0) FROM spending WHERE scope = ? AND period = ? AND bucket >= ?),"
-    " (SELECT coalesce(sum(reserved), 0) FROM intents WHERE scope = ? AND period = ? AND bucket >= ?)"
+    " (SELECT coalesce(sum(reserved), 0) FROM intents WHERE scope = ? AND period = ? AND bucket >= ?),"
+    " (SELECT coalesce(sum(amount), 0) FROM leases WHERE scope = ? AND period = ? AND bucket >= ?)"
 )
+_HELD = (
+    "SELECT '', coalesce(sum(spent), 0) FROM spending WHERE scope = ? AND period = ? AND bucket >= ?"
+    " UNION ALL SELECT '-', coalesce(sum(reserved), 0) FROM intents WHERE scope = ? AND period = ? AND bucket >= ?"
+    " UNION ALL SELECT id, amount FROM leases WHERE scope = ? AND period = ? AND bucket >= ?"
+)
+_ELSEWHERE = "SELECT coalesce(sum(amount), 0) FROM leases WHERE scope = ? AND period = ? AND bucket >= ? AND owner <> ?"
 _SETTLE = "DELETE FROM intents WHERE id = ?"
 _KNOWN = "SELECT outcome, cost FROM ledger WHERE id = ?"
 _REMOVE = "DELETE FROM ledger WHERE id = ?"
 _SPEND = (
-    "INSERT INTO spending (scope, period, bucket, spent) VALUES (?, ?, ?, ?)"
+    "INSERT INTO spending (spent, scope, period, bucket) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (scope, period, bucket) DO UPDATE SET spent = spending.spent + excluded.spent"
 )
 _INTEND = (
@@ -41,6 +50,7 @@ _INTEND = (
     " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE ?"
     " >= (SELECT coalesce(sum(spent), 0) FROM spending WHERE scope = ? AND period = ? AND bucket >= ?)"
     " + (SELECT coalesce(sum(reserved), 0) FROM intents WHERE scope = ? AND period = ? AND bucket >= ?)"
+    " + (SELECT coalesce(sum(amount), 0) FROM leases WHERE scope = ? AND period = ? AND bucket >= ?)"
 )
 """If there is room: looking and taking in one statement."""
 _BEAT = "UPDATE intents SET seen_at = ? WHERE owner = ?"
@@ -48,8 +58,15 @@ _ORPHANS = (
     "SELECT id, scope, period, bucket, reserved, entry FROM intents"
     " WHERE owner <> ? AND seen_at < ? ORDER BY id LIMIT ?"
 )
-_ANY_ORPHAN = "SELECT 1 FROM intents WHERE owner <> ? AND seen_at < ? LIMIT 1"
+_ANY_ORPHAN = (
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM intents WHERE owner <> ? AND seen_at < ?)"
+    " OR EXISTS (SELECT 1 FROM leases WHERE owner <> ? AND seen_at < ?)"
+)
 _FORGET = "DELETE FROM spending WHERE period <> 'total' AND bucket < ?"
+
+
+Sum: TypeAlias = tuple[str, str, int]
+"""Scope, period and bucket: where one request's cost is added."""
 
 
 class Account(NamedTuple):
@@ -73,60 +90,77 @@ class State(NamedTuple):
     """Of one account, in nano-units."""
 
     spent: int
-    reserved: int
+    intended: int
+    """Reserved by requests that have intents of their own."""
+    leases: Mapping[str, int]
+    """What is left of each block that a process holds back, by its id."""
+
+
+class Found(NamedTuple):
+    """What became of a reservation, in nano-units."""
+
+    chosen: int | None
+    """The wish that was reserved."""
+    available: int = 0
+    """What there was before, where the first wish had no room."""
+    elsewhere: int = 0
+    """What other processes hold back in leases, some of it idle; where no wish had room."""
 
 
 def state(connection: Connection, account: Account) -> State:
     """For a reader."""
-    return _state(read(connection, _STATE, _asked(account))[0])
+    found = {name: int(amount) for name, amount in read(connection, _HELD, _asked(account) * 3)}
+    return State(found.pop(""), found.pop("-"), found)
 
 
 def _asked(account: Account) -> tuple[str | int, ...]:
-    one = (account.scope, account.window.period, account.window.since)
-    return (*one, *one)
+    return account.scope, account.window.period, account.window.since
 
 
-def _state(found: Sequence[Any]) -> State:
-    return State(int(found[0]), int(found[1]))  # PostgreSQL's sums are decimals
-
-
-def reserve(
-    direct: Direct, account: Account, amount: int, wishes: Sequence[int], intent: Intent
-) -> tuple[int | None, int]:
-    """Reserve the first of ``wishes`` that ``amount`` still has room for; that one, and what was available before,
-    which is 0 where nobody will ask: where the first had room.
-    """
+def reserve(direct: Direct, account: Account, amount: int, wishes: Sequence[int], intent: Intent) -> Found:
+    """Reserve the first of ``wishes`` that ``amount`` still has room for."""
     alone_direct(direct)
+    direct.flush()
     if _intend(direct, account, amount, wishes[0], intent):
-        return wishes[0], 0
-    found = direct.first(_STATE, _asked(account))
+        return Found(wishes[0])
+    asked = _asked(account)
+    found = direct.first(_STATE, asked * 3)
     assert found is not None
-    spent, reserved = _state(found)
-    available = amount - spent - reserved
+    available = amount - sum(map(int, found))  # PostgreSQL's sums are decimals
     chosen = next((wish for wish in wishes if wish <= available), None)
     if chosen is not None:
         _intend(direct, account, amount, chosen, intent)
-    return chosen, available
+        return Found(chosen, available)
+    others = direct.first(_ELSEWHERE, (*asked, intent.owner))
+    assert others is not None
+    return Found(None, available, int(others[0]))
 
 
 def _intend(direct: Direct, account: Account, amount: int, wish: int, intent: Intent) -> int:
     scope, window = account
     row = (intent.id, scope, window.period, window.bucket, wish, intent.owner, intent.now, intent.entry)
-    return direct.run(_INTEND, (*row, amount - wish, *_asked(account)))
+    return direct.run(_INTEND, (*row, amount - wish, *_asked(account) * 3))
 
 
 class Settlement:
-    """Puts the request's row in the place of its intent, and counts what it cost. A second time it does nothing.
+    """Puts the request's row in the place of what it reserved, and counts what it cost. A second time it does nothing.
 
-    Where another process took the request for lost and wrote that nobody knows how it ended, that is set right.
+    What was reserved is an intent, or a part of a lease, where the request has no intent yet. Where another process
+    took the request for lost and wrote that nobody knows how it ended, that is set right.
     """
 
-    __slots__ = ("_account", "_request", "_row")
+    __slots__ = ("_account", "_again", "_request", "_reserved", "_row", "lease")
 
-    def __init__(self, account: Account, request: str, row: Appended) -> None:
+    def __init__(
+        self, account: Sum, request: str, row: Appended, lease: Lease | None, reserved: int, intended: bool
+    ) -> None:
+        self.lease = lease
         self._account = account
         self._request = request
         self._row = row
+        self._reserved = reserved
+        self._again = intended
+        """Whether there may be an intent, or even a row."""
 
     def prepare(self) -> None:
         """Work the row out, before anything is locked."""
@@ -135,24 +169,29 @@ class Settlement:
 
     def __call__(self, direct: Direct) -> None:
         alone_direct(direct)
-        charged = 0
-        if not direct.run(_SETTLE, (self._request,)):
-            known = direct.first(_KNOWN, (self._request,))
-            if known is not None:
+        charged, lease = 0, self.lease
+        again, self._again = self._again, True
+        if again:
+            if direct.run(_SETTLE, (self._request,)):
+                lease = None
+            elif (known := direct.first(_KNOWN, (self._request,))) is not None:
                 if known[0] != Outcome.UNKNOWN.value:
                     return
                 direct.run(_REMOVE, (self._request,))
-                charged = known[1] or 0
+                charged, lease = known[1] or 0, None
         self.prepare()
         assert not callable(self._row)
         direct.insert(ledger, self._row)
-        scope, window = self._account
-        _spend(direct, scope, window.period, window.bucket, (self._row["cost"] or 0) - charged)
+        cost = self._row["cost"] or 0
+        if cost != charged:
+            direct.add(_SPEND, cost - charged, self._account)
+        if lease is not None and cost:
+            direct.add(LOWER, min(cost, self._reserved), (lease.id,))
 
 
 def any_orphan(connection: Connection, owner: str, before: int) -> bool:
     """Whether there is something for `sweep`."""
-    return bool(read(connection, _ANY_ORPHAN, (owner, before)))
+    return bool(read(connection, _ANY_ORPHAN, (owner, before) * 2))
 
 
 def sweep(direct: Direct, owner: str, before: int, finish: Callable[[dict[str, Any]], None]) -> int:
@@ -169,7 +208,8 @@ def sweep(direct: Direct, owner: str, before: int, finish: Callable[[dict[str, A
         finish(row)
         direct.run(_SETTLE, (request,))
         direct.insert(ledger, row)
-        _spend(direct, scope, period, bucket, reserved)
+        if reserved:
+            direct.add(_SPEND, reserved, (scope, period, bucket))
     return len(found)
 
 
@@ -181,8 +221,3 @@ def beat(direct: Direct, owner: str, now: int) -> None:
 def forget(direct: Direct, before: int) -> None:
     """Drop the sums of periods that are long over."""
     direct.run(_FORGET, (before,))
-
-
-def _spend(direct: Direct, scope: str, period: str, bucket: int, cost: int) -> None:
-    if cost:
-        direct.run(_SPEND, (scope, period, bucket, cost))

@@ -1,8 +1,9 @@
 """Budgets: money is reserved before a provider is asked, and what the answer cost takes its place afterwards.
 
-The reservation is committed before the upstream call, the charge in the same commit as the ledger's row, so at any
-moment, also after a crash, the rows of a key say what it spent, and what is not yet known is held back. Callers without
-a budget have `Unlimited`, which adds a row and nothing else.
+Where requests come often, this process holds a block of the budget (`sealgate.limits.tills`), and reserving is a
+subtraction; else the reservation is committed before the upstream call. The charge is in the same commit as the
+ledger's row, so at any moment, also after a crash, the rows of a key say what it spent, and what is not yet known is
+held back. Callers without a budget have `Unlimited`, which adds a row and nothing else.
 """
 
 from __future__ import annotations
@@ -21,19 +22,24 @@ import structlog
 from sealgate.config_tables import Budget
 from sealgate.errors import Problem, StorageError
 from sealgate.limits import budget_rows as rows
-from sealgate.limits.budget_rows import Account, Intent, Settlement
+from sealgate.limits import lease_rows
+from sealgate.limits.budget_rows import Account, Found, Intent, Settlement
+from sealgate.limits.lease_rows import Act, Note
+from sealgate.limits.leases import Lease
 from sealgate.limits.ledger import Entry
 from sealgate.limits.periods import DAY, LONGEST, window
 from sealgate.limits.prices import nano, shown
+from sealgate.limits.tills import Tills
 from sealgate.storage import Appended, NewRow, Storage
 from sealgate.storage.alone import shared
-from sealgate.storage.direct import Direct
 from sealgate.storage.tables import ledger
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 """A process that has not been heard of for so long has died. Should it live after all, its own word replaces ours."""
 RETRIES_AT_ONCE = 100
+TRIES, TRY_SECONDS = 15, 0.2
+"""A request waits so long for money that lies idle in a lease of another replica: a little longer than it may lie."""
 
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger("sealgate.limits")
@@ -77,17 +83,26 @@ class Unlimited:
 
 
 class Purse(Unlimited):
-    """One request's part of a budget: `reserve` before a provider is asked, then one of the two ways to settle."""
+    """One request's part of a budget: `reserve` before a provider is asked, then one of the two ways to settle.
 
-    __slots__ = ("_account", "_amount", "_budgets", "_entry", "_intended")
+    ``begun`` gives what a receipt needs where this process dies meanwhile.
+    """
 
-    def __init__(self, budgets: Budgets, scope: str, budget: Budget, entry: Entry) -> None:
+    __slots__ = ("_begun", "_budgets", "_currency", "_entry", "_noted", "_open", "_reserved", "_till", "lease")
+
+    def __init__(
+        self, budgets: Budgets, scope: str, budget: Budget, entry: Entry, begun: Callable[[], str | None]
+    ) -> None:
         super().__init__(budgets.storage)
+        self.lease: Lease | None = None
+        """What holds the reservation, while no intent does."""
         self._budgets = budgets
-        self._account = Account(scope, window(budget, entry.created_at))
-        self._amount = nano(budget.amount)
+        self._till = budgets.tills.till(scope, budget, entry.created_at)
         self._entry = entry
-        self._intended = False
+        self._begun = begun
+        self._open = False
+        self._noted = False
+        """Whether there is an intent, or may be one."""
 
     async def reserve(self, wishes: Sequence[Wish], currency: str) -> int | None:
         """Reserve the highest of ``wishes`` that there is room for; what was reserved.
@@ -95,73 +110,123 @@ class Purse(Unlimited):
         What costs nothing needs no reservation. Raises `Problem` ``insufficient_quota`` where not even the least has
         room, and ``storage_unavailable``.
         """
-        ordered = sorted(wishes, reverse=True)
-        highest, least = ordered[0], ordered[-1]
+        highest = max(wishes)
         if highest.amount == 0:
             return 0
-        known = self._known(highest, currency)
-        intent = Intent(self._entry.id, self._budgets.owner, self._budgets.now(), known)
-        amounts = [wish.amount for wish in ordered]
-        ask = partial(
-            rows.reserve, account=self._account, amount=self._amount, wishes=amounts, intent=intent
-        )  # fmt: skip
-        self._intended = True  # whatever becomes of this task: what is queued will be written
+        self._reserved, self._currency = highest, currency
+        till, at = self._till, self._entry.created_at
+        till.saw(highest.amount, at)
+        self._open = True
         self._budgets.open += 1
+        self.lease = till.hold(highest.amount, at)
+        if self.lease is None:
+            return await self._commit(sorted({wish.amount for wish in wishes}, reverse=True))
+        self._budgets.tills.enter(self)
+        return highest.amount
+
+    async def _commit(self, amounts: Sequence[int]) -> int:
+        """Reserve in the database."""
+        till, tills = self._till, self._budgets.tills
+        intent = Intent(self._entry.id, self._budgets.owner, self._budgets.now(), self._known())
+        self._noted = True  # whatever becomes of this task: what is queued will be written
+        if tills.holds(till):
+            # Where the highest has no room it may be we who have it.
+            found = await self._ask(amounts[:1], intent)
+            if found.chosen is None:
+                await tills.surrender(till)
+                found = await self._ask(amounts, intent)
+        else:
+            found = await self._ask(amounts, intent)
+        tries = TRIES
+        while found.chosen is None and tries and found.available + found.elsewhere >= amounts[-1]:
+            tries -= 1  # other replicas hold what is missing, and soon give it back where it lies idle
+            await asyncio.sleep(TRY_SECONDS)
+            found = await self._ask(amounts, intent)
+        if found.chosen is not None:
+            return found.chosen
+        self._leave()
+        said = {"available": shown(max(0, found.available)), "required": shown(amounts[-1])}
+        raise Problem(
+            "insufficient_quota",
+            f"The request may cost {said['required']} {self._currency},"
+            f" and {said['available']} are left of the budget.",
+            figures=said,
+        )
+
+    async def _ask(self, amounts: Sequence[int], intent: Intent) -> Found:
+        till = self._till
+        account = Account(till.scope, window(till.budget, self._entry.created_at))
+        ask = partial(rows.reserve, account=account, amount=till.amount, wishes=amounts, intent=intent)
         try:
-            chosen, available = await self._budgets.storage.submit_direct(ask)
+            return await self._budgets.storage.submit_direct(ask)
         except StorageError as error:
             raise Problem("storage_unavailable") from error
-        if chosen is None:
-            self._close()
-            said = {"available": shown(max(0, available)), "required": shown(least.amount)}
-            raise Problem(
-                "insufficient_quota",
-                f"The request may cost {said['required']} {currency}, and {said['available']} are left of the budget.",
-                figures=said,
-            )
-        return chosen
 
     async def settle(self, values: Appended, until: float | None = None, beside: Sequence[NewRow] = ()) -> None:
-        if not self._intended:
+        if not self._open:
             return await super().settle(values, until, beside)
-        self._close()
-        act = self._act(values)
+        act = self._close(values)
         try:
-            await self._budgets.storage.submit_direct(act, until, beside=beside)
+            future = self._budgets.storage.submit_direct(act, until, beside=beside)
+            self._budgets.tills.refill(self._till, self._entry.created_at)
+            await future
         except StorageError:
             self._budgets.try_again(act)
             raise
+        except asyncio.CancelledError:
+            if act.lease is not None:
+                self._budgets.try_again(act)  # it will be written, and then the lease must know
+            raise
+        if act.lease is not None:
+            self._budgets.tills.done(act.lease)
         return None
 
     def settle_nowait(self, values: Appended) -> None:
-        if not self._intended:
+        if not self._open:
             return super().settle_nowait(values)
-        self._close()
-        act = self._act(values)
+        act = self._close(values)
         try:
             self._budgets.storage.submit_direct(act).add_done_callback(partial(self._budgets.look_after, act))
         except StorageError:
             self._budgets.try_again(act)
         return None
 
-    def _known(self, highest: Wish, currency: str) -> str:
+    def note(self) -> Note:
+        """The intent, for a request that began in a lease."""
+        assert self.lease is not None
+        again, self._noted = self._noted, True
+        scope, period, bucket = self._till.sum
+        intent = {"id": self._entry.id, "scope": scope, "period": period, "bucket": bucket, "entry": self._known()}
+        intent |= {"reserved": self._reserved.amount, "owner": self._budgets.owner, "seen_at": self._budgets.now()}
+        return Note(self.lease.id, intent, again)
+
+    def _known(self) -> str:
         """The request's entry with what the reservation is for, as it is completed where this process dies."""
-        entry = self._entry
-        entry.prompt_tokens, entry.completion_tokens, entry.currency = highest.prompt, highest.completion, currency
+        entry, highest = self._entry, self._reserved
+        entry.prompt_tokens, entry.completion_tokens, entry.currency = (
+            highest.prompt,
+            highest.completion,
+            self._currency,
+        )
+        entry.receipt = self._begun()
         try:
             return _encode(entry).decode()
         finally:
-            entry.prompt_tokens = entry.completion_tokens = entry.currency = None
+            entry.prompt_tokens = entry.completion_tokens = entry.currency = entry.receipt = None
 
-    def _act(self, values: Appended) -> Act:
-        return Settlement(self._account, self._entry.id, values)
+    def _close(self, values: Appended) -> Settlement:
+        lease, reserved = self.lease, self._reserved.amount
+        self._leave()
+        if lease is not None:
+            self.lease = None
+            self._budgets.tills.leave(self)
+            if not self._noted:
+                lease.release(max(0, reserved - (self._entry.cost or 0)))
+        return Settlement(self._till.sum, self._entry.id, values, lease, reserved, self._noted)
 
-    def _close(self) -> None:
-        self._intended = False
+    def _leave(self) -> None:
+        self._open = False
         self._budgets.open -= 1
-
-
-Act = Callable[[Direct], None]
 
 
 class Budgets:
@@ -186,6 +251,7 @@ class Budgets:
         """Requests that have reserved and not settled."""
         self._clock = clock
         self._again: list[Act] = []
+        self.tills = Tills(storage, self.owner, self.now, self.try_again)
         self._tidy_at = self.now() + DAY
         """When sums that count for nothing any more are dropped."""
         self._task: asyncio.Task[None] | None = None
@@ -193,16 +259,21 @@ class Budgets:
     def now(self) -> int:
         return int(self._clock() * 1_000_000)
 
-    def purse(self, scope: str, budget: Budget, entry: Entry) -> Purse:
+    def purse(self, scope: str, budget: Budget, entry: Entry, begun: Callable[[], str | None] = lambda: None) -> Purse:
         """Where this request's money comes from."""
-        return Purse(self, scope, budget, entry)
+        return Purse(self, scope, budget, entry, begun)
 
     async def balance(self, scope: str, budget: Budget) -> Balance:
-        """What is left now. Raises `StorageError`."""
+        """What is left now, and what requests hold that are being answered. Raises `StorageError`.
+
+        What lies idle in a lease of this process is left; of another's, nobody here knows how much does.
+        """
         account = Account(scope, window(budget, self.now()))
         found = await self.storage.read(partial(rows.state, account=account))
-        available = max(0, nano(budget.amount) - found.spent - found.reserved)
-        return Balance(available, found.reserved, account.window.end)
+        held = (max(0, amount - self.tills.idle(lease, amount)) for lease, amount in found.leases.items())
+        reserved = found.intended + sum(held)
+        available = max(0, nano(budget.amount) - found.spent - reserved)
+        return Balance(available, reserved, account.window.end)
 
     async def start(self) -> None:
         """Take care of what processes before this one left behind, now and from now on. Raises `StorageError`."""
@@ -212,6 +283,8 @@ class Budgets:
         self._task = asyncio.create_task(self._keep(), name="budgets")
 
     async def aclose(self) -> None:
+        """Give back what is held. The storage is closed after this."""
+        self.tills.close()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -222,10 +295,12 @@ class Budgets:
         """A settlement could not be written. The money stays reserved until it is."""
         self._again.append(act)
 
-    def look_after(self, act: Act, future: asyncio.Future[None]) -> None:
-        """Where nobody waited: the same."""
+    def look_after(self, act: Settlement, future: asyncio.Future[None]) -> None:
+        """The same where nobody waited."""
         if future.cancelled() or future.exception() is not None:
             self.try_again(act)
+        elif act.lease is not None:
+            self.tills.done(act.lease)
 
     async def tend(self) -> None:
         """One round of what is done now and then. Raises `StorageError`."""
@@ -234,6 +309,8 @@ class Budgets:
             for act in some:
                 await self.storage.submit_direct(act)
                 self._again.remove(act)
+                if isinstance(act, Settlement) and act.lease is not None:
+                    self.tills.done(act.lease)
         if self.open:
             await self.storage.submit_direct(partial(rows.beat, owner=self.owner, now=self.now()))
         await self._sweep(STALE_SECONDS)
@@ -256,5 +333,6 @@ class Budgets:
             sweep = partial(rows.sweep, owner=self.owner, before=before, finish=self._finish)
             while some := await self.storage.submit_direct(sweep):
                 found += some
+            await self.storage.submit_direct(partial(lease_rows.drop, owner=self.owner, before=before))
         if found:
             _log.warning("requests_of_unknown_outcome", count=found)

@@ -18,6 +18,7 @@ PIECES = 144
 SPANS = {"day": DAY, "week": 7 * DAY, "month": 30 * DAY}
 LONGEST = 62 * DAY
 """A piece that began so long ago counts for no period any more, except for ``total``."""
+FOREVER = 2**63
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,6 +45,13 @@ def window(budget: Budget, now: int) -> Window:
         return Window(f"rolling {budget.period}", now - now % width, now - span - width + 1, None)
     start, end = _calendar(budget.period, now // DAY)
     return Window(budget.period, start, start, end)
+
+
+def ends(budget: Budget, found: Window) -> int:
+    """When the piece ends to which a request of that window belongs."""
+    if budget.rolling:
+        return found.bucket + SPANS[budget.period] // PIECES
+    return FOREVER if found.end is None else found.end
 
 
 @lru_cache(16)

@@ -112,12 +112,10 @@ class Exchange:
     async def _reserve(self, plan: Plan, budget: Budget) -> Plan:
         """The routes that the budget has room for, once that is reserved. Raises `Problem`."""
         hall = self._hall
-        self._admission.purse = purse = hall.budgets.purse(scope(self._caller), budget, self.entry)
-        self.entry.receipt = self._admission.draft.begun()  # for the case that this process dies meanwhile
-        try:
-            return await reservation.reserve(purse, self._ask, plan, hall.settings.billing.currency)
-        finally:
-            self.entry.receipt = None
+        admission = self._admission
+        purse = hall.budgets.purse(scope(self._caller), budget, self.entry, admission.draft.begun)
+        admission.purse = purse
+        return await reservation.reserve(purse, self._ask, plan, hall.settings.billing.currency)
 
     def _walk(self, plan: Plan) -> Walk:
         hall, ask, entry, means = self._hall, self._ask, self._admission.entry, self._hall.means

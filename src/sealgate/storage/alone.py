@@ -29,6 +29,7 @@ def alone(connection: Connection) -> None:
 
 
 def alone_direct(direct: Direct) -> None:
-    """The same for whoever needs the driver alone."""
-    if direct.shared:
+    """The same for whoever needs the driver alone. Of many jobs in one transaction the first one asks."""
+    if direct.shared and not direct.locked:
         direct.first(LOCKED)
+        direct.locked = True

@@ -22,7 +22,7 @@ class Direct:
     ``%``. There are a few of them, all constants.
     """
 
-    __slots__ = ("_cursor", "_dialect", "_inserts", "_qmark", "_rows", "shared")
+    __slots__ = ("_cursor", "_dialect", "_inserts", "_qmark", "_rows", "_sums", "locked", "shared")
 
     def __init__(self, cursor: Any, dialect: Dialect) -> None:
         self.shared = dialect.name != "sqlite"
@@ -31,10 +31,13 @@ class Direct:
         self._dialect = dialect
         self._inserts: dict[Table, Insert] = {}
         self._rows: dict[Table, list[Values]] = {}
+        self._sums: dict[tuple[str, tuple[Any, ...]], int] = {}
+        self.locked = False
+        """Whether this transaction has `sealgate.storage.alone`'s lock."""
         self._qmark = dialect.paramstyle == "qmark"
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        """How many rows it changed."""
+        """How many rows it changed. What waits to be written is not written first."""
         self._cursor.execute(statement if self._qmark else percents(statement), values)
         changed: int = self._cursor.rowcount
         return changed
@@ -60,16 +63,29 @@ class Direct:
             insert = self._inserts[table] = Insert(table, self._dialect)
         self._rows.setdefault(table, []).append(insert.values(row))
 
+    def add(self, statement: str, amount: int, key: tuple[Any, ...]) -> None:
+        """Add to one number of one row: of many jobs the amounts for one key become one statement.
+
+        Its values are the amount, then the key. It is run when rows are written.
+        """
+        named = statement, key
+        self._sums[named] = self._sums.get(named, 0) + amount
+
     def flush(self) -> None:
-        """Write the rows that wait."""
+        """Write what waits."""
         if self._rows:
             rows, self._rows = self._rows, {}
             for table, values in rows.items():
                 self._inserts[table].run(self._cursor, values)
+        if self._sums:
+            sums, self._sums = self._sums, {}
+            for (statement, key), amount in sums.items():
+                if amount:
+                    self.run(statement, (amount, *key))
 
     def forget(self) -> None:
-        """Drop the rows that wait: they belong to a transaction that is undone."""
-        self._rows = {}
+        """Drop what waits: it belongs to a transaction that is undone, and the lock is let go with it."""
+        self._rows, self._sums, self.locked = {}, {}, False
 
 
 def read(connection: Connection, statement: str, values: tuple[Any, ...]) -> Sequence[Any]:

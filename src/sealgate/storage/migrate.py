@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from sealgate.errors import ConfigError
 from sealgate.storage.backend import Backend
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest migration. Said here so that a start that finds it does not import Alembic (a test compares)."""
 
 FOLDER = Path(__file__).with_name("migrations")

@@ -208,6 +208,23 @@ spending = Table(
 )
 """The sum of the ledger's costs of one budget in one piece of time, which begins at ``bucket``."""
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Index(None, "scope", "period", "bucket"),
+)
+"""Blocks of budgets that a process holds back, for requests that it answers without asking first.
+
+``amount`` is what is left of the block: it goes down with each settlement and with each intent that is written.
+"""
+
 reasoning_state = Table(
     "reasoning_state",
     metadata,

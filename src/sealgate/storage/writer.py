@@ -85,6 +85,7 @@ class Link:
         self._begin = backend.begin
 
     def begin(self) -> None:
+        self.direct.locked = False
         if self._begin is not None:
             self.cursor.execute(self._begin)
 
