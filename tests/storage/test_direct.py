@@ -93,3 +93,40 @@ async def test_nobody_has_to_wait_for_it(storage: Storage) -> None:
 
 def test_values_are_marked_as_the_driver_wants_it() -> None:
     assert percents("UPDATE t SET a = ? WHERE b = ?") == "UPDATE t SET a = %s WHERE b = %s"
+
+
+async def test_amounts_for_one_key_become_one_statement_also_where_another_job_fails(storage: Storage) -> None:
+    add = "INSERT INTO spending (spent, scope, period, bucket) VALUES (?, ?, ?, ?)"  # a second one would be refused
+
+    def bad(direct: Direct) -> None:
+        direct.add(add, 100, ("a", "total", 0))
+        raise ValueError("no")
+
+    def one(direct: Direct) -> None:
+        direct.add(add, 1, ("b", "total", 0))
+        direct.add(add, 2, ("b", "total", 0))
+        direct.add(add, 0, ("c", "total", 0))
+
+    results = await asyncio.gather(*map(storage.submit_direct, (bad, one)), return_exceptions=True)
+    assert [type(each) for each in results] == [ValueError, type(None)]
+    ask = "SELECT scope, spent FROM spending WHERE spent > ?"
+    found = await storage.read(lambda connection: read(connection, ask, (0,)))
+    assert [tuple(each) for each in found] == [("b", 3)]
+
+
+async def test_the_lock_is_asked_for_once_in_a_transaction_and_again_in_the_next(storage: Storage) -> None:
+    asked = []
+
+    def act(direct: Direct) -> None:
+        asked.append(direct.locked)
+        alone_direct(direct)
+        assert direct.locked == direct.shared
+
+    def both(direct: Direct) -> None:
+        act(direct)
+        act(direct)
+
+    await storage.submit_direct(both)
+    await storage.submit_direct(act)
+    shared = not storage.name.startswith("the SQLite")
+    assert asked == [False, shared, False]

@@ -172,6 +172,8 @@ class Settlement:
         charged, lease = 0, self.lease
         again, self._again = self._again, True
         if again:
+            if lease is not None:
+                direct.flush()  # its intent may wait in this very transaction
             if direct.run(_SETTLE, (self._request,)):
                 lease = None
             elif (known := direct.first(_KNOWN, (self._request,))) is not None:
