@@ -114,11 +114,11 @@ class Purse(Unlimited):
         if highest.amount == 0:
             return 0
         self._reserved, self._currency = highest, currency
-        till, at = self._till, self._entry.created_at
-        till.saw(highest.amount, at)
+        till, now = self._till, self._budgets.now()
+        till.saw(highest.amount, now)
         self._open = True
         self._budgets.open += 1
-        self.lease = till.hold(highest.amount, at)
+        self.lease = till.hold(highest.amount, now)
         if self.lease is None:
             return await self._commit(sorted({wish.amount for wish in wishes}, reverse=True))
         self._budgets.tills.enter(self)

@@ -101,10 +101,15 @@ class Till:
         lease.hold(amount)
         return lease
 
+    @property
+    def low(self) -> bool:
+        """Whether there is no lease, or little left of it."""
+        return self.lease is None or self.lease.free * 4 < self.lease.size
+
     def wants(self, at: int) -> tuple[int, int] | None:
         """How large a new lease ought to be and must be at least, if one is needed."""
         lease = self.lease
-        if (lease is not None and lease.free * 4 >= lease.size) or self.coming is not None or at < self._rests:
+        if not self.low or self.coming is not None or at < self._rests:
             return None
         amount, least = AHEAD * max(self._lately, self._before), LEAST * self._dearest
         if amount < least:

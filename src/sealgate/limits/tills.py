@@ -97,14 +97,15 @@ class Tills:
             self._give_back(lease)
 
     def refill(self, till: Till, at: int) -> None:
-        """Ask for a lease where one is needed."""
-        wants = till.wants(at)
-        if wants is None or self._closed or self._tills.get(till.scope) is not till:
+        """Ask for a lease where one is needed, in the window of a request of then."""
+        if not till.low or self._closed or self._tills.get(till.scope) is not till:
             return
         now = self._now()
+        if (wants := till.wants(now)) is None:
+            return
         lease = Lease(uuid.uuid4().hex, now)
-        asked = window(till.budget, at)
-        wanted = Wanted(lease.id, till.scope, asked, till.amount, *wants, self._owner, now)
+        found = window(till.budget, at)
+        wanted = Wanted(lease.id, till.scope, found, till.amount, *wants, self._owner, now)
         try:
             till.coming = self._storage.submit_direct(partial(rows.take, wanted=wanted))
         except StorageError:
