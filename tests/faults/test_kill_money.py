@@ -38,7 +38,8 @@ class Money:
     @classmethod
     def read(cls, database: Path) -> Money:
         with closing(sqlite3.connect(database)) as connection:
-            assert connection.execute("SELECT count(*) FROM intents").fetchone() == (0,), "nothing stays reserved"
+            for held in ("intents", "leases"):
+                assert connection.execute(f"SELECT count(*) FROM {held}").fetchone() == (0,), "nothing stays reserved"
             wrong = connection.execute(
                 "SELECT count(*) FROM ledger WHERE outcome = 'ok'"
                 " AND cost <> prompt_tokens * 1000 + completion_tokens * 10000"

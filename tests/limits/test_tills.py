@@ -174,7 +174,7 @@ async def test_two_replicas_share_a_small_budget_to_the_last_unit(storage: Stora
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-async def test_who_needs_what_lies_idle_at_another_replica_waits_until_it_is_given_back(
+async def test_row_d20_who_needs_what_lies_idle_at_another_replica_waits_until_it_is_given_back(
     budgets: Budgets, storage: Storage, clock: Clock
 ) -> None:
     await leased(budgets)
@@ -375,7 +375,7 @@ async def test_the_end_of_the_process_gives_everything_back(budgets: Budgets, st
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-async def test_row_h5_the_database_goes_while_a_lease_is_held(
+async def test_row_h23_the_database_goes_while_a_lease_is_held(
     budgets: Budgets, storage: Storage, postgres: PostgresServer
 ) -> None:
     """What was reserved in the lease is settled when the server is back, once."""
