@@ -114,7 +114,11 @@ CODES: dict[str, Code] = _table(
     Code("invalid_episode_id", 400, "The episode id must be a UUID of version 7 that is not in the future."),
     # Names, routes, limits: matrix rows D.
     Code("responses_not_kept", 400, "This server keeps no responses: send the whole conversation as input."),
-    Code("previous_response_not_found", 400, "There is no such response, or one before it is no longer kept."),
+    Code(
+        "previous_response_not_found",
+        400,
+        "There is no such response, or it was not kept: `store: true` keeps one.",
+    ),
     Code("model_not_found", 404, "There is no such model."),
     Code("session_not_found", 404, "There is no such session."),
     Code("session_expired", 400, "The session has ended. Open another one."),

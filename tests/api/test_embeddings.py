@@ -11,6 +11,7 @@ from tests.gateway import Reply, Running, Serve, model
 
 from sealgate.config import Provider
 from sealgate.providers.embeddings import EmbeddingsReader
+from sealgate.providers.sandbox.vectors import vector
 from sealgate.providers.whole import HEAVY
 from sealgate.relay.embeddings import EmbeddingsAnswer, packed, unpacked
 from sealgate.testing import Behaviour, error
@@ -212,3 +213,24 @@ def test_the_official_sdk_reads_what_the_sandbox_makes(serve: Serve) -> None:
     far = sum(a * b for a, b in zip(cat, money, strict=True))
     assert near > far + 0.2
     assert sum(value * value for value in cat) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("text", ["Hi", "!!", "", " ", "a b c", "the cat sat on the mat", "ÄÖÜ"])
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 256])
+def test_no_vector_of_the_sandbox_is_nothing_but_zeros(text: str, dimensions: int) -> None:
+    found = vector(text, dimensions)
+    assert len(found) == dimensions
+    assert sum(value * value for value in found) == pytest.approx(1, abs=1e-5)
+    assert found == vector(text, dimensions)
+
+
+@pytest.mark.anyio
+async def test_who_asks_a_chats_model_is_told_of_one_that_is_for_it(serve: Serve) -> None:
+    sandbox = Provider(kind="sandbox")
+    async with serve({"sandbox": sandbox}, {"m": model("sandbox")}) as gateway:
+        alone = await ask(gateway)
+    async with serve({"sandbox": sandbox}, {"m": model("sandbox"), "e": model("sandbox", type="embedding")}) as both:
+        other = await ask(both)
+    assert (alone.status, alone.code) == (400, "invalid_model")
+    assert "'sandbox::embed'" in alone.error["message"]
+    assert "Try 'e'." in other.error["message"]

@@ -243,6 +243,50 @@ async def test_instructions_that_are_no_text_are_refused(serve: Serve) -> None:
     assert "messages[1].content[0]" in reply.json["error"]["message"]
 
 
+CALLED = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "now", "input": {}}]}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "12:00"}]}
+OFFER = {"name": "now", "input_schema": {"type": "object"}}
+PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "not base64!"}}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": [*HI, RESULT]}, "messages[1].content[0].tool_use_id"),
+        ({"messages": [*HI, CALLED, RESULT, CALLED, RESULT]}, "messages[3].content[0].id"),
+        ({"tools": [OFFER, OFFER]}, "tools[1].name"),
+        ({"max_tokens": 2048, "thinking": {"type": "enabled", "budget_tokens": 2048}}, "thinking.budget_tokens"),
+        ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages[0].content[0].source.data"),
+    ],
+)
+async def test_what_anthropic_refuses_is_refused_before_any_provider_is_asked(
+    serve: Serve, kind: str, fields: Any, param: str
+) -> None:
+    async with playing(message("Hi") if kind == "anthropic" else answer("Hi")) as upstream:
+        async with serve({"acme": provider(upstream, kind)}, {"m": model("acme")}) as gateway:
+            reply = await ask(gateway, **fields)
+        assert upstream.requests == []
+    assert (reply.status, reply.json["type"], reply.json["error"]["param"]) == (400, "error", param)
+
+
+@pytest.mark.anyio
+async def test_a_budget_of_all_thinking_between_calls_may_be_beyond_the_answers_length(serve: Serve) -> None:
+    thinks = {"type": "enabled", "budget_tokens": 4096}
+    async with serve({"acme": answer("Hi")}) as gateway:
+        beta = {"anthropic-beta": "interleaved-thinking-2025-05-14"}
+        assert (await ask(gateway, beta, max_tokens=2048, thinking=thinks)).status == 200
+        assert (await ask(gateway, path=COUNT, thinking=thinks, max_tokens=None)).status == 200
+
+
+@pytest.mark.anyio
+async def test_counting_refuses_media_that_are_no_base64(serve: Serve) -> None:
+    async with serve({"acme": answer("Hi")}) as gateway:
+        reply = await ask(gateway, path=COUNT, messages=[{"role": "user", "content": [PICTURE]}])
+    assert (reply.status, reply.json["error"]["param"]) == (400, "messages[0].content[0].source.data")
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 async def test_row_f5_an_error_in_the_middle_is_an_error_event_and_no_end(serve: Serve, kind: str) -> None:

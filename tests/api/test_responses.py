@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from openai import OpenAI
 from tests.gateway import Reply, Running, Serve, model, provider, read_reply
 
 from sealgate.config import Limits, Model, Provider, Responses, Secret, Timeouts
@@ -334,11 +336,11 @@ async def test_the_receipt_of_a_broken_stream_speaks_of_what_was_sent(serve: Ser
 async def test_a_kept_response_can_be_read_gone_on_with_and_deleted(serve: Serve) -> None:
     behaviour = answer("Let me see.", tool_calls=[tool("now", {})], reasoning="Hm")
     async with serve({"acme": behaviour}, responses=Responses(keep_days=1)) as gateway:
-        first = await ask(gateway, input="How late?", tools=[NOW], instructions="Be brief.")
+        first = await ask(gateway, input="How late?", tools=[NOW], instructions="Be brief.", store=True)
         kept = await gateway.get(f"{RESPONSES}/{first.json['id']}")
         gateway.upstreams["acme"].handler = lambda _: answer("Noon.")
         result = {"type": "function_call_output", "call_id": "call_now", "output": "12:00"}
-        second = await ask(gateway, previous_response_id=first.json["id"], input=[result], stream=True)
+        second = await ask(gateway, previous_response_id=first.json["id"], input=[result], stream=True, store=True)
         sent = gateway.upstreams["acme"].requests[-1].json
         response = second.documents[-1]["response"]
         streamed = await gateway.get(f"{RESPONSES}/{response['id']}")
@@ -367,13 +369,18 @@ async def delete(gateway: Running, name: str) -> Reply:
 
 
 @pytest.mark.anyio
-async def test_nothing_is_kept_that_was_declined_failed_or_is_too_long(serve: Serve) -> None:
+async def test_nothing_is_kept_that_was_declined_not_asked_for_failed_or_is_too_long(serve: Serve) -> None:
     async with serve({"acme": answer("Hi")}, responses=Responses(keep_days=1)) as gateway:
+        silent = await ask(gateway)
+        after = await ask(gateway, previous_response_id=silent.json["id"])
         declined = await ask(gateway, store=False)
         long = await ask(gateway, input="a" * (MAX_BYTES + 1), store=True)
         gateway.upstreams["acme"].handler = lambda _: error_mid(2)
-        await ask(gateway, stream=True)
+        await ask(gateway, stream=True, store=True)
         found = await gateway.hall.storage.read(lambda connection: connection.execute(kept_responses.select()).all())
+    assert (silent.json["store"], "adjustments" in silent.json["tresor"]) == (False, False)
+    assert (after.status, after.code) == (400, "previous_response_not_found")
+    assert "store" in after.error["message"], "how it could have been kept"
     assert declined.json["store"] is False
     assert long.json["store"] is False
     assert [each["param"] for each in long.json["tresor"]["adjustments"]] == ["store"]
@@ -394,7 +401,7 @@ async def test_who_wants_it_kept_where_nothing_is_kept_is_told(serve: Serve) -> 
 async def test_what_was_asked_is_listed_by_pages(serve: Serve) -> None:
     said = [{"role": "user", "content": str(number)} for number in range(5)]
     async with serve({"acme": answer("Hi")}, responses=Responses(keep_days=1)) as gateway:
-        at = f"{RESPONSES}/{(await ask(gateway, input=said)).json['id']}/input_items"
+        at = f"{RESPONSES}/{(await ask(gateway, input=said, store=True)).json['id']}/input_items"
         page = (await gateway.get(f"{at}?limit=2&order=asc")).json
         rest = (await gateway.get(f"{at}?order=asc&after={page['last_id']}")).json
         latest = (await gateway.get(f"{at}?limit=1")).json
@@ -520,8 +527,58 @@ async def test_a_session_of_many_turns_goes_on_while_responses_are_kept(serve: S
     async with serve({"acme": answer("Hi")}, responses=Responses(keep_days=1)) as gateway:
         last = None
         for number in range(12):
-            reply = await ask(gateway, input=str(number), previous_response_id=last, stream=number % 2 == 0)
+            reply = await ask(gateway, input=str(number), previous_response_id=last, stream=number % 2 == 0, store=True)
             last = reply.documents[-1]["response"]["id"] if number % 2 == 0 else reply.json["id"]
         sent = gateway.upstreams["acme"].requests[-1].json["messages"]
     assert [each["content"] for each in sent if each["role"] == "user"] == [str(number) for number in range(12)]
     assert [each["role"] for each in sent] == ["user", "assistant"] * 11 + ["user"]
+
+
+@pytest.mark.anyio
+async def test_input_tokens_are_counted_with_what_was_said_before(serve: Serve) -> None:
+    at = f"{RESPONSES}/input_tokens"
+    async with serve({"acme": answer("Hi " * 400)}, responses=Responses(keep_days=1)) as gateway:
+        first = await ask(gateway, input="Hello", store=True)
+        alone = await gateway.post(at, {"model": "m", "input": "And then?"})
+        after = await gateway.post(at, {"model": "m", "input": "And then?", "previous_response_id": first.json["id"]})
+        wrong = await gateway.post(at, {"model": "m", "input": 5})
+        other = await gateway.get(at)
+        rows = await gateway.rows()
+        with OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client:
+            counted = await asyncio.to_thread(client.responses.input_tokens.count, model="m", input="And then?")
+    assert (alone.status, alone.json["object"]) == (200, "response.input_tokens")
+    assert after.json["input_tokens"] > alone.json["input_tokens"] + 100
+    assert (wrong.status, wrong.error["param"]) == (400, "input")
+    assert (other.status, other.code) == (405, "method_not_allowed")
+    assert [row.endpoint for row in rows] == ["responses"], "counting is neither recorded nor charged"
+    assert counted.input_tokens == alone.json["input_tokens"]
+
+
+@pytest.mark.anyio
+async def test_ids_of_calls_and_their_results_are_there_once(serve: Serve) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"}
+    result = {"type": "function_call_output", "call_id": "c", "output": "12:00"}
+    async with serve({"acme": answer("Hi")}) as gateway:
+        twice = await ask(gateway, input=[call, call, result], tools=[NOW])
+        again = await ask(gateway, input=[call, result, result], tools=[NOW])
+        good = await ask(gateway, input=[call, result], tools=[NOW])
+    assert (twice.status, twice.error["param"]) == (400, "input[1].call_id")
+    assert (again.status, again.error["param"]) == (400, "input[2].call_id")
+    assert good.status == 200
+
+
+@pytest.mark.anyio
+async def test_problems_and_adjustments_name_the_field_that_the_caller_knows(serve: Serve) -> None:
+    """``text.format`` is no ``response_format`` to it."""
+    form = {"type": "json_schema", "name": "a", "schema": {"type": "object", "$ref": "https://example.org/a"}}
+    able = {"m": model("acme", capabilities=("max_tokens",))}
+    async with serve({"acme": answer("Hi")}, able) as gateway:
+        refused = await ask(gateway, text={"format": form})
+        claude = await gateway.post("/v1/messages", {
+            "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}],
+            "output_config": {"format": {"type": "json_schema", "schema": form["schema"]}},
+        })  # fmt: skip
+    assert (refused.status, refused.error["param"]) == (400, "text.format")
+    assert "'text.format'" in refused.error["message"]
+    assert (claude.status, claude.json["error"]["param"]) == (400, "output_config.format")
+    assert b"response_format" not in refused.body + claude.body

@@ -245,7 +245,12 @@ def test_a_conversation_goes_on_where_the_gateway_keeps_responses(serve: Serve) 
     ):
         mock.reply(reasoning="Where?", tool_calls=[tool("get_weather", {"city": "Paris"})])
         first = client.responses.create(
-            model="m", input="How is the weather?", tools=[WEATHER], reasoning={"effort": "low"}, max_output_tokens=8000
+            model="m",
+            input="How is the weather?",
+            tools=[WEATHER],
+            reasoning={"effort": "low"},
+            max_output_tokens=8000,
+            store=True,
         )
         [call] = [item for item in first.output if item.type == "function_call"]
         mock.reply("It is sunny.")

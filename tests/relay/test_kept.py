@@ -14,6 +14,7 @@ from sealgate.errors import Problem
 from sealgate.formats import ids
 from sealgate.relay import kept as kept_module
 from sealgate.relay.kept import Content, Kept
+from sealgate.relay.responses import Before
 from sealgate.storage import Storage, open_storage
 from sealgate.storage.retention import DAY_SECONDS, MOMENT, Retention, Rule
 from sealgate.storage.tables import responses
@@ -50,6 +51,11 @@ async def storage(url: str, anyio_backend: str) -> AsyncIterator[Storage]:
     await opened.aclose()
 
 
+async def before(kept: Kept, who: str, name: str | None) -> list[Before]:
+    async with kept.before(who, name) as found:
+        return found
+
+
 async def put(kept: Kept, storage: Storage, name: str, text: str, after: str | None = None, who: str = "acme") -> str:
     response = {"id": f"resp_{name}", "output": [], "previous_response_id": after}
     said = [{"type": "message", "role": "user", "content": text}]
@@ -69,8 +75,8 @@ async def test_a_conversation_is_found_from_its_last_response_the_oldest_first(s
     first = await put(kept, storage, clock.name(), "one")
     second = await put(kept, storage, clock.name(), "two", first)
     third = await put(kept, storage, clock.name(), "three", second)
-    assert [each.input[0]["content"] for each in await kept.before("acme", third)] == ["one", "two", "three"]
-    assert [each.details for each in await kept.before("acme", first)] == [[{"data": "d"}]]
+    assert [each.input[0]["content"] for each in await before(kept, "acme", third)] == ["one", "two", "three"]
+    assert [each.details for each in await before(kept, "acme", first)] == [[{"data": "d"}]]
     assert (await kept.find("acme", second)).response["id"] == second
 
 
@@ -85,7 +91,7 @@ async def test_what_is_another_customers_is_what_there_is_not(storage: Storage, 
             await kept.find("acme", asked)
         assert code(found) == "not_found"
         with pytest.raises(Problem) as found:
-            await kept.before("acme", asked)
+            await before(kept, "acme", asked)
         assert code(found) == "previous_response_not_found"
         with pytest.raises(Problem) as found:
             await kept.drop("acme", asked)
@@ -101,7 +107,7 @@ async def test_a_conversation_over_a_deleted_response_has_ended(storage: Storage
     second = await put(kept, storage, clock.name(), "two", first)
     await kept.drop("acme", first)
     with pytest.raises(Problem) as found:
-        await kept.before("acme", second)
+        await before(kept, "acme", second)
     assert code(found) == "previous_response_not_found"
     assert await kept.find("acme", second)
     with pytest.raises(Problem):
@@ -126,7 +132,7 @@ async def test_what_is_too_old_is_gone_before_it_is_deleted_and_then_is_deleted(
     assert await rows(storage) == 1
     kept.keep_days = 0
     with pytest.raises(Problem) as found:
-        await kept.before("acme", young)
+        await before(kept, "acme", young)
     assert code(found) == "responses_not_kept"
     with pytest.raises(Problem) as found:
         await kept.find("acme", young)
@@ -157,9 +163,40 @@ async def test_a_conversation_that_is_too_long_is_refused(storage: Storage, monk
     assert await kept.find("acme", second)
     monkeypatch.setattr(kept_module, "MAX_CHAIN_BYTES", 10)
     with pytest.raises(Problem) as found:
-        await kept.before("acme", second)
+        await before(kept, "acme", second)
     assert code(found) == "request_too_large"
 
 
 async def rows(storage: Storage) -> int:
     return len(await storage.read(lambda connection: connection.execute(responses.select()).all()))
+
+
+@pytest.mark.anyio
+async def test_conversations_of_all_requests_together_have_one_bound(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one request holds is room for others when it is over, however it ended."""
+    monkeypatch.setattr(kept_module, "MAX_HELD", 30_000)
+    clock = Clock()
+    kept = Kept(storage, PEPPER, clock, 1)
+    name = await put(kept, storage, clock.name(), "x" * 20_000)
+    async with kept.before("acme", None) as nothing, kept.before("acme", name) as first:
+        assert (nothing, len(first)) == ([], 1)
+        with pytest.raises(Problem) as caught:
+            await before(kept, "acme", name)
+    assert (caught.value.code.name, caught.value.retry_after is not None) == ("overloaded", True)
+    with pytest.raises(RuntimeError, match="over"):
+        async with kept.before("acme", name):
+            raise RuntimeError("over")
+    assert len(await before(kept, "acme", name)) == 1
+
+
+@pytest.mark.anyio
+async def test_a_thread_that_reads_on_for_a_request_that_is_over_takes_no_room() -> None:
+    room = kept_module.Room(100)
+    share = kept_module.Share(room)
+    share.take(60)
+    share.close()
+    with pytest.raises(Problem):
+        share.take(10)
+    assert room.left == 100

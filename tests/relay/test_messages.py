@@ -79,8 +79,8 @@ def test_a_conversation_becomes_messages() -> None:
         ({"stop_sequences": ["a"]}, {"stop": ["a"]}),
         ({"stop_sequences": []}, {}),
         ({"metadata": {"user_id": "u"}}, {"user": "u"}),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, {"reasoning_effort": "low"}),
-        ({"thinking": {"type": "enabled", "budget_tokens": 31999}}, {"reasoning_effort": "high"}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2000}, {"reasoning_effort": "low"}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 31999}, "max_tokens": 32000}, {"reasoning_effort": "high"}),
         ({"thinking": {"type": "adaptive"}}, {"reasoning_effort": "medium"}),
         ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}, {"reasoning_effort": "xhigh"}),
         ({"thinking": {"type": "disabled"}}, {}),
@@ -116,7 +116,7 @@ def test_a_form_is_strict_where_the_schema_can_be() -> None:
 def test_what_the_translation_does_not_hold_is_told() -> None:
     ask = read(
         [{"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]}],
-        thinking={"type": "enabled", "budget_tokens": 2000}, context_management={}, service_tier="auto",
+        max_tokens=4000, thinking={"type": "enabled", "budget_tokens": 2000}, context_management={}, service_tier="auto",
     )  # fmt: skip
     assert lost(ask) == [("context_management", "dropped"), ("cache_control", "dropped"), ("thinking", "renamed")]
     assert [(each.param, each.action) for each in ask.adjustments] == [("service_tier", "dropped")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, Protocol
 
@@ -23,6 +24,8 @@ from sealgate.limits.prices import shown
 from sealgate.providers.base import Json
 from sealgate.receipts.issuer import Draft, Order, Said
 from sealgate.receipts.receipt import Kind
+from sealgate.relay import counting
+from sealgate.relay import plan as plans
 from sealgate.relay.ask import Ask
 from sealgate.relay.exchange import Exchange
 from sealgate.relay.hall import Hall
@@ -171,8 +174,28 @@ class Desk:
                 await self._stream(call, exchange, draft, dialect)
             else:
                 await self._whole(call, exchange, draft, dialect, shown=bool(controls.receipt))
+        except Problem as problem:
+            _name_as_asked(problem, ask)
+            raise
         finally:
             _describe(call, entry)
+
+    async def count(self, call: Call, caller: Caller, ask: Ask) -> int:
+        """How many tokens the request's input has. Raises `Problem`.
+
+        Nothing is generated, recorded or charged, but it is a request to a provider.
+        """
+        hall = self._hall
+        try:
+            plan = plans.make(hall.catalog, ask, caller, hall.means.seen)
+        except Problem as problem:
+            _name_as_asked(problem, ask)
+            raise
+        await call.turn.take((target.route for target in plan.targets), ask)
+        try:
+            return await counting.count(hall.means, plan, ask)
+        finally:
+            call.turn.settle(0)
 
     async def _whole(self, call: Call, exchange: Exchange, draft: Draft, dialect: Dialect, *, shown: bool) -> None:
         try:
@@ -227,6 +250,14 @@ def hold_to(ask: Ask, caller: Caller, controls: Controls) -> None:
         raise Problem(
             "unsupported_parameter", f"{first.param} would be {first.action}: {first.detail}.", param=first.param
         )
+
+
+def _name_as_asked(problem: Problem, ask: Ask) -> None:
+    """The field that a problem is about, by the name that the caller knows it by."""
+    inner = problem.param or ""
+    if (name := ask.names.get(inner)) is not None:
+        problem.param = name
+        problem.message = re.sub(rf"\b{re.escape(inner)}\b", lambda _: name, problem.message)
 
 
 async def _break_off(call: Call, events: EventStream, dialect: Dialect, problem: Problem) -> None:

@@ -15,8 +15,6 @@ from sealgate.api.messages_shapes import ClaudeEvent, ClaudeMessage, TokenCount
 from sealgate.api.routes import Route
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
-from sealgate.relay import counting
-from sealgate.relay import plan as plans
 from sealgate.relay import usage as usages
 from sealgate.relay.ask import Ask
 from sealgate.relay.hall import Hall
@@ -88,13 +86,7 @@ class Count:
     async def __call__(self, call: Call) -> None:
         caller, controls = await self._desk.enter(call)
         _, ask = await _read(call, self._hall, caller, controls, read_count)
-        plan = plans.make(self._hall.catalog, ask, caller, self._hall.means.seen)
-        await call.turn.take((target.route for target in plan.targets), ask)
-        try:
-            found = await counting.count(self._hall.means, plan, ask)
-        finally:
-            call.turn.settle(0)
-        await call.json({"input_tokens": found})
+        await call.json({"input_tokens": await self._desk.count(call, caller, ask)})
 
 
 async def _read(

@@ -6,11 +6,12 @@ from functools import partial
 
 from sealgate.api import forms
 from sealgate.api.call import Call
+from sealgate.api.controls import Controls
 from sealgate.api.desk import HEADERS, Desk, hold_to
 from sealgate.api.guard import Guard
 from sealgate.api.query import Query, wrong
 from sealgate.api.responses_answer import ResponsesDialect
-from sealgate.api.responses_shapes import DeletedResponse, InputItems, ResponseEvent, ResponseObject
+from sealgate.api.responses_shapes import DeletedResponse, InputItems, InputTokens, ResponseEvent, ResponseObject
 from sealgate.api.routes import Route
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
@@ -46,6 +47,9 @@ def routes(hall: Hall, guard: Guard) -> list[Route]:
             events=ResponseEvent,
             header=_TAKEN,
         ),
+        Route("POST", "/responses/input_tokens", "key", InputTokenCount(hall, guard),
+              "Count a request's input tokens: by Anthropic where it would answer, else an estimate.",
+              body=ResponsesRequest, answer=InputTokens),
         Route("GET", "/responses/{id}", "key", kept.get, "A response of the caller's own, while it is kept.",
               answer=ResponseObject),
         Route("DELETE", "/responses/{id}", "key", kept.delete, "Delete a response of the caller's own.",
@@ -63,28 +67,52 @@ class Responses:
         self._desk = Desk(hall, guard, "responses", "message")
 
     async def __call__(self, call: Call) -> None:
-        server, kept = self._hall.settings.server, self._hall.kept
+        kept = self._hall.kept
         caller, controls = await self._desk.enter(call)
-        if controls.timeout is not None:
-            raise Problem("invalid_timeout_override", "X-Tresor-Timeout-Seconds is for chat completions only.")
-        forms.require_json(call, lenient=call.route.startswith("/api/"))
-        body = await call.body(server.max_body_bytes)
-        with forms.in_dialect(call):
-            read = Responding(body, server.default_model, controls.trace)
-        before = [] if read.previous is None else await kept.before(caller.customer_id, read.previous)
-        store = read.keeps(most=MAX_BYTES if kept.keep_days else 0)
-        with forms.in_dialect(call):
-            ask = read.ask(before)
-        hold_to(ask, caller, controls)
-        dialect = ResponsesDialect(
-            read.wanted(store=store), ask.named.model or ask.model, call.id, call.started_us // 1_000_000
-        )
-        beside = partial(self._row, call, caller, read, dialect) if store else tuple
-        await self._desk.answer(call, caller, controls, ask, body, dialect, said=dialect.said, beside=beside)
+        body, read = await _read(call, self._hall, controls)
+        async with kept.before(caller.customer_id, read.previous) as before:
+            store = read.keeps(most=MAX_BYTES if kept.keep_days else 0)
+            with forms.in_dialect(call):
+                ask = read.ask(before)
+            hold_to(ask, caller, controls)
+            dialect = ResponsesDialect(
+                read.wanted(store=store), ask.named.model or ask.model, call.id, call.started_us // 1_000_000
+            )
+            beside = partial(self._row, call, caller, read, dialect) if store else tuple
+            await self._desk.answer(call, caller, controls, ask, body, dialect, said=dialect.said, beside=beside)
 
     def _row(self, call: Call, caller: Caller, read: Responding, dialect: ResponsesDialect) -> list[NewRow]:
         content = Content(dialect.response, named(read.items, call.id), dialect.details)
         return [self._hall.kept.row(caller.customer_id, call.id, content)]
+
+
+class InputTokenCount:
+    """The endpoint that only counts."""
+
+    def __init__(self, hall: Hall, guard: Guard) -> None:
+        self._hall = hall
+        self._desk = Desk(hall, guard, "responses", "message")
+
+    async def __call__(self, call: Call) -> None:
+        caller, controls = await self._desk.enter(call)
+        _, read = await _read(call, self._hall, controls)
+        async with self._hall.kept.before(caller.customer_id, read.previous) as before:
+            with forms.in_dialect(call):
+                ask = read.ask(before)
+            hold_to(ask, caller, controls)
+            found = await self._desk.count(call, caller, ask)
+        await call.json({"object": "response.input_tokens", "input_tokens": found})
+
+
+async def _read(call: Call, hall: Hall, controls: Controls) -> tuple[bytes, Responding]:
+    """The body, as bytes and as what it asks for. Raises `Problem`."""
+    server = hall.settings.server
+    if controls.timeout is not None:
+        raise Problem("invalid_timeout_override", "X-Tresor-Timeout-Seconds is for chat completions only.")
+    forms.require_json(call, lenient=call.route.startswith("/api/"))
+    body = await call.body(server.max_body_bytes)
+    with forms.in_dialect(call):
+        return body, Responding(body, server.default_model, controls.trace)
 
 
 class KeptResponses:

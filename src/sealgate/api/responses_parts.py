@@ -5,6 +5,7 @@ An item takes what the relay gives for it and says it in two forms: as events, o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ _decode_any = msgspec.json.Decoder().decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Item:
+class Item(ABC):
     """One item. It is ``ready`` when it can begin, and ``complete`` when another may follow."""
 
     prefix = ""
@@ -39,21 +40,21 @@ class Item:
         yield {"type": "response.output_item.added", "output_index": index, "item": self.blank()}
         yield from self.news()
 
+    @abstractmethod
     def blank(self) -> Json:
         """The item as it begins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def news(self) -> Iterator[Json]:
         """Events of what has come since last time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, status: str) -> Iterator[Json]:
         """The last events before it is done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def item(self, status: str) -> Json:
         """The item as it is."""
-        raise NotImplementedError
 
     def so_far(self) -> Json:
         """The item while it is not done."""

@@ -81,6 +81,13 @@ class ResponseObject(Struct):
     session_id: str | UnsetType = UNSET
 
 
+class InputTokens(Struct):
+    """How many tokens the input of a request has."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
 class DeletedResponse(Struct):
     """A response that is gone."""
 

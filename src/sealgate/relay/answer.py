@@ -7,6 +7,7 @@ only in how it is rendered; deciding whether it is complete is the same.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class Label(msgspec.Struct, frozen=True):
         return found if self.session_id is None else {**found, "session_id": self.session_id}
 
 
-class Answer:
+class Answer(ABC):
     """What every answer has: whether content came, what was used, and how it ended."""
 
     def __init__(self, label: Label, choices: int, request_bytes: int) -> None:
@@ -88,20 +89,20 @@ class Answer:
         cost = self.cost
         return {**self.label.tresor, "cost": None if cost is None else shown(cost)}
 
+    @abstractmethod
     def said(self) -> list[Json]:
         """What the caller was given so far, in the form that receipts digest: see `sealgate.formats.choices`.
 
         Only for an answer that gets a receipt.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, upstream: Json) -> list[bytes]:
         """Payloads made ready by one upstream object. Raises `UpstreamError` when it says that the answer failed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> list[bytes]:
         """The last payloads. Raises `UpstreamError` when the answer is not complete."""
-        raise NotImplementedError
 
     def _note(self, upstream: Json) -> None:
         if (usage := upstream.get("usage")) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -53,5 +53,7 @@ class Ask(msgspec.Struct, kw_only=True):
     """Most tokens of the answer, where the request says so."""
     stops: Sequence[str] = ()
     """Stop texts, where the dialect of the answer says which of them has ended it."""
+    names: Mapping[str, str] = {}
+    """What the caller calls the fields of the prompt, where that is not what they are called there."""
     strict: bool = False
     """Whether a route that would drop a parameter must not be asked."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from sealgate.errors import Failure, Problem, UpstreamError
 from sealgate.providers.base import Adjustment, Json, Prompt
@@ -22,7 +22,7 @@ from sealgate.relay import form
 from sealgate.relay.answer import Answer, Label
 from sealgate.relay.ask import Ask
 from sealgate.relay.request import decode_object, episode
-from sealgate.relay.shapes import OF_CHAT, Identifier, of_chat
+from sealgate.relay.shapes import OF_CHAT, Directed, Failover, of_chat
 
 MAX_INPUTS = 2048
 MAX_TOKENS = 300_000
@@ -37,16 +37,12 @@ Text = Annotated[str, Meta(min_length=1)]
 TokenIds = Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=MAX_TOKENS)]
 
 
-class EmbeddingsRequest(Struct, kw_only=True):
+class EmbeddingsRequest(Directed, kw_only=True):
     """The body of ``POST /v1/embeddings``."""
 
     input: Annotated[
         Text | list[Any], Meta(description="A text, a list of texts, token ids, or a list of lists of token ids.")
     ]
-    model: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=512)] | None,
-        Meta(description="Model name, `region/provider/model`, or `provider::model`."),
-    ] = None
     encoding_format: Annotated[
         Literal["float", "base64"] | None,
         Meta(description="Numbers, or little-endian 32-bit floats in base64; the default is `float`."),
@@ -55,12 +51,7 @@ class EmbeddingsRequest(Struct, kw_only=True):
         Annotated[int, Meta(ge=1, le=65536)] | None, Meta(description="Length of each vector, where models offer it.")
     ] = None
     user: Annotated[str | None, Meta(description="The caller's own user; usage can be grouped by it.")] = None
-    region: Annotated[Identifier | None, Meta(description="Only routes of this region.")] = None
-    provider: Annotated[Identifier | None, Meta(description="Only routes at this provider.")] = None
-    failover: Annotated[
-        Annotated[list[Identifier], Meta(max_length=5)] | None,
-        Meta(description="Models to try when every route of the first has failed."),
-    ] = None
+    failover: Failover = None
     episode_id: Annotated[str | None, Meta(description="UUID of version 7 that groups inferences.")] = None
 
 

@@ -161,6 +161,8 @@ class AnswerMaker:
             "routed_model": route.id,
             "failover": failover,
         }
+        if ask.names:
+            changed = [each._replace(param=ask.names.get(each.param, each.param)) for each in changed]
         adjustments = [*ask.adjustments, *self._loop.said, *changed]
         adjustments += [
             Adjustment(f"tensorzero::extra_headers.{name}", "dropped", "the operator does not let callers set it")

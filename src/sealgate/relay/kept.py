@@ -7,8 +7,10 @@ names the one before it; who goes on gets all of them. Deleting one, or its age,
 from __future__ import annotations
 
 import re
+import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
@@ -28,7 +30,9 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_CHAIN = 2048
 """Most answers one after the other."""
 MAX_CHAIN_BYTES = 64 * 1024 * 1024
-"""Most bytes of them together."""
+"""Most bytes of them together,"""
+MAX_HELD = 4 * MAX_CHAIN_BYTES
+"""and most of those that all requests of this process hold at once."""
 
 _NAME = re.compile(r"resp_([0-9a-f]{32})")
 _LEVEL = 1
@@ -48,6 +52,39 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Content).decode
 
 
+class Room:
+    """Room for the conversations that requests go on with; threads that read take of it."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+        self.lock = threading.Lock()
+
+
+class Share:
+    """What one request has of it. Once given back there is none, also for a thread that still reads."""
+
+    def __init__(self, room: Room) -> None:
+        self.size = 0
+        self._room = room
+        self._open = True
+
+    def take(self, size: int) -> None:
+        """So many bytes more. Raises `Problem`."""
+        if self.size + size > MAX_CHAIN_BYTES:
+            raise Problem("request_too_large", "The conversation is too long.", param="previous_response_id")
+        with self._room.lock:
+            if not self._open or size > self._room.left:
+                raise Problem("overloaded", "Too many long conversations at once.")
+            self._room.left -= size
+            self.size += size
+
+    def close(self) -> None:
+        with self._room.lock:
+            self._open = False
+            self._room.left += self.size
+            self.size = 0
+
+
 class Kept:
     """All of them. ``now`` gives unix seconds; ``keep_days`` 0 is off: then there is none."""
 
@@ -56,6 +93,7 @@ class Kept:
         self._storage = storage
         self._seal = Seal(pepper, PURPOSE)
         self._now = now
+        self._room = Room(MAX_HELD)
 
     def row(self, customer: str, name: str, content: Content) -> NewRow:
         """For the commit of the request whose id is ``name``. Sealed in the thread that writes."""
@@ -74,19 +112,34 @@ class Kept:
 
     async def find(self, customer: str, name: str) -> Content:
         """The customer's response ``resp_…``. Raises `Problem` ``not_found``."""
-        found = await self._chain(customer, _bare(name), 1)
+        share = Share(self._room)
+        try:
+            found = await self._chain(customer, _bare(name), 1, share)
+        finally:
+            share.close()
         if not found:
             raise Problem("not_found")
         return found[0]
 
-    async def before(self, customer: str, name: str) -> list[Before]:
-        """What was said up to this response of the customer's, the oldest first. Raises `Problem`."""
+    @asynccontextmanager
+    async def before(self, customer: str, name: str | None) -> AsyncIterator[list[Before]]:
+        """What was said up to this response of the customer's, the oldest first; nothing, where there is none.
+
+        It has its share of the process's memory until the block is left. Raises `Problem`.
+        """
+        if name is None:
+            yield []
+            return
         if not self.keep_days:
             raise Problem("responses_not_kept", param="previous_response_id")
-        chain = await self._chain(customer, _bare(name), MAX_CHAIN)
-        if not chain:
-            raise Problem("previous_response_not_found", param="previous_response_id")
-        return [Before(each.input, each.response["output"], each.details) for each in reversed(chain)]
+        share = Share(self._room)
+        try:
+            chain = await self._chain(customer, _bare(name), MAX_CHAIN, share)
+            if not chain:
+                raise Problem("previous_response_not_found", param="previous_response_id")
+            yield [Before(each.input, each.response["output"], each.details) for each in reversed(chain)]
+        finally:
+            share.close()
 
     async def drop(self, customer: str, name: str) -> None:
         """Delete it. Raises `Problem` ``not_found``."""
@@ -104,11 +157,11 @@ class Kept:
         """Deletes what is too old, and everything where none is kept."""
         return partial(kept_records.forget, since=self._since)
 
-    async def _chain(self, customer: str, name: str | None, most: int) -> list[Content]:
+    async def _chain(self, customer: str, name: str | None, most: int, share: Share) -> list[Content]:
         """The response and up to ``most`` in all of those before it, the latest first; none where one is missing."""
         if not self.keep_days or name is None:
             return []
-        opened = _Opened(self._seal, customer, most)
+        opened = _Opened(self._seal, customer, most, share)
         act = partial(kept_records.each, customer=customer, name=name, since=self._since(), take=opened)
         try:
             return opened.found if await self._storage.read(act) else []
@@ -122,21 +175,19 @@ class Kept:
 class _Opened:
     """Opens rows in the thread that reads them; called with each, it says whether the one before it is wanted too."""
 
-    def __init__(self, seal: Seal, customer: str, most: int) -> None:
+    def __init__(self, seal: Seal, customer: str, most: int, share: Share) -> None:
         self.found: list[Content] = []
         self._seal = seal
         self._customer = customer
         self._most = most
-        self._size = 0
+        self._share = share
 
     def __call__(self, name: str, row: kept_records.Row) -> bool | None:
         packed = self._seal.open(row.sealed, context(self._customer, name))
         if packed is None:
             return None
         content = zlib.decompress(packed)
-        self._size += len(content)
-        if self._size > MAX_CHAIN_BYTES:
-            raise Problem("request_too_large", "The conversation is too long.", param="previous_response_id")
+        self._share.take(len(content))
         self.found.append(_decode(content))
         if row.previous is not None and 1 < self._most <= len(self.found):
             raise Problem("too_many_items", "The conversation is too long.", param="previous_response_id")

@@ -16,6 +16,7 @@ from sealgate.formats.carried import opened
 from sealgate.providers.anthropic_messages import detail
 from sealgate.providers.base import Adjustment, Json, Native, Prompt
 from sealgate.relay.ask import Ask
+from sealgate.relay.messages_checks import Calls, check_budget, check_names, is_base64
 from sealgate.relay.messages_shapes import CountRequest, MessagesRequest
 from sealgate.relay.request import DATA_URL, decode_object, episode, is_plain_https, model_named, typed_as
 
@@ -35,6 +36,15 @@ BETAS = (
 SHORT_BUDGET, MEDIUM_BUDGET = 4096, 16384
 """Tokens of thinking below which an effort is low, and medium."""
 ERROR_MARK = "Error: "
+
+NAMES = {
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    "reasoning_effort": "output_config.effort",
+    "response_format": "output_config.format",
+    "stop": "stop_sequences",
+    "user": "metadata.user_id",
+}
+"""Fields of the translation, as callers know them."""
 
 _EFFORTS = {"max": "xhigh"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -85,6 +95,7 @@ def _ask(
     betas: Sequence[str],
 ) -> Ask:
     model = model_named(typed.model, default_model)
+    check_budget(typed, betas)
     given = {name: value for name, value in fields.items() if value is not None}
     read = _Reading(given)
     carried = read.chat()
@@ -111,8 +122,18 @@ def _ask(
         size=size - read.media_size,
         max_tokens=typed.max_tokens,
         stops=typed.stop_sequences or (),
+        names=_names(given),
         fields=fields,
     )
+
+
+def _names(given: Json) -> Mapping[str, str]:
+    told = {}
+    if "output_format" in given:
+        told["response_format"] = "output_format"
+    if "thinking" in given and "effort" not in given.get("output_config", {}):
+        told["reasoning_effort"] = "thinking"
+    return {**NAMES, **told} if told else NAMES
 
 
 class _Reading:
@@ -124,6 +145,7 @@ class _Reading:
         """The first place that only a provider of this API understands."""
         self.by_url: str | None = None
         self.media_size = 0
+        self._calls = Calls()
         self._given = given
 
     def chat(self) -> Json:
@@ -206,6 +228,7 @@ class _Reading:
                 case "text":
                     texts.append(block["text"])
                 case "tool_use":
+                    self._calls.made(block["id"], f"{at}[{place}].id")
                     function = {"name": block["name"], "arguments": _encode(block["input"]).decode()}
                     calls.append({"id": block["id"], "type": "function", "function": function})
                 case "thinking" | "redacted_thinking":
@@ -246,6 +269,7 @@ class _Reading:
 
     def _result(self, block: Json, at: str, shown: list[Json]) -> Json:
         self._marks(block)
+        self._calls.answered(block["tool_use_id"], f"{at}.tool_use_id")
         content = block.get("content") or ""
         if isinstance(content, list):
             content = self._result_text(content, block["tool_use_id"], f"{at}.content", shown)
@@ -318,6 +342,8 @@ class _Reading:
         head = f"data:{source['media_type']};base64,"
         if not DATA_URL.fullmatch(head):
             raise Problem("invalid_media", f"{at}.media_type is no media type.", param=at)
+        if not is_base64(source["data"]):
+            raise Problem("invalid_media", f"{at}.data is no base64.", param=f"{at}.data")
         return f"{head}{source['data']}"
 
     def _https(self, url: str, at: str) -> str:
@@ -334,6 +360,7 @@ class _Reading:
             if choice is not None and choice["type"] in ("any", "tool"):
                 raise Problem("invalid_parameter", "tool_choice needs tools.", param="tool_choice")
             return
+        check_names(offered)
         tools = [tool for place, each in enumerate(offered) if (tool := self._tool(each, f"tools[{place}]"))]
         if not tools:
             return

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from sealgate.relay.shapes import MAX_TOOLS, Identifier, Int, Share, Text
+from sealgate.relay.shapes import MAX_TOOLS, Directed, Failover, Int, Share, Text
 
 MAX_TURNS = 100_000
 """As many as Anthropic takes."""
@@ -269,14 +269,10 @@ class Metadata(Struct):
     user_id: str | None = None
 
 
-class CountRequest(Struct, kw_only=True):
+class CountRequest(Directed, kw_only=True):
     """The body of ``POST /v1/messages/count_tokens``."""
 
     messages: Annotated[list[Turn], Meta(min_length=1, max_length=MAX_TURNS, description="The conversation so far.")]
-    model: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=512)] | None,
-        Meta(description="Model name, `region/provider/model`, or `provider::model`."),
-    ] = None
     system: Annotated[str | list[TextBlock] | None, Meta(description="Instructions.")] = None
     tools: Annotated[
         Annotated[list[ToolOffer], Meta(max_length=MAX_TOOLS)] | None, Meta(description="Tools the model may call.")
@@ -290,8 +286,6 @@ class CountRequest(Struct, kw_only=True):
     ] = None
     output_config: Annotated[OutputConfig | None, Meta(description="Effort, and the form of the answer.")] = None
     output_format: Annotated[SchemaFormat | None, Meta(description="`output_config.format` by its older name.")] = None
-    region: Annotated[Identifier | None, Meta(description="Only routes of this region.")] = None
-    provider: Annotated[Identifier | None, Meta(description="Only routes at this provider.")] = None
 
 
 class MessagesRequest(CountRequest, kw_only=True):
@@ -307,10 +301,7 @@ class MessagesRequest(CountRequest, kw_only=True):
     stop_sequences: Annotated[list[Text] | None, Meta(description="Texts at which to stop.")] = None
     stream: Annotated[bool | None, Meta(description="Whether to answer as server-sent events.")] = None
     metadata: Annotated[Metadata | None, Meta(description="The caller's own user.")] = None
-    failover: Annotated[
-        Annotated[list[Identifier], Meta(max_length=5)] | None,
-        Meta(description="Models to try when every route of the first has failed."),
-    ] = None
+    failover: Failover = None
     session_id: Annotated[str | None, Meta(description="A session of the caller's.")] = None
     episode_id: Annotated[str | None, Meta(description="UUID of version 7 that groups inferences.")] = None
 

@@ -29,6 +29,9 @@ from sealgate.relay.pace import Paces
 from sealgate.relay.quirks import Quirks
 
 MAX_TARGETS = 8
+MAX_HINTS = 3
+"""Models that are named to a caller whose own one is for something else."""
+SANDBOX_MODELS = {"chat": "echo", "embedding": "embed", "transcription": "transcribe"}
 EXPLORE = 0.05
 """Share of requests under the policy ``latency`` that begin at another route than the fastest, to measure it."""
 ASSUMED_TOKENS = 500
@@ -141,7 +144,7 @@ def selected(
     """What the caller's name for a model comes to. Raises `Problem` where it may not use it, or not for that."""
     found = catalog.resolve(name, region, provider)
     _require_allowed(catalog, found, caller)
-    _require_type(catalog, found, wanted)
+    _require_type(catalog, found, caller, wanted)
     return found
 
 
@@ -152,7 +155,7 @@ def _failover(catalog: Catalog, ask: Ask, caller: Caller) -> Iterable[Selection]
             # What the request pins for its model, it pins for every name that does not say otherwise.
             selection = catalog.narrowed(name, named.region, named.provider)
             _require_allowed(catalog, selection, caller)
-            _require_type(catalog, selection, ask.type)
+            _require_type(catalog, selection, caller, ask.type)
         except Problem as problem:
             raise Problem("invalid_failover", problem.message, param="failover") from None
         yield selection
@@ -172,11 +175,21 @@ def _require_allowed(catalog: Catalog, selection: Selection, caller: Caller) -> 
     raise Problem("model_not_allowed", f"This API key may not use the model {selection.key!r}.", param="model")
 
 
-def _require_type(catalog: Catalog, selection: Selection, wanted: ModelType) -> None:
+def _require_type(catalog: Catalog, selection: Selection, caller: Caller, wanted: ModelType) -> None:
     model = catalog.models.get(selection.key)
     if model is not None and model.type != wanted:
-        said = f"The model {selection.key!r} is for {model.type}, not for {wanted}."
+        said = f"The model {selection.key!r} is for {model.type}, not for {wanted}.{_hint(catalog, caller, wanted)}"
         raise Problem("invalid_model", said, param="model")
+
+
+def _hint(catalog: Catalog, caller: Caller, wanted: ModelType) -> str:
+    """Models that are for it, as far as the caller may know of them; the sandbox's, where there are none."""
+    models = (model.key for model in catalog.models.values() if model.type == wanted)
+    names = [key for key in models if caller.models is None or key in caller.models][:MAX_HINTS]
+    if not names and caller.models is None:
+        names = [f"{account.name}::{SANDBOX_MODELS[wanted]}" for account in catalog.accounts.values()
+                 if account.kind.name == "sandbox"][:1]  # fmt: skip
+    return f" Try {' or '.join(map(repr, names))}." if names else ""
 
 
 def _ranked(selection: Selection, ask: Ask, wanted: frozenset[str], seen: Seen) -> Iterable[Route]:

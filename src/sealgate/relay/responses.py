@@ -31,6 +31,14 @@ REFUSED = {
     "max_completion_tokens": "the limit is `max_output_tokens` here",
 }
 """Fields without which the answer would be another one, and why they cannot be honoured."""
+NAMES = {
+    "max_completion_tokens": "max_output_tokens",
+    "messages": "input",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+}
+"""Fields of the chat that a request becomes, as callers know them."""
 ENCRYPTED = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
 
@@ -101,13 +109,14 @@ class Responding:
         return self.typed.previous_response_id
 
     def keeps(self, *, most: int) -> bool:
-        """Whether the answer is to be kept: where the caller does not decline, and the request has ``most`` bytes."""
-        if self.typed.store is not False and self._size <= most:
-            return True
-        if self.typed.store:
+        """Whether the answer is to be kept: where the caller says so, and the request has at most ``most`` bytes."""
+        if not self.typed.store:
+            return False
+        if self._size > most:
             why = f"requests of more than {most} bytes are not kept" if most else "this server keeps no responses"
             self._lose("store", why)
-        return False
+            return False
+        return True
 
     def _refuse(self) -> None:
         given = self._given
@@ -196,6 +205,7 @@ class Responding:
             adjustments=[*self._lost, *self._offered.lost, *talk.lost],
             size=self._size - talk.media_size + sum(_length(each) for each in before),
             max_tokens=typed.max_output_tokens,
+            names=NAMES,
             fields=self.fields,
         )
 

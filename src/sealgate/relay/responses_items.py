@@ -39,6 +39,7 @@ class Conversation:
         self.media_size = 0
         self._offered = offered
         self._calls: set[str] = set()
+        self._results: set[str] = set()
         self._turn: Json | None = None
         """The model's turn that is being put together; it is the last message."""
         self._shown: list[Json] = []
@@ -60,12 +61,12 @@ class Conversation:
                     self._message(item, place)
                 case "function_call":
                     name = self._offered.name(item["name"], item.get("namespace"))
-                    self._call(function_call(item["call_id"], name, item["arguments"]))
+                    self._call(function_call(item["call_id"], name, item["arguments"]), place)
                 case "custom_tool_call":
                     name = self._offered.name(item["name"], item.get("namespace"))
-                    self._call(self._offered.custom_call(item["call_id"], name, item["input"]))
+                    self._call(self._offered.custom_call(item["call_id"], name, item["input"]), place)
                 case "tool_search_call":
-                    self._call(function_call(item["call_id"], SEARCH, _encode(item["arguments"]).decode()))
+                    self._call(function_call(item["call_id"], SEARCH, _encode(item["arguments"]).decode()), place)
                 case "tool_search_output":
                     self._result({**item, "output": self._offered.find(item["tools"])}, place)
                 case "reasoning":
@@ -111,9 +112,15 @@ class Conversation:
             self.messages.append(self._turn)
         return self._turn
 
-    def _call(self, call: Json) -> None:
-        self._calls.add(call["id"])
+    def _call(self, call: Json, at: str) -> None:
+        self._once(call["id"], self._calls, f"{at}.call_id", "call")
         self._own().setdefault("tool_calls", []).append(call)
+
+    @staticmethod
+    def _once(name: str, known: set[str], at: str, what: str) -> None:
+        if name in known:
+            raise Problem("invalid_parameter", f"{at}: another {what} has this id too.", param=at)
+        known.add(name)
 
     def _thought(self, item: Json, at: str, *, known: bool) -> None:
         texts = [part["text"] for part in item.get("content") or item.get("summary") or ()]
@@ -222,6 +229,7 @@ class Conversation:
         if call not in self._calls:
             where = f"{at}.call_id"
             raise Problem("invalid_parameter", f"{where}: there is no call of that id before it.", param=where)
+        self._once(call, self._results, f"{at}.call_id", "result")
         self._close()
         text = output if isinstance(output, str) else self._shows(output, call, at)
         self.messages.append({"role": "tool", "tool_call_id": call, "content": text})

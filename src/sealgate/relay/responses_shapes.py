@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from sealgate.relay.shapes import MAX_MESSAGES, MAX_TOOLS, Identifier, InputAudio, Positive, Share, Text
+from sealgate.relay.shapes import MAX_MESSAGES, MAX_TOOLS, Directed, Failover, InputAudio, Positive, Share, Text
 
 CallId = Annotated[str, Meta(min_length=1, max_length=512)]
 Includable = Literal[
@@ -256,17 +256,13 @@ class EventOptions(Struct):
     include_obfuscation: bool | None = None
 
 
-class ResponsesRequest(Struct, kw_only=True):
+class ResponsesRequest(Directed, kw_only=True):
     """The body of ``POST /v1/responses``."""
 
     input: Annotated[
         str | Annotated[list[InputItem], Meta(max_length=MAX_MESSAGES)],
         Meta(description="What is asked: a text, or the items of the conversation so far."),
     ]
-    model: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=512)] | None,
-        Meta(description="Model name, `region/provider/model`, or `provider::model`."),
-    ] = None
     instructions: Annotated[str | None, Meta(description="Instructions that come before the conversation.")] = None
     tools: Annotated[
         Annotated[list[FunctionOffer | CustomOffer | NamespaceOffer | SearchOffer], Meta(max_length=MAX_TOOLS)] | None,
@@ -309,12 +305,7 @@ class ResponsesRequest(Struct, kw_only=True):
     ] = None
     stream: Annotated[bool | None, Meta(description="Whether to answer as server-sent events.")] = None
     stream_options: Annotated[EventOptions | None, Meta(description="What a stream carries besides content.")] = None
-    region: Annotated[Identifier | None, Meta(description="Only routes of this region.")] = None
-    provider: Annotated[Identifier | None, Meta(description="Only routes at this provider.")] = None
-    failover: Annotated[
-        Annotated[list[Identifier], Meta(max_length=5)] | None,
-        Meta(description="Models to try when every route of the first has failed."),
-    ] = None
+    failover: Failover = None
     session_id: Annotated[str | None, Meta(description="A session of the caller's.")] = None
     episode_id: Annotated[str | None, Meta(description="UUID of version 7 that groups inferences.")] = None
 

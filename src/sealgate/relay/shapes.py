@@ -252,16 +252,29 @@ class StreamOptions(Struct):
 ToolChoice = Literal["none", "auto", "required"] | FunctionChoice | CustomChoice | AllowedToolsChoice
 
 
-class ChatRequest(Struct, kw_only=True):
+Failover = Annotated[
+    Annotated[list[Identifier], Meta(max_length=5)] | None,
+    Meta(description="Models to try when every route of the first has failed."),
+]
+
+
+class Directed(Struct, kw_only=True):
+    """How every request says which model it wants, and where."""
+
+    model: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=512)] | None,
+        Meta(description="Model name, `region/provider/model`, or `provider::model`."),
+    ] = None
+    region: Annotated[Identifier | None, Meta(description="Only routes of this region.")] = None
+    provider: Annotated[Identifier | None, Meta(description="Only routes at this provider.")] = None
+
+
+class ChatRequest(Directed, kw_only=True):
     """The body of ``POST /v1/chat/completions``."""
 
     messages: Annotated[
         list[Message], Meta(min_length=1, max_length=MAX_MESSAGES, description="The conversation so far.")
     ]
-    model: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=512)] | None,
-        Meta(description="Model name, `region/provider/model`, or `provider::model`."),
-    ] = None
     temperature: Annotated[Annotated[float, Meta(ge=0, le=2)] | None, Meta(description="Sampling temperature.")] = None
     top_p: Annotated[Share | None, Meta(description="Nucleus sampling.")] = None
     frequency_penalty: Annotated[Penalty | None, Meta(description="Penalty for frequent tokens.")] = None
@@ -314,12 +327,7 @@ class ChatRequest(Struct, kw_only=True):
     )
     guided_decoding_backend: Annotated[str | None, Meta(description="Which decoding backend to use.")] = None
     guided_whitespace_pattern: Annotated[str | None, Meta(description="Whitespace allowed in guided JSON.")] = None
-    region: Annotated[Identifier | None, Meta(description="Only routes of this region.")] = None
-    provider: Annotated[Identifier | None, Meta(description="Only routes at this provider.")] = None
-    failover: Annotated[
-        Annotated[list[Identifier], Meta(max_length=5)] | None,
-        Meta(description="Models to try when every route of the first has failed."),
-    ] = None
+    failover: Failover = None
     session_id: Annotated[str | None, Meta(description="A session of the caller's.")] = None
     episode_id: Annotated[str | None, Meta(description="UUID of version 7 that groups inferences.")] = None
     tensorzero_episode_id: Annotated[str | None, msgspec.Meta(description="`episode_id` by its TensorZero name.")] = (

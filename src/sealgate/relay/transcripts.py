@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from sealgate.errors import Failure, Problem, UpstreamError
 from sealgate.formats import ids, sound
@@ -20,7 +20,7 @@ from sealgate.providers.base import Adjustment, Json, Operation, Prompt
 from sealgate.relay import form
 from sealgate.relay.answer import Answer, Label
 from sealgate.relay.ask import Ask
-from sealgate.relay.shapes import OF_CHAT, Identifier, of_chat
+from sealgate.relay.shapes import OF_CHAT, Directed, of_chat
 from sealgate.relay.usage import BYTES_PER_TOKEN, Usage
 
 Format = Literal["json", "text", "verbose_json", "srt", "vtt"]
@@ -34,13 +34,9 @@ NO_WORDS = "the provider says of no word when it was spoken."
 _encode = msgspec.json.Encoder().encode
 
 
-class TranscriptionRequest(Struct, kw_only=True):
+class TranscriptionRequest(Directed, kw_only=True):
     """The fields of ``POST /v1/audio/transcriptions`` beside the file."""
 
-    model: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=512)] | None,
-        Meta(description="Model name, `region/provider/model`, or `provider::model`."),
-    ] = None
     language: Annotated[
         Annotated[str, Meta(max_length=64)] | None, Meta(description="What is spoken, as ISO 639-1; where it is known.")
     ] = None
@@ -55,8 +51,6 @@ class TranscriptionRequest(Struct, kw_only=True):
     ] = None
     stream: Annotated[bool, Meta(description="Answer by server-sent events; with `json` and `text`.")] = False
     user: Annotated[str | None, Meta(description="The caller's own user; usage can be grouped by it.")] = None
-    region: Annotated[Identifier | None, Meta(description="Only routes of this region.")] = None
-    provider: Annotated[Identifier | None, Meta(description="Only routes at this provider.")] = None
 
 
 class _Asked(TranscriptionRequest, kw_only=True):

@@ -56,19 +56,25 @@ def _numbers(given: list[Any]) -> str:
 
 
 def vector(text: str, dimensions: int) -> list[float]:
-    """A vector of length one, or of zeros for a text without a word."""
+    """A vector of length one."""
     sums = [0.0] * dimensions
     for word in _WORD.findall(text.casefold()):
         _add(sums, word, 1.0)
         for start in range(len(word) - 2):
             _add(sums, f"#{word[start : start + 3]}", 0.3)
+    if not any(sums):  # there is no word in it, or its words cancel each other out, as they may in few dimensions
+        sums[int.from_bytes(blake2b(_bytes(text), digest_size=8).digest(), "big") % dimensions] = 1.0
     length = math.sqrt(sum(value * value for value in sums))
-    return [round(value / length, 7) for value in sums] if length else sums
+    return [round(value / length, 7) for value in sums]
 
 
 def _add(sums: list[float], feature: str, weight: float) -> None:
     """At eight places, so that two features that meet at one of them are still told apart."""
-    hashed = blake2b(feature.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    hashed = blake2b(_bytes(feature), digest_size=16).digest()
     for start in range(0, 16, 2):
         part = int.from_bytes(hashed[start : start + 2], "big")
         sums[(part >> 1) % len(sums)] += weight if part & 1 else -weight
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
