@@ -116,7 +116,8 @@ def test_a_form_is_strict_where_the_schema_can_be() -> None:
 def test_what_the_translation_does_not_hold_is_told() -> None:
     ask = read(
         [{"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]}],
-        max_tokens=4000, thinking={"type": "enabled", "budget_tokens": 2000}, context_management={}, service_tier="auto",
+        max_tokens=4000, thinking={"type": "enabled", "budget_tokens": 2000}, context_management={},
+        service_tier="auto",
     )  # fmt: skip
     assert lost(ask) == [("context_management", "dropped"), ("cache_control", "dropped"), ("thinking", "renamed")]
     assert [(each.param, each.action) for each in ask.adjustments] == [("service_tier", "dropped")]
