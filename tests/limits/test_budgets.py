@@ -16,6 +16,7 @@ from tests.limits.money import (
     UNIT,
     Clock,
     blocks,
+    crash,
     ended,
     entry,
     everything,
@@ -349,6 +350,7 @@ async def history(url: str, steps: list[tuple[str, int, int]]) -> None:
                 except Problem:
                     await purse.settle(ended(of, None, Outcome.DENIED))
             elif what == "crash":
+                crash(budgets)
                 budgets, running = Budgets(storage, clock=clock), []
                 clock.now += STALE_SECONDS + 1
                 await budgets.tend()

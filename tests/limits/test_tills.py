@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,14 +27,25 @@ from tests.postgres import PostgresServer
 
 from sealgate.config_tables import Budget
 from sealgate.errors import Problem, StorageError
+from sealgate.limits import budgets as budgets_module
+from sealgate.limits import tills
+from sealgate.limits.budget_rows import Account, state
 from sealgate.limits.budgets import STALE_SECONDS, Budgets, Purse
 from sealgate.limits.lease_rows import PART
 from sealgate.limits.leases import LIFE, Lease
 from sealgate.limits.ledger import Entry, Outcome
+from sealgate.limits.periods import window
 from sealgate.storage import Storage, open_storage
 
 pytestmark = pytest.mark.anyio
 WISH = 1000
+
+
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing happens by the clock, however slow the machine is, unless a test wants it to."""
+    monkeypatch.setattr(tills, "JOURNAL_SECONDS", 3600)
+    monkeypatch.setattr(tills, "IDLE_SECONDS", 3600)
 
 
 @pytest.fixture
@@ -142,10 +154,16 @@ async def test_row_d4_a_hundred_at_once_where_a_lease_is_out(budgets: Budgets, s
     assert (await sums(storage))[1] + await storage.read(blocks) == 7 * share
 
 
-async def test_two_replicas_share_a_small_budget_to_the_last_unit(storage: Storage, url: str, clock: Clock) -> None:
+async def test_two_replicas_share_a_small_budget_to_the_last_unit(
+    storage: Storage, url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And spending, intents and leases are together never more than it, whenever somebody looks."""
+    monkeypatch.setattr(tills, "JOURNAL_SECONDS", 0.002)
+    monkeypatch.setattr(tills, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(budgets_module, "TRIES", 100)
     whole, passed, refused = 60, [], []
     budget = Budget(Decimal(WISH * whole) / UNIT)
+    look = partial(state, account=Account("key:k", window(budget, NOON)))
     replicas = [open_storage(url) for _ in range(2)]
     both = [Budgets(replica, clock=clock) for replica in replicas]
 
@@ -158,7 +176,8 @@ async def test_two_replicas_share_a_small_budget_to_the_last_unit(storage: Stora
                 return
             await purse.settle(ended(of, WISH))
             passed.append(of)
-            assert sum((await sums(storage))[1:]) + await storage.read(blocks) <= whole * WISH
+            found = await storage.read(look)  # one statement: several could lie on both sides of a commit
+            assert found.spent + found.intended + sum(found.leases.values()) <= whole * WISH
 
     try:
         async with asyncio.timeout(60):
@@ -175,8 +194,10 @@ async def test_two_replicas_share_a_small_budget_to_the_last_unit(storage: Stora
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_row_d20_who_needs_what_lies_idle_at_another_replica_waits_until_it_is_given_back(
-    budgets: Budgets, storage: Storage, clock: Clock
+    budgets: Budgets, storage: Storage, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tills, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(budgets_module, "TRIES", 100)
     await leased(budgets)
     other = Budgets(storage, clock=clock)
     left = UNIT - (await sums(storage))[2]
@@ -187,17 +208,33 @@ async def test_row_d20_who_needs_what_lies_idle_at_another_replica_waits_until_i
     crash(other)
 
 
-async def test_a_lease_that_idles_is_given_back(budgets: Budgets, storage: Storage) -> None:
-    """Also where the key was revoked: nobody comes any more."""
+async def test_a_lease_that_idles_is_given_back(
+    budgets: Budgets, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the key was revoked: nobody comes any more. And nothing ticks for those who have left."""
+    monkeypatch.setattr(tills, "IDLE_SECONDS", 0.3)
     await leased(budgets)
-    assert await storage.read(blocks) > 0
 
     async def gone() -> bool:
-        return await storage.read(blocks) == 0
+        return not budgets.tills._leases and budgets.tills._looking is None and await storage.read(blocks) == 0
 
     await until(gone)
-    assert not budgets.tills._leases
-    assert budgets.tills._looking is None, "and nothing ticks for those who have left"
+
+
+async def test_a_request_that_lasts_is_written_down_by_itself(
+    budgets: Budgets, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tills, "JOURNAL_SECONDS", 0.01)
+    await leased(budgets)
+    purse, of = await begun(budgets)
+
+    async def noted() -> bool:
+        return purse.lease is None
+
+    await until(noted)
+    assert (await sums(storage))[1] == WISH
+    assert budgets.tills._ticking is None, "and nothing ticks any more"
+    await purse.settle(ended(of, 1))
 
 
 async def test_a_lease_ends_before_others_may_think_that_its_process_is_dead(budgets: Budgets, clock: Clock) -> None:
