@@ -10,6 +10,7 @@ from functools import lru_cache
 from sealgate.limits.limiter import Standing
 
 Headers = list[tuple[bytes, bytes]]
+Fixed = tuple[tuple[bytes, bytes], ...]
 
 
 def headers(standings: Sequence[Standing], now: float) -> Headers:
@@ -27,22 +28,12 @@ def headers(standings: Sequence[Standing], now: float) -> Headers:
             requests = each if requests is None else _tighter(each, requests)
     found: Headers = []
     if requests is not None:
-        limit, remaining, reset = _values(requests, now)
-        found += (
-            (b"x-ratelimit-limit", limit),
-            (b"x-ratelimit-remaining", remaining),
-            (b"x-ratelimit-reset", b"%d" % reset),
-            (b"x-ratelimit-limit-requests", limit),
-            (b"x-ratelimit-remaining-requests", remaining),
-            (b"x-ratelimit-reset-requests", _iso(reset)),
-        )
+        left = b"%d" % requests.remaining
+        found += _of_requests(requests.rule.limit, math.ceil(now + requests.reset))
+        found += ((b"x-ratelimit-remaining", left), (b"x-ratelimit-remaining-requests", left))
     if tokens is not None:
-        limit, remaining, reset = _values(tokens, now)
-        found += (
-            (b"x-ratelimit-limit-tokens", limit),
-            (b"x-ratelimit-remaining-tokens", remaining),
-            (b"x-ratelimit-reset-tokens", _iso(reset)),
-        )
+        found += _of_tokens(tokens.rule.limit, math.ceil(now + tokens.reset))
+        found.append((b"x-ratelimit-remaining-tokens", b"%d" % tokens.remaining))
     return found
 
 
@@ -52,10 +43,22 @@ def _tighter(one: Standing, other: Standing) -> Standing:
     return one if one.remaining < other.remaining else other
 
 
-def _values(standing: Standing, now: float) -> tuple[bytes, bytes, int]:
-    return b"%d" % standing.rule.limit, b"%d" % standing.remaining, math.ceil(now + standing.reset)
+@lru_cache(1024)
+def _of_requests(limit: int, reset: int) -> Fixed:
+    """What is the same for all who have this limit and this second: written once."""
+    limited = b"%d" % limit
+    return (
+        (b"x-ratelimit-limit", limited),
+        (b"x-ratelimit-reset", b"%d" % reset),
+        (b"x-ratelimit-limit-requests", limited),
+        (b"x-ratelimit-reset-requests", _iso(reset)),
+    )
 
 
 @lru_cache(1024)
+def _of_tokens(limit: int, reset: int) -> Fixed:
+    return ((b"x-ratelimit-limit-tokens", b"%d" % limit), (b"x-ratelimit-reset-tokens", _iso(reset)))
+
+
 def _iso(seconds: int) -> bytes:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)).encode("ascii")

@@ -12,7 +12,9 @@ import enum
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
+
+import msgspec
 
 from sealgate.config_tables import Limits
 from sealgate.formats import ids
@@ -37,7 +39,7 @@ WINDOWS = {Kind.REQUESTS_PER_MINUTE: MINUTE, Kind.REQUESTS_PER_DAY: DAY, Kind.TO
 """The length of each kind's window, in seconds; places have none."""
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """One limit of one caller. ``key`` says whose use is counted; two rules with the same one share the count."""
 
     key: str
@@ -61,7 +63,7 @@ def rules(whose: str, limits: Limits, model: str | None = None) -> tuple[Rule, .
     return tuple(found)
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, gc=False):
     """Where a caller stands with one rule. ``reset`` is seconds until more is free; 0 where nothing is used."""
 
     rule: Rule
@@ -69,7 +71,7 @@ class Standing(NamedTuple):
     reset: float
 
 
-class Taken(NamedTuple):
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """A request that may go on. Whoever has it must `settle` it, once."""
 
     id: str
@@ -83,7 +85,7 @@ class Taken(NamedTuple):
     """Who must be told how it ended."""
 
 
-class Refused(NamedTuple):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """A request that may not: nothing was taken. ``wait`` is seconds until ``rule`` could let it pass.
 
     Of several rules in the way it is the one that takes longest. The wait is 0 where that is another request's end,
@@ -139,11 +141,15 @@ def amount(rule: Rule, tokens: int) -> int:
 class Window:
     """What was used in the last ``seconds``. Times are seconds of any clock that does not go back."""
 
-    __slots__ = ("_pieces", "_seconds", "used")
+    __slots__ = ("_closes", "_pieces", "_seconds", "leaves", "used")
 
     def __init__(self, seconds: float) -> None:
         self.used = 0
+        self.leaves = math.inf
+        """When the oldest piece is too old: before that there is nothing to `forget`."""
         self._seconds = seconds
+        self._closes = -math.inf
+        """Until then the newest piece gathers what comes."""
         self._pieces: deque[list[float]] = deque()
         """First time, last time, how much; oldest first."""
 
@@ -152,16 +158,20 @@ class Window:
         pieces, over = self._pieces, now - self._seconds
         while pieces and pieces[0][1] <= over:
             self.used -= int(pieces.popleft()[2])
+        self.leaves = pieces[0][1] + self._seconds if pieces else math.inf
 
     def add(self, now: float, count: int) -> None:
         """Use so much now."""
         pieces = self._pieces
-        if pieces and now - pieces[-1][0] < self._seconds / PIECES:
+        if now < self._closes:
             piece = pieces[-1]
             piece[1] = now
             piece[2] += count
         else:
             pieces.append([now, now, count])
+            self._closes = now + self._seconds / PIECES
+        if len(pieces) == 1:
+            self.leaves = now + self._seconds
         self.used += count
 
     def give_back(self, at: float, count: int) -> None:
@@ -175,7 +185,7 @@ class Window:
 
     def reset(self, now: float) -> float:
         """Seconds until something leaves, 0 where nothing is used."""
-        return self._pieces[0][1] + self._seconds - now if self.used else 0.0
+        return self.leaves - now if self.used else 0.0
 
     def wait(self, now: float, count: int, limit: int) -> float:
         """Seconds until so much more fits."""

@@ -29,29 +29,27 @@ class MemoryLimiter:
         now = self._clock()
         if len(self._windows) >= self._many:
             self._sweep(now)
-        found: list[tuple[Rule, Window | None]] = []
+        windows, places = self._windows, self._places
         for rule in rules:
-            key, _, limit, seconds, of_tokens, _ = rule
-            window = self._windows.get(key)
-            if window is not None:
-                window.forget(now)
-                if window.used + (tokens or 1 if of_tokens else 1) > limit:
+            if not rule.seconds:
+                if places.get(rule.key, 0) >= rule.limit:
                     return self._refuse(rules, tokens, now)
-            elif not seconds:
-                if self._places.get(key, 0) >= limit:
-                    return self._refuse(rules, tokens, now)
-            elif amount(rule, tokens) > limit:
-                return self._refuse(rules, tokens, now)
-            else:
-                window = self._windows[key] = Window(seconds)
-            found.append((rule, window))
-        standings = []
-        for rule, window in found:
+                continue
+            window = windows.get(rule.key)
             if window is None:
-                self._places[rule.key] = self._places.get(rule.key, 0) + 1
-            else:
+                window = windows[rule.key] = Window(rule.seconds)
+            elif window.leaves <= now:
+                window.forget(now)
+            if window.used + (tokens or 1 if rule.of_tokens else 1) > rule.limit:
+                return self._refuse(rules, tokens, now)
+        standings = []
+        for rule in rules:
+            if rule.seconds:
+                window = windows[rule.key]
                 window.add(now, tokens if rule.of_tokens else 1)
-                standings.append(Standing(rule, rule.limit - window.used, window.reset(now)))
+                standings.append(Standing(rule, rule.limit - window.used, window.leaves - now if window.used else 0.0))
+            else:
+                places[rule.key] = places.get(rule.key, 0) + 1
         return Taken("", rules, tokens, now, standings, self)
 
     def settle(self, taken: Taken, tokens: int) -> None:
@@ -81,7 +79,7 @@ class MemoryLimiter:
             if not rule.seconds:
                 return None
             window = self._windows[rule.key] = Window(rule.seconds)
-        else:
+        elif window.leaves <= now:
             window.forget(now)
         return window
 

@@ -85,7 +85,7 @@ class Exchange:
             stay = self._stay
             await stay.enter()
             plan = self._plan()
-            await self._turn.take((target.route for target in plan.targets), self._ask)
+            await self._turn.take(plan.targets, self._ask)
             await stay.begin()
             self.entry.session_id = stay.session_id
             if self._caller.budget is not None:

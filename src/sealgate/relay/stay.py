@@ -5,7 +5,7 @@ from __future__ import annotations
 from sealgate.auth.caller import Caller, account
 from sealgate.errors import Problem, StorageError
 from sealgate.relay.ask import Ask
-from sealgate.relay.catalog import Catalog, Route
+from sealgate.relay.catalog import Catalog
 from sealgate.sessions.sessions import Sessions
 from sealgate.sessions.store import Holder, Session
 
@@ -15,14 +15,9 @@ class Stay:
 
     __slots__ = ()
 
-    @property
-    def session_id(self) -> str | None:
-        return None
-
-    @property
-    def pin(self) -> str | None:
-        """The id of the route at which the session is."""
-        return None
+    session_id: str | None = None
+    pin: str | None = None
+    """The id of the route at which the session is."""
 
     async def enter(self) -> None:
         """Look for the session. Raises `Problem` where the request names one that it cannot have."""
@@ -40,7 +35,7 @@ NO_STAY = Stay()
 class Kept(Stay):
     """In a session that the request names: ``session_id``; else in one that lasts so many ``seconds``."""
 
-    __slots__ = ("_ask", "_catalog", "_holder", "_model", "_pin", "_routes", "_seconds", "_session", "_sessions")
+    __slots__ = ("_ask", "_asked", "_catalog", "_holder", "_seconds", "_session", "_sessions", "pin", "session_id")
 
     def __init__(
         self, sessions: Sessions, catalog: Catalog, holder: Holder, ask: Ask, seconds: int | None = None
@@ -51,25 +46,16 @@ class Kept(Stay):
         self._ask = ask
         self._seconds = seconds
         self._session: Session | None = None
-        self._pin: str | None = None
-        self._model = ""
-        self._routes: tuple[Route, ...] = ()
-
-    @property
-    def session_id(self) -> str | None:
-        return None if self._session is None else self._session.id
-
-    @property
-    def pin(self) -> str | None:
-        return self._pin if self._session is None else self._session.route
+        self.session_id = self.pin = None
 
     async def enter(self) -> None:
         ask, named = self._ask, self._ask.named
-        asked = self._catalog.resolve(ask.model, named.region, named.provider)
-        self._model, self._routes = asked.key, asked.routes
+        self._asked = asked = self._catalog.resolve(ask.model, named.region, named.provider)
         try:
             if ask.session_id is None:
-                self._take(self._sessions.remembered(self._holder) or await self._sessions.last(self._holder))
+                found = self._sessions.remembered(self._holder) or await self._sessions.last(self._holder)
+                if found is not None and found.model == asked.key:
+                    self._take(found)
                 return
             session = await self._sessions.named(ask.session_id, self._holder.customer_id)
         except StorageError as error:
@@ -77,28 +63,34 @@ class Kept(Stay):
         if session.model != asked.key:
             said = f"The session is for the model {session.model!r}, not for {asked.key!r}."
             raise Problem("session_model_mismatch", said, param="session_id")
-        self._session = session
+        self._stay_in(session)
 
-    def _take(self, found: Session | None) -> None:
+    def _take(self, found: Session) -> None:
         """Stay in the session that there is, or where it was if it has just expired: a new one goes on from there."""
-        if found is None or found.model != self._model:
-            return
         now = self._sessions.now()
         if found.is_active(now):
-            self._session = found
+            self._stay_in(found)
         elif found.has_expired(now):
-            self._pin = found.route
+            self.pin = found.route
+
+    def _stay_in(self, session: Session) -> None:
+        self._session, self.session_id, self.pin = session, session.id, session.route
 
     async def begin(self) -> None:
         if self._session is None and self._seconds is not None:
             try:
-                self._session = await self._sessions.open(self._holder, self._model, self._seconds, reuse=True)
+                self._stay_in(await self._sessions.open(self._holder, self._asked.key, self._seconds, reuse=True))
             except StorageError as error:
                 raise Problem("storage_unavailable", "No session can be opened at the moment.") from error
 
     def served(self, routed_model: str | None) -> None:
-        if self._session is not None and any(route.id == routed_model for route in self._routes):
-            self._session.route = routed_model
+        session = self._session
+        if (
+            session is not None
+            and session.route != routed_model
+            and any(route.id == routed_model for route in self._asked.routes)
+        ):
+            session.route = routed_model
 
 
 def of(sessions: Sessions, catalog: Catalog, caller: Caller, ask: Ask) -> Stay:

@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from typing import NamedTuple
 
 from sealgate.auth.caller import Caller, account
 from sealgate.config_tables import Limits, Settings
 from sealgate.errors import Problem
 from sealgate.limits.limiter import Kind, Limiter, Refused, Rule, Standing, Taken, rules
 from sealgate.relay.ask import Ask
-from sealgate.relay.catalog import Route
+from sealgate.relay.catalog import Route, Target
 from sealgate.relay.usage import BYTES_PER_TOKEN
 
 QUEUE_SECONDS = 2.0
@@ -59,15 +60,18 @@ class Turns:
         for key in self.models:
             for route in settings.models[key].routes:
                 self._places.setdefault((route.provider, route.model), set()).add(key)
-        self._known: dict[tuple[str, str | None], tuple[Limits, tuple[Rule, ...]]] = {}
+        self._known: dict[int, _Known] = {}
+        """By the callers' identities: whoever asks again is the same object for as long as nothing changes."""
+        self._at_models: dict[tuple[str, str], tuple[Rule, ...]] = {}
 
     def turn(self, caller: Caller) -> Turn:
         """For one request of this caller."""
-        limits = self.limits(caller)
-        if limits is None and not self.models:
+        if caller.limits is None and self.default is None and not self.models:
             return FREE
-        whose = _whose(caller)
-        return Turn(self, whose, () if limits is None else self._rules(whose, limits))
+        known = self._known.get(id(caller))
+        if known is None or known.caller is not caller:
+            known = self._meet(caller)
+        return FREE if known.is_free else Turn(self, known)
 
     def limits(self, caller: Caller) -> Limits | None:
         """What holds for a caller: its own limits, else the configuration's."""
@@ -85,7 +89,7 @@ class Turns:
                 keys.add(route.key)
             else:
                 keys |= self._places.get((route.account.table, route.upstream_model), set())
-        return [rule for key in sorted(keys) for rule in self._rules(whose, self.models[key], key)]
+        return [rule for key in sorted(keys) for rule in self._rules_at(whose, key)]
 
     async def refused(self, verdict: Refused, wanted: Sequence[Rule], tokens: int) -> Taken | Refused:
         """What a refusal comes to in the end: where only a place is missing, one is waited for."""
@@ -133,38 +137,53 @@ class Turns:
             if not queue:
                 self.queues.pop(key, None)
 
-    def _rules(self, whose: str, limits: Limits, model: str | None = None) -> tuple[Rule, ...]:
-        found = self._known.get((whose, model))
-        if found is None or found[0] is not limits:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            scope = whose if model is None else f"{whose}:{_digest(model)}"
-            found = self._known[whose, model] = (limits, rules(scope, limits, model))
-        return found[1]
+    def _meet(self, caller: Caller) -> _Known:
+        limits, whose = self.limits(caller), _whose(caller)
+        own = () if limits is None else rules(whose, limits)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        found = self._known[id(caller)] = _Known(caller, whose, own, is_free=limits is None and not self.models)
+        return found
+
+    def _rules_at(self, whose: str, model: str) -> tuple[Rule, ...]:
+        found = self._at_models.get((whose, model))
+        if found is None:
+            if len(self._at_models) >= MAX_KNOWN:
+                self._at_models.clear()
+            found = rules(f"{whose}:{_digest(model)}", self.models[model], model)
+            self._at_models[whose, model] = found
+        return found
+
+
+class _Known(NamedTuple):
+    """What is the same for all requests of a caller."""
+
+    caller: Caller
+    whose: str
+    own: tuple[Rule, ...]
+    is_free: bool
 
 
 class Turn:
     """One request's: `take` before anything is asked of a provider, `settle` when it has ended."""
 
-    __slots__ = ("_known", "_more", "_own", "_prompt", "_taken", "_turns", "_whose")
+    __slots__ = ("_known", "_own", "_prompt", "_taken", "_turns", "_whose")
 
-    def __init__(self, turns: Turns, whose: str, own: tuple[Rule, ...]) -> None:
+    def __init__(self, turns: Turns, known: _Known) -> None:
         self._turns = turns
-        self._whose = whose
-        self._own = own
+        self._whose = known.whose
+        self._own = known.own
         self._known: Sequence[Standing] | None = None
-        self._more = 0
-        """Tokens used beyond the reserved ones, where ``_known`` does not have them yet."""
         self._taken: Taken | None = None
         self._prompt = 0
 
-    async def take(self, routes: Iterable[Route], ask: Ask, /) -> None:
+    async def take(self, targets: Iterable[Target], ask: Ask, /) -> None:
         """Raises `Problem` where a limit says no. Of tokens, the prompt's are reserved as they are estimated, and the
         most that the answer may have, where the request sets that; else the answer's count when they are known.
         """
         turns, wanted = self._turns, self._own
         if turns.models:
-            wanted = (*wanted, *turns.of_models(self._whose, routes))
+            wanted = (*wanted, *turns.of_models(self._whose, (target.route for target in targets)))
         if not wanted:
             return
         self._prompt = max(1, ask.size // BYTES_PER_TOKEN)
@@ -184,7 +203,8 @@ class Turn:
             return
         self._taken = None
         used = self._prompt if tokens is None else tokens
-        self._more = used - taken.tokens
+        if used != taken.tokens:
+            _correct(taken.standings, used - taken.tokens)
         taken.limiter.settle(taken, used)
         if self._turns.queues:
             self._turns.left(taken.rules)
@@ -193,8 +213,6 @@ class Turn:
         """Where the caller stands after this request, or now, where it did not come so far."""
         if self._known is None:
             self._known = await self._turns.limiter.look(self._own) if self._own else ()
-        if self._more:
-            self._known, self._more = [_corrected(standing, self._more) for standing in self._known], 0
         return self._known
 
 
@@ -206,7 +224,7 @@ class _Free(Turn):
     def __init__(self) -> None:
         """Nothing belongs to it."""
 
-    async def take(self, _routes: Iterable[Route], _ask: Ask) -> None:
+    async def take(self, _targets: Iterable[Target], _ask: Ask) -> None:
         return
 
     def settle(self, _tokens: int | None) -> None:
@@ -244,11 +262,12 @@ def _longest(ask: Ask) -> int:
     return (ask.max_tokens or 0) * ask.choices
 
 
-def _corrected(standing: Standing, more: int) -> Standing:
-    if not standing.rule.of_tokens:
-        return standing
-    rule, remaining, reset = standing
-    return Standing(rule, min(rule.limit, max(0, remaining - more)), reset)
+def _correct(standings: Sequence[Standing], more: int) -> None:
+    """Note that so many more tokens were used than were reserved."""
+    for standing in standings:
+        if standing.rule.of_tokens:
+            left = standing.remaining - more
+            standing.remaining = left if left > 0 else 0
 
 
 def _problem(refused: Refused) -> Problem:

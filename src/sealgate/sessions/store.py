@@ -38,7 +38,7 @@ _SESSION = select(*_COLUMNS, func.coalesce(_last_answer, sessions.c.route).label
 _OPEN = sessions.c.ended_at.is_(None)
 
 
-class Holder(NamedTuple):
+class Holder(msgspec.Struct, frozen=True, gc=False):
     """On what a session hangs: the key, else the user, else the customer itself where nobody has a key."""
 
     customer_id: str
