@@ -191,7 +191,7 @@ class Desk:
         except Problem as problem:
             _name_as_asked(problem, ask)
             raise
-        await call.turn.take((target.route for target in plan.targets), ask)
+        await call.turn.take(plan.targets, ask)
         try:
             return await counting.count(hall.means, plan, ask)
         finally:
