@@ -578,7 +578,22 @@ async def test_problems_and_adjustments_name_the_field_that_the_caller_knows(ser
             "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}],
             "output_config": {"format": {"type": "json_schema", "schema": form["schema"]}},
         })  # fmt: skip
+    sandbox = {"m": model("box", upstream_model="sandbox")}
+    async with serve({"box": Provider(kind="sandbox")}, sandbox) as gateway:
+        never: Any = {"type": "string"}
+        tools = [
+            await ask(gateway, tools=[{**NOW, "parameters": never}], tool_choice="required"),
+            await gateway.post("/v1/messages", {
+                "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}],
+                "tools": [{"name": "now", "input_schema": never}], "tool_choice": {"type": "any"},
+            }),
+        ]  # fmt: skip
     assert (refused.status, refused.error["param"]) == (400, "text.format")
+    assert (tools[0].error["param"], tools[1].json["error"]["param"]) == (
+        "tools[0].parameters",
+        "tools[0].input_schema",
+    )
+    assert "function" not in tools[0].error["message"] + tools[1].json["error"]["message"]
     assert "'text.format'" in refused.error["message"]
     assert (claude.status, claude.json["error"]["param"]) == (400, "output_config.format")
     assert b"response_format" not in refused.body + claude.body

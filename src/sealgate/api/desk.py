@@ -255,9 +255,11 @@ def hold_to(ask: Ask, caller: Caller, controls: Controls) -> None:
 def _name_as_asked(problem: Problem, ask: Ask) -> None:
     """The field that a problem is about, by the name that the caller knows it by."""
     inner = problem.param or ""
-    if (name := ask.names.get(inner)) is not None:
+    parts = [part for part in ask.names if part[0] == "." and part in inner]
+    name = inner.replace(parts[0], ask.names[parts[0]]) if parts else ask.names.get(inner)
+    if name is not None:
         problem.param = name
-        problem.message = re.sub(rf"\b{re.escape(inner)}\b", lambda _: name, problem.message)
+        problem.message = re.sub(rf"(?<!\w){re.escape(inner)}(?!\w)", lambda _: name, problem.message)
 
 
 async def _break_off(call: Call, events: EventStream, dialect: Dialect, problem: Problem) -> None:

@@ -54,6 +54,7 @@ class Ask(msgspec.Struct, kw_only=True):
     stops: Sequence[str] = ()
     """Stop texts, where the dialect of the answer says which of them has ended it."""
     names: Mapping[str, str] = {}
-    """What the caller calls the fields of the prompt, where that is not what they are called there."""
+    """What the caller calls the fields of the prompt, where that is not what they are called there; what begins with a
+    dot is a part of a place."""
     strict: bool = False
     """Whether a route that would drop a parameter must not be asked."""

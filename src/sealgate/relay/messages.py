@@ -16,7 +16,7 @@ from sealgate.formats.carried import opened
 from sealgate.providers.anthropic_messages import detail
 from sealgate.providers.base import Adjustment, Json, Native, Prompt
 from sealgate.relay.ask import Ask
-from sealgate.relay.messages_checks import Calls, check_budget, check_names, is_base64
+from sealgate.relay.messages_checks import check_budget, check_names, check_turns, is_base64
 from sealgate.relay.messages_shapes import CountRequest, MessagesRequest
 from sealgate.relay.request import DATA_URL, decode_object, episode, is_plain_https, model_named, typed_as
 
@@ -38,6 +38,7 @@ SHORT_BUDGET, MEDIUM_BUDGET = 4096, 16384
 ERROR_MARK = "Error: "
 
 NAMES = {
+    ".function.parameters": ".input_schema",
     "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
     "reasoning_effort": "output_config.effort",
     "response_format": "output_config.format",
@@ -96,6 +97,7 @@ def _ask(
 ) -> Ask:
     model = model_named(typed.model, default_model)
     check_budget(typed, betas)
+    check_turns(fields["messages"])
     given = {name: value for name, value in fields.items() if value is not None}
     read = _Reading(given)
     carried = read.chat()
@@ -145,7 +147,6 @@ class _Reading:
         """The first place that only a provider of this API understands."""
         self.by_url: str | None = None
         self.media_size = 0
-        self._calls = Calls()
         self._given = given
 
     def chat(self) -> Json:
@@ -228,7 +229,6 @@ class _Reading:
                 case "text":
                     texts.append(block["text"])
                 case "tool_use":
-                    self._calls.made(block["id"], f"{at}[{place}].id")
                     function = {"name": block["name"], "arguments": _encode(block["input"]).decode()}
                     calls.append({"id": block["id"], "type": "function", "function": function})
                 case "thinking" | "redacted_thinking":
@@ -269,7 +269,6 @@ class _Reading:
 
     def _result(self, block: Json, at: str, shown: list[Json]) -> Json:
         self._marks(block)
-        self._calls.answered(block["tool_use_id"], f"{at}.tool_use_id")
         content = block.get("content") or ""
         if isinstance(content, list):
             content = self._result_text(content, block["tool_use_id"], f"{at}.content", shown)

@@ -40,22 +40,59 @@ def check_names(offered: Iterable[Json]) -> None:
             names.add(name)
 
 
-class Calls:
-    """The calls of tools in a conversation so far: each has an id of its own, and results are of calls before them."""
+def check_turns(turns: Sequence[Json]) -> None:
+    """Raises `Problem` where a user says nothing, or where calls of tools and their results do not belong together."""
+    calls, before = _Calls(), ""
+    for index, turn in enumerate(turns):
+        at, role, content = f"messages[{index}].content", turn["role"], turn["content"]
+        if role == "user" and not _says(content):
+            raise Problem("invalid_messages", f"{at}: this turn is empty.", param=at)
+        if role == "assistant" and before == "user":
+            calls.end(f"messages[{index - 1}].content")
+        if not isinstance(content, str):
+            calls.take(content, at)
+        before = role if role != "system" else before
+    if before == "user":
+        calls.end(f"messages[{len(turns) - 1}].content")
+
+
+def _says(content: str | list[Json]) -> bool:
+    if isinstance(content, str):
+        return bool(content)
+    return any(block["type"] != "text" or block["text"] for block in content)
+
+
+class _Calls:
+    """The calls of a conversation so far: each has an id of its own, and is answered once, in the turn behind it."""
 
     def __init__(self) -> None:
-        self._ids: set[str] = set()
+        self._made: set[str] = set()
+        self._open: dict[str, None] = {}
 
-    def made(self, call: str, at: str) -> None:
-        """Raises `Problem`."""
-        if call in self._ids:
+    def take(self, blocks: Iterable[Json], at: str) -> None:
+        for place, block in enumerate(blocks):
+            if block["type"] == "tool_use":
+                self._call(block["id"], f"{at}[{place}].id")
+            elif block["type"] == "tool_result":
+                self._result(block["tool_use_id"], f"{at}[{place}].tool_use_id")
+
+    def end(self, at: str) -> None:
+        """The turn that answers is over."""
+        if self._open:
+            name = next(iter(self._open))[:64]
+            raise Problem("invalid_messages", f"{at}: the result of the call {name!r} is missing.", param=at)
+
+    def _call(self, name: str, at: str) -> None:
+        if name in self._made:
             raise Problem("invalid_messages", f"{at}: another call has this id too.", param=at)
-        self._ids.add(call)
+        self._made.add(name)
+        self._open[name] = None
 
-    def answered(self, call: str, at: str) -> None:
-        """Raises `Problem`."""
-        if call not in self._ids:
-            raise Problem("invalid_messages", f"{at}: there is no call of that id before it.", param=at)
+    def _result(self, name: str, at: str) -> None:
+        if name not in self._open:
+            why = "this call has a result already" if name in self._made else "there is no call of that id before it"
+            raise Problem("invalid_messages", f"{at}: {why}.", param=at)
+        del self._open[name]
 
 
 def is_base64(text: str) -> bool:

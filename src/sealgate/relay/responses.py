@@ -32,13 +32,14 @@ REFUSED = {
 }
 """Fields without which the answer would be another one, and why they cannot be honoured."""
 NAMES = {
+    ".function.parameters": ".parameters",
     "max_completion_tokens": "max_output_tokens",
     "messages": "input",
     "reasoning_effort": "reasoning.effort",
     "response_format": "text.format",
     "verbosity": "text.verbosity",
 }
-"""Fields of the chat that a request becomes, as callers know them."""
+"""Fields of the chat that a request becomes, as callers know them; what begins with a dot is a part of a place."""
 ENCRYPTED = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
 
