@@ -41,7 +41,7 @@ def wishes(*amounts: int) -> list[Wish]:
     return [Wish(amount, 7, 9) for amount in amounts]
 
 
-def ended(of: Entry, cost: int | None, outcome: Outcome = Outcome.OK) -> dict[str, Any]:
+def ended(of: Entry, cost: int | None, outcome: Outcome = Outcome.OK) -> Entry:
     of.outcome, of.status, of.cost, of.currency = outcome, 200, cost, "USD"
     return row(of)
 

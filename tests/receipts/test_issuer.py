@@ -27,6 +27,14 @@ BODY = b'{"model":"m","messages":[]}'
 TOLD = Told(Outcome.COMPLETE, 200, "auto/auto/m", (), (), "eu/acme/m", usage_source="upstream", choices=list)
 
 
+class Row:
+    """What a row has of a receipt."""
+
+    receipt_id: str | None = None
+    receipt: str | None = None
+    log_index: int | None = None
+
+
 class Keys:
     """One key; or none at hand."""
 
@@ -58,22 +66,22 @@ def test_what_is_written_after_the_seal_is_not_signed() -> None:
     """The terminal event, that is."""
     found = draft(issuer())
     found.written(b"data: {}\n\n")
-    signed = found.sealed({}, lambda: TOLD)
+    signed = found.sealed(Row(), lambda: TOLD)
     found.written(b"data: [DONE]\n\n")
     response = Documents(response=b"data: {}\n\ndata: [DONE]\n\n")
-    assert verify(signed()["receipt"], golden.key_set(), documents=response).ok
+    assert verify(signed().receipt, golden.key_set(), documents=response).ok
 
 
 def test_a_row_that_is_written_a_second_time_has_the_same_receipt() -> None:
-    signed = draft(issuer()).sealed({}, lambda: TOLD)
-    assert signed()["receipt"] == signed()["receipt"]
+    signed = draft(issuer()).sealed(Row(), lambda: TOLD)
+    assert signed().receipt == signed().receipt
 
 
 def test_without_a_log_none_is_promised_and_with_one_the_receipt_waits_for_its_place() -> None:
-    alone = draft(issuer()).sealed({}, lambda: TOLD)()
-    logged = draft(issuer(log=LogTerms("gw.example/receipts", 60))).sealed({}, lambda: TOLD)()
-    assert (alone["log_index"], claims(alone["receipt"])["log"]) == (NOT_LOGGED, None)
-    assert (logged["log_index"], claims(logged["receipt"])["log"]) == (
+    alone = draft(issuer()).sealed(Row(), lambda: TOLD)()
+    logged = draft(issuer(log=LogTerms("gw.example/receipts", 60))).sealed(Row(), lambda: TOLD)()
+    assert (alone.log_index, claims(alone.receipt)["log"]) == (NOT_LOGGED, None)
+    assert (logged.log_index, claims(logged.receipt)["log"]) == (
         None,
         {"mmd": 60, "origin": "gw.example/receipts"},
     )
@@ -81,7 +89,7 @@ def test_without_a_log_none_is_promised_and_with_one_the_receipt_waits_for_its_p
 
 def test_no_two_receipts_share_a_salt() -> None:
     of = issuer()
-    salts = {claims(draft(of).sealed({}, lambda: TOLD)()["receipt"])["salt"] for _ in range(600)}
+    salts = {claims(draft(of).sealed(Row(), lambda: TOLD)().receipt)["salt"] for _ in range(600)}
     assert len(salts) == 600
 
 
@@ -94,7 +102,7 @@ def test_who_declines_and_whose_gateway_issues_none_have_no_draft() -> None:
 
 def test_what_is_not_json_has_no_canonical_digest() -> None:
     found = draft(issuer(), fields=None)
-    assert claims(found.sealed({}, lambda: TOLD)()["receipt"])["request"]["jcs"] is None
+    assert claims(found.sealed(Row(), lambda: TOLD)().receipt)["request"]["jcs"] is None
 
 
 @pytest.mark.parametrize("missing", [False, True])

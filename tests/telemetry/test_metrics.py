@@ -20,8 +20,7 @@ def used() -> Metrics:
     metrics.http_request("POST", "/v1/chat/completions", 200, 0.02)
     metrics.http_request("POST", "/v1/chat/completions", 200, 400)
     metrics.inference("chat", "acme", "eu/acme/m", "ok", 0.3)
-    metrics.first_content("chat", "acme", "eu/acme/m", 0.1)
-    metrics.tokens("chat", "acme", "eu/acme/m", 17, 4)
+    metrics.answered("chat", "acme", "eu/acme/m", 0.1, 17, 4)
     metrics.attempt("acme", "ok")
     metrics.attempt("acme", "ok")
     metrics.failover("acme", "timeout")
@@ -78,5 +77,5 @@ def test_numbers_are_those_that_were_counted() -> None:
 
 def test_a_value_on_a_border_belongs_to_its_bucket() -> None:
     metrics = Metrics()
-    metrics.first_content("chat", "p", "m", 0.1)
+    metrics.answered("chat", "p", "m", 0.1, 1, 1)
     assert exposed(metrics)["gen_ai_server_time_to_first_token_seconds_bucket"][("chat", "p", "m", "0.1")] == 1

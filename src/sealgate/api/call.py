@@ -56,7 +56,10 @@ class Call:
         self.started_us = time.time_ns() // 1000
         self.id = ids.uuid7_hex()
         self.headers: Headers = scope["headers"]
-        self._first = dict(reversed(self.headers))
+        first: dict[bytes, bytes] = {}
+        for name, value in reversed(self.headers):
+            first[name] = value
+        self._first = first
         self.request_id = self._given_id() or self.id
         self.status = 0
         self.route = ""

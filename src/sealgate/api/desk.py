@@ -278,7 +278,7 @@ def _describe(call: Call, entry: Entry) -> None:
     """What the access log says of it."""
     call.fields |= {
         "routed_model": entry.routed_model,
-        "outcome": entry.outcome.value,
+        "outcome": entry.outcome,
         "attempts": entry.attempts,
         "stream": entry.stream,
         "prompt_tokens": entry.prompt_tokens,

@@ -34,6 +34,7 @@ def _phrase(status: int) -> str:
 _STATUS_LINE = {status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for status in range(200, 600)}
 
 _NO_BODY = frozenset({204, 304})
+_FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding"})
 
 
 class Connection:
@@ -211,21 +212,20 @@ class Cycle:
 
     def _start(self, status: int, headers: Any) -> None:
         length: int | None = None
-        lines = [_STATUS_LINE[status], self.carrier.default_lines()]
-        count = lines[1].count(b"\n") + 2
+        defaults = self.carrier.default_lines()
+        lines = [_STATUS_LINE[status], defaults]
         closing = b"close"
         for name, value in headers:
             name = name.lower()
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection":
-                if b"close" in value.lower():
-                    self.keep_alive, closing = False, value
-                continue
-            elif name == b"transfer-encoding":
-                continue
+            if name in _FRAMING:
+                if name == b"content-length":
+                    length = int(value)
+                else:
+                    if name == b"connection" and b"close" in value.lower():
+                        self.keep_alive, closing = False, value
+                    continue
             lines += (name, b": ", value, b"\r\n")
-            count += 1
+        count = len(lines) // 4 + 2 + defaults.count(b"\n")
         bodiless = status in _NO_BODY or self.scope["method"] == "HEAD"
         chunked = length is None and not bodiless and not self.version_10
         if chunked:

@@ -59,7 +59,10 @@ class Head:
     def __init__(self, target: Target, headers: list[Pair]) -> None:
         self.target = target
         self.headers = headers
-        self.noted = dict(headers)
+        noted: dict[bytes, bytes] = {}
+        for name, value in headers:
+            noted[name] = value
+        self.noted = noted
         self.length: int | None = None
 
     @property

@@ -25,13 +25,11 @@ class Front:
         self._find = entrance(hall.settings.server, routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if CONNECTION not in (scope.get("extensions") or ()):
-                receive = watched(scope, receive)
-            await self._answer(Call(scope, receive, send))
-
-    async def _answer(self, call: Call) -> None:
-        metrics = self._hall.metrics
+        if scope["type"] != "http":
+            return
+        if CONNECTION not in (scope.get("extensions") or ()):
+            receive = watched(scope, receive)
+        call, metrics = Call(scope, receive, send), self._hall.metrics
         metrics.in_flight += 1
         try:
             await self._find(call)(call)
@@ -79,7 +77,7 @@ class Front:
                 "method": method,
                 "route": call.route,
                 "status": call.status,
-                "seconds": round(seconds, 6),
+                "seconds": int(seconds * 1e6) / 1e6,
                 "client": client[0] if client else None,
                 "customer": call.caller.customer_id if call.caller else None,
                 "key": call.caller.key_id if call.caller else None,

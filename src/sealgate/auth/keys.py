@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from hashlib import sha256
+from hashlib import blake2s
 
 import structlog
 from msgspec import structs
@@ -111,7 +111,7 @@ class KeyStore:
 
     def cached(self, credential: bytes) -> Caller | None:
         """The caller with this credential, if that is known without asking the database; None: ask `find`."""
-        digest = sha256(credential).digest()
+        digest = blake2s(credential).digest()  # the cache's own: it costs a third of what OpenSSL's hashes do
         caller = self._young.get(digest) or self._from_old(digest)
         if caller is None or not self.trusted:
             return None
@@ -136,7 +136,7 @@ class KeyStore:
         if caller is None:
             raise Problem("invalid_api_key")
         if epoch == self.epoch:  # Else a revocation was noticed while we asked, maybe of this very key.
-            self._remember(sha256(credential).digest(), caller)
+            self._remember(blake2s(credential).digest(), caller)
         return caller
 
     async def _ask(self, credential: bytes) -> Caller | None:

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections import deque
+from functools import lru_cache
 
 POOL = 256
 """Ids whose noise is fetched from the system at once: the call costs more than all the rest."""
@@ -32,7 +33,12 @@ def uuid7_hex(now_ns: int | None = None) -> str:
         end = _pool.pop()
     except IndexError:
         end = _fill()
-    return f"{(now_ns or time.time_ns()) // 1_000_000:012x}{end}"
+    return _milliseconds((now_ns or time.time_ns()) // 1_000_000) + end
+
+
+@lru_cache(16)
+def _milliseconds(now: int) -> str:
+    return f"{now:012x}"
 
 
 def dashed(hex_id: str) -> str:

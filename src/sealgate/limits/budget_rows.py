@@ -15,10 +15,9 @@ from sqlalchemy import Connection
 
 from sealgate.limits.lease_rows import LOWER
 from sealgate.limits.leases import Lease
-from sealgate.limits.ledger import Entry, Outcome
+from sealgate.limits.ledger import Entry, Outcome, Written
 from sealgate.limits.ledger import row as row_of
 from sealgate.limits.periods import Window
-from sealgate.storage import Appended
 from sealgate.storage.alone import alone_direct
 from sealgate.storage.direct import Direct, read
 from sealgate.storage.tables import ledger
@@ -152,7 +151,7 @@ class Settlement:
     __slots__ = ("_account", "_again", "_request", "_reserved", "_row", "lease")
 
     def __init__(
-        self, account: Sum, request: str, row: Appended, lease: Lease | None, reserved: int, intended: bool
+        self, account: Sum, request: str, row: Written, lease: Lease | None, reserved: int, intended: bool
     ) -> None:
         self.lease = lease
         self._account = account
@@ -184,7 +183,7 @@ class Settlement:
         self.prepare()
         assert not callable(self._row)
         direct.insert(ledger, self._row)
-        cost = self._row["cost"] or 0
+        cost = self._row.cost or 0
         if cost != charged:
             direct.add(_SPEND, cost - charged, self._account)
         if lease is not None and cost:
@@ -205,8 +204,8 @@ def sweep(direct: Direct, owner: str, before: int, finish: Callable[[dict[str, A
     alone_direct(direct)
     found = direct.all(_ORPHANS, (owner, before, AT_ONCE))
     for request, scope, period, bucket, reserved, entry in found:
-        known = {**row_of(msgspec.json.decode(entry, type=Entry)), "outcome": Outcome.UNKNOWN.value}
-        row = {**known, "cost": reserved, "usage_source": "estimated"}
+        row = msgspec.structs.asdict(row_of(msgspec.json.decode(entry, type=Entry)))
+        row |= {"outcome": Outcome.UNKNOWN.value, "cost": reserved, "usage_source": "estimated"}
         finish(row)
         direct.run(_SETTLE, (request,))
         direct.insert(ledger, row)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,11 +26,11 @@ from sealgate.limits import lease_rows
 from sealgate.limits.budget_rows import Account, Found, Intent, Settlement
 from sealgate.limits.lease_rows import Act, Note
 from sealgate.limits.leases import Lease
-from sealgate.limits.ledger import Entry
+from sealgate.limits.ledger import Entry, Written
 from sealgate.limits.periods import DAY, LONGEST, window
 from sealgate.limits.prices import nano, shown
 from sealgate.limits.tills import Tills
-from sealgate.storage import Appended, NewRow, Storage
+from sealgate.storage import NewRow, Storage
 from sealgate.storage.alone import shared
 from sealgate.storage.tables import ledger
 
@@ -73,11 +73,11 @@ class Unlimited:
         """None: whatever it costs."""
         return None
 
-    async def settle(self, values: Appended, until: float | None = None, beside: Sequence[NewRow] = ()) -> None:
-        """Write the request's row and return after its commit. Raises `StorageError`; see `Storage.append`."""
-        await self._storage.append(ledger, values, until, beside=beside)
+    def settle(self, values: Written, until: float | None = None, beside: Sequence[NewRow] = ()) -> Awaitable[None]:
+        """Write the request's row; done after its commit. Raises `StorageError`; see `Storage.append`."""
+        return self._storage.append(ledger, values, until, beside=beside)
 
-    def settle_nowait(self, values: Appended) -> None:
+    def settle_nowait(self, values: Written) -> None:
         """Write the request's row later, for a caller that cannot wait."""
         self._storage.append_nowait(ledger, values)
 
@@ -162,7 +162,7 @@ class Purse(Unlimited):
         except StorageError as error:
             raise Problem("storage_unavailable") from error
 
-    async def settle(self, values: Appended, until: float | None = None, beside: Sequence[NewRow] = ()) -> None:
+    async def settle(self, values: Written, until: float | None = None, beside: Sequence[NewRow] = ()) -> None:
         if not self._open:
             return await super().settle(values, until, beside)
         act = self._close(values)
@@ -181,7 +181,7 @@ class Purse(Unlimited):
             self._budgets.tills.done(act.lease)
         return None
 
-    def settle_nowait(self, values: Appended) -> None:
+    def settle_nowait(self, values: Written) -> None:
         if not self._open:
             return super().settle_nowait(values)
         act = self._close(values)
@@ -214,7 +214,7 @@ class Purse(Unlimited):
         finally:
             entry.prompt_tokens = entry.completion_tokens = entry.currency = entry.receipt = None
 
-    def _close(self, values: Appended) -> Settlement:
+    def _close(self, values: Written) -> Settlement:
         lease, reserved = self.lease, self._reserved.amount
         self._leave()
         if lease is not None:

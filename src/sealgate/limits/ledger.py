@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, delete, func, select
 
 from sealgate.storage.retention import some
@@ -36,7 +38,7 @@ class Outcome(enum.StrEnum):
 
 
 class Entry(msgspec.Struct, kw_only=True, gc=False):
-    """One request's row while it is being filled; the fields are the columns.
+    """One request's row while it is being filled; the fields are the columns, in the table's order.
 
     Times of day are unix microseconds UTC, durations microseconds. The defaults are those of a request about which
     nothing more is known, so an entry can be written whatever happens.
@@ -47,10 +49,10 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     request_id: str
     """What callers see as X-Request-ID: the same as ``id`` unless they sent their own, which costs an index entry."""
     customer_id: str
-    endpoint: str
-    created_at: int
     key_id: str | None = None
+    endpoint: str
     stream: bool = False
+    created_at: int
     model: str = ""
     """As the caller wrote it."""
     requested_route: str | None = None
@@ -71,7 +73,6 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
-    cache_write_tokens: int | None = None
     usage_source: Literal["reported", "estimated"] | None = None
     first_content_us: int | None = None
     """From the request's arrival to the first content of the answer."""
@@ -82,6 +83,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     """The request's ``user``, under a name that SQL does not need quoted."""
     user_id: str | None = None
     """Who asked, where a token said so."""
+    cache_write_tokens: int | None = None
     cost: int | None = None
     """In 10**-9 of the currency; None where nothing was served, or the route that served has no price."""
     currency: str | None = None
@@ -93,18 +95,20 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     """The receipt's place in the transparency log: None while it waits, -1 where none was promised."""
 
 
-def row(entry: Entry) -> dict[str, Any]:
-    """The entry as a row of the table: for ``storage.append(ledger, row(entry))``."""
-    values = msgspec.structs.asdict(entry)
-    values["outcome"] = entry.outcome.value
-    values["model"] = _label(entry.model)
+Written: TypeAlias = Entry | Callable[[], Entry]
+"""A row to be written, or what makes it in the thread that writes."""
+
+
+def row(entry: Entry) -> Entry:
+    """The entry as it is written, for ``storage.append(ledger, row(entry))``: a copy of what both databases take."""
+    values: dict[str, Any] = {"outcome": str(entry.outcome), "model": _label(entry.model)}
     if entry.requested_route is not None:
         values["requested_route"] = _label(entry.requested_route)
     if entry.reported_model is not None:
         values["reported_model"] = _label(entry.reported_model)
     if entry.end_user is not None:
         values["end_user"] = _label(entry.end_user)
-    return values
+    return replace(entry, **values)
 
 
 def by_id(connection: Connection, customer_id: str, request_id: str) -> Entry | None:
@@ -156,7 +160,9 @@ def _entry(values: dict[str, Any]) -> Entry:
 
 def _label(text: str) -> str:
     """A caller's text in a form both databases take: bounded, without NUL or half a surrogate pair."""
-    text = text[:LABEL]
-    if text.isascii():
-        return text.replace("\0", "\ufffd")
+    return _clean(text[:LABEL])
+
+
+@lru_cache(1024)
+def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

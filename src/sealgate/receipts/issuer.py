@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -22,7 +22,16 @@ from sealgate.receipts.keys import SigningKeys
 from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms, Outcome, Software, Told
 from sealgate.receipts.store import NOT_LOGGED
 
-Row: TypeAlias = dict[str, Any]
+
+class Row(Protocol):
+    """A request's row of the ledger, as far as it is the receipt's."""
+
+    receipt_id: str | None
+    receipt: str | None
+    log_index: int | None
+
+
+R = TypeVar("R", bound=Row)
 Said: TypeAlias = Callable[[], Sequence[dict[str, Any]]]
 
 _POOL = 256
@@ -75,7 +84,7 @@ class Draft(Protocol):
     def written(self, data: bytes) -> None:
         """These bytes of the answer's body were handed to the transport."""
 
-    def sealed(self, row: Row, told: Callable[[], Told]) -> Row | Callable[[], Row]:
+    def sealed(self, row: R, told: Callable[[], Told]) -> R | Callable[[], R]:
         """The request's row with its receipt: for the thread that writes it. What is written later is not in it."""
 
 
@@ -102,7 +111,7 @@ class NoDraft:
     def written(self, data: bytes) -> None:
         """Nobody asks."""
 
-    def sealed(self, row: Row, told: Callable[[], Told]) -> Row:  # noqa: ARG002
+    def sealed(self, row: R, told: Callable[[], Told]) -> R:  # noqa: ARG002
         return row
 
 
@@ -149,19 +158,19 @@ class SignedDraft:
         self._size += len(data)
         self._wire.update(data)
 
-    def sealed(self, row: Row, told: Callable[[], Told]) -> Callable[[], Row]:
+    def sealed(self, row: R, told: Callable[[], Told]) -> Callable[[], R]:
         seen, wire, size = told(), self._wire.digest(), self._size
         if size:
             seen.status = 200
 
-        def signed() -> Row:
+        def signed() -> R:
             if self.jws is not None:
                 return row  # a commit that failed is tried again with the same receipt
             digests = self._digests(seen, jws.b64(wire), size)
             payload = receipt.payload(self._about, seen, digests, int(time.time()))
-            self.jws = row["receipt"] = self._keys.signer().sign(payload)
-            row["receipt_id"] = self._about.id
-            row["log_index"] = None if self._about.log else NOT_LOGGED
+            self.jws = row.receipt = self._keys.signer().sign(payload)
+            row.receipt_id = self._about.id
+            row.log_index = None if self._about.log else NOT_LOGGED
             return row
 
         return signed
@@ -238,7 +247,7 @@ class Issuer:
         return SignedDraft(about, self._keys, order)
 
 
-def finish_unknown(keys: SigningKeys, row: Row) -> None:
+def finish_unknown(keys: SigningKeys, row: dict[str, Any]) -> None:
     """Give a request its receipt whose process died: how it ended, nobody knows (row H1).
 
     ``row`` is its row of the ledger, with `Draft.begun` in the receipt's place. Without a key at hand there is none.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 
 from sealgate.errors import CODES, Failure, Problem, StorageError
 from sealgate.limits.budgets import Unlimited
-from sealgate.limits.ledger import Entry, Outcome, row
+from sealgate.limits.ledger import Entry, Outcome, Written, row
 from sealgate.receipts.issuer import NO_DRAFT, Draft
 from sealgate.relay import usage as usages
 from sealgate.relay.ask import Ask
@@ -19,7 +19,7 @@ from sealgate.relay.told import told
 from sealgate.relay.turns import FREE, Turn
 from sealgate.relay.walk import Outcome as Attempted
 from sealgate.relay.walk import Walk
-from sealgate.storage import Appended, NewRow
+from sealgate.storage import NewRow
 
 OPERATIONS = {
     "chat.completions": "chat",
@@ -83,7 +83,7 @@ class Admission:
         self._settled = True
         try:
             rows = self.walk.rows() if self.walk is not None else ()
-            await self._append(self._close(Outcome.OK, 200, None), [*rows, *self._beside()])
+            await self._append(self._close(Outcome.OK, 200, None), (*rows, *self._beside()))
         except StorageError as error:
             self.lost = True
             self._hall.log.error("ledger_unavailable", request_id=self.entry.request_id, error=str(error))
@@ -126,12 +126,15 @@ class Admission:
             for table, values in walk.rows():
                 self._hall.storage.append_nowait(table, values)
 
-    async def _append(self, values: Appended, beside: Sequence[NewRow] = ()) -> None:
-        """Raises `StorageError`. A row that took too long is not waited for; it may still come (as in row H2)."""
+    def _append(self, values: Written, beside: Sequence[NewRow] = ()) -> Awaitable[None]:
+        """Raises `StorageError`, at once or when it is awaited.
+
+        A row that took too long is not waited for; it may still come (as in row H2).
+        """
         limit = None
         if self._until != math.inf:
             limit = max(self._until, asyncio.get_running_loop().time() + COMMIT_SECONDS)
-        await self.purse.settle(values, limit, beside)
+        return self.purse.settle(values, limit, beside)
 
     def _cut_off(self) -> tuple[Outcome, int, str | None]:
         """How a request ended whose task was cancelled: its caller is gone, or the server ends."""
@@ -148,7 +151,7 @@ class Admission:
             return Outcome.TRUNCATED
         return Outcome.UPSTREAM_FAILED if self.walk.outcomes else Outcome.DENIED
 
-    def _close(self, outcome: Outcome, status: int, code: str | None) -> Appended:
+    def _close(self, outcome: Outcome, status: int, code: str | None) -> Written:
         """Fill in the end of the row. There is no receipt before there is a plan."""
         entry, seconds = self.entry, time.monotonic() - self._started
         entry.outcome, entry.status, entry.code = outcome, status, code
@@ -177,21 +180,21 @@ class Admission:
         seconds = entry.duration_us / 1e6
         operation = OPERATIONS[entry.endpoint]
         provider, model = entry.provider or "", self._model_label()
-        metrics.inference(operation, provider, model, entry.outcome.value, seconds)
+        metrics.inference(operation, provider, model, entry.outcome, seconds)
         if walk is None:
             return
         for outcome in walk.outcomes:
             metrics.attempt(outcome.route.provider, outcome.failure.name.lower() if outcome.failure else "ok")
             if outcome.failure in OURS_TO_MEND:
                 self._complain(outcome)
-        for left, taken in pairwise(walk.outcomes):
+        for left, taken in pairwise(walk.outcomes) if len(walk.outcomes) > 1 else ():
             if left.failure is not None and left.route != taken.route:
                 metrics.failover(left.route.provider, left.failure.name.lower())
         if walk.answer is not None and entry.first_content_us is not None:
-            metrics.first_content(operation, provider, model, entry.first_content_us / 1e6)
+            used = entry.prompt_tokens or 0, entry.completion_tokens or 0
+            metrics.answered(operation, provider, model, entry.first_content_us / 1e6, *used)
             if walk.longest_gap:
                 metrics.longest_gap(provider, model, walk.longest_gap)
-            metrics.tokens(operation, provider, model, entry.prompt_tokens or 0, entry.completion_tokens or 0)
 
     def _model_label(self) -> str:
         """The route for metrics; a name from outside the catalog makes no series of its own."""

@@ -28,6 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 PASSED_ON = ("system_fingerprint", "service_tier")
 _UNWEIGHED = ("role", "anthropic")
+_PLAIN = frozenset({"role", "content"})
 _RENAMED = contents.BOOKKEEPING | {"content", "reasoning_content", "reasoning"}
 
 
@@ -398,6 +399,8 @@ class StreamedAnswer(Answer):
 def _message(message: Json) -> Json:
     """A message under OpenAI's names, without what is empty."""
     given = message.get("content")
+    if type(given) is str and message.keys() <= _PLAIN:
+        return {"role": "assistant", "content": given}
     text, thoughts = (None, "") if given is None else contents.split(given)
     found: Json = {"role": "assistant", "content": text}
     if thoughts := contents.reasoning(message) or thoughts:

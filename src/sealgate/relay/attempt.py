@@ -180,7 +180,10 @@ def _types(target: Target, prompt: Prompt) -> Sequence[str]:
 
 def _mismatch(response: Response, wanted: Sequence[str]) -> str | None:
     """Why an answer is plainly not what was asked for: a page, or a document instead of a stream."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    said = response.headers.get("content-type", "")
+    if said in wanted:
+        return None
+    kind = said.partition(";")[0].strip().lower()
     if kind == "text/html" or (kind not in wanted and kind in STRUCTURED):
         return f"the answer came as {kind}"
     return None

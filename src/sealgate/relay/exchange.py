@@ -155,20 +155,22 @@ class AnswerMaker:
         """``sent`` is the body that was sent to this route."""
         ask, draft = self._ask, self._draft
         draft.forwarded(sent)
-        tresor: Json = {} if draft.id is None else {"receipt_id": draft.id}
-        tresor |= {
+        tresor: Json = {
             "requested_route": self._plan.requested_route,
             "routed_model": route.id,
             "failover": failover,
         }
+        if draft.id is not None:
+            tresor = {"receipt_id": draft.id, **tresor}
         if ask.names:
             changed = [each._replace(param=ask.names.get(each.param, each.param)) for each in changed]
         adjustments = [*ask.adjustments, *self._loop.said, *changed]
-        adjustments += [
-            Adjustment(f"tensorzero::extra_headers.{name}", "dropped", "the operator does not let callers set it")
-            for name in ask.prompt.extra_headers
-            if name not in route.account.allowed_headers
-        ]
+        if ask.prompt.extra_headers:
+            adjustments += [
+                Adjustment(f"tensorzero::extra_headers.{name}", "dropped", "the operator does not let callers set it")
+                for name in ask.prompt.extra_headers
+                if name not in route.account.allowed_headers
+            ]
         if adjustments:
             tresor["adjustments"] = [adjustment._asdict() for adjustment in adjustments]
         label = Label(

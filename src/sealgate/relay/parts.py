@@ -27,8 +27,7 @@ def attempt(
     upstreams: Upstreams, target: Target, prompt: Prompt, background: set[asyncio.Task[None]]
 ) -> Attempt | PartedAttempt:
     """One try at one target, in as many calls as it takes."""
-    prompts = of(target, prompt)
-    if len(prompts) == 1:
+    if prompt.operation != "embeddings" or len(prompts := of(target, prompt)) == 1:
         return Attempt(upstreams, target, prompt, background)
     return PartedAttempt(upstreams, target, prompts, background)
 

@@ -100,7 +100,9 @@ class Recall:
 
     def loop(self, customer_id: str, prompt: Prompt) -> Loop:
         """For one request."""
-        return KeptLoop(self, customer_id, prompt) if self.keep_seconds and prompt.operation == "chat" else NO_LOOP
+        if not self.keep_seconds or prompt.operation != "chat" or _is_no_loop(prompt.fields):
+            return NO_LOOP
+        return KeptLoop(self, customer_id, prompt)
 
     def start(self) -> None:
         """Begin to delete what is too old."""
@@ -172,6 +174,13 @@ class Recall:
             except StorageError as error:
                 self._log.warning("reasoning_not_deleted", error=str(error))
             await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _is_no_loop(fields: Json) -> bool:
+    """Whether it offers no tools, and ends with the user's own word: see `open_loop`."""
+    messages = fields["messages"]
+    is_last_word = messages[-1]["role"] == "user" and (len(messages) == 1 or messages[-2]["role"] != "tool")
+    return is_last_word and "tools" not in fields
 
 
 class KeptLoop(Loop):

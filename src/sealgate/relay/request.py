@@ -100,9 +100,12 @@ def _dropped(fields: Json) -> list[Adjustment]:
 
 def _carried(fields: Json) -> Json:
     """What goes on, in a dict of its own."""
-    if _OWN.isdisjoint(fields) and None not in fields.values():
-        return fields.copy()
-    return {name: value for name, value in fields.items() if value is not None and name not in _OWN}
+    if None in fields.values():
+        return {name: value for name, value in fields.items() if value is not None and name not in _OWN}
+    carried = fields.copy()
+    for name in _OWN.intersection(fields):
+        del carried[name]
+    return carried
 
 
 def decode_object(body: bytes) -> Json:
@@ -116,7 +119,7 @@ def decode_object(body: bytes) -> Json:
     if not isinstance(value, dict):
         raise Problem("invalid_body")
     # Brackets and commas in the bytes bound depth and count from above, so most bodies need no walk.
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or body.count(b",") > MAX_ITEMS:
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or (len(body) > MAX_ITEMS and body.count(b",") > MAX_ITEMS):
         _measure(value)
     return value
 

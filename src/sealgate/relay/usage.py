@@ -69,9 +69,9 @@ def read(usage: Any) -> Usage | None:
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens", 0))
     if prompt is None or completion is None:
         return None
-    total = _count(usage.get("total_tokens"))
-    if total == prompt + completion and len(usage) == 3 and "completion_tokens" in usage:
+    if len(usage) == 3 and usage.get("total_tokens") == prompt + completion and "completion_tokens" in usage:
         return Usage(prompt, completion)  # these three and nothing else: what most servers say
+    total = _count(usage.get("total_tokens"))
     inside, outside = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
     heard, reasoning = _part(inside, "audio_tokens"), _part(outside, "reasoning_tokens")
     if total is not None and (beside := total - prompt - completion) > 0:

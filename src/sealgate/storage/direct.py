@@ -5,12 +5,12 @@ Through SQLAlchemy the few statements of a budget cost more than all the rest of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table
 
-from sealgate.storage.insert import Insert, Values
+from sealgate.storage.insert import Insert, Row, Values
 
 _WRITTEN: dict[str, str] = {}
 
@@ -56,7 +56,7 @@ class Direct:
         found: Sequence[tuple[Any, ...]] = self._cursor.fetchall()
         return found
 
-    def insert(self, table: Table, row: Mapping[str, Any]) -> None:
+    def insert(self, table: Table, row: Row) -> None:
         """One row; columns not given are NULL. It is written with those of others, before anything is looked for."""
         insert = self._inserts.get(table)
         if insert is None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import asdict, astuple
 from sqlalchemy import Boolean, Dialect, Table
 
 Values = tuple[Any, ...]
+Row: TypeAlias = Mapping[str, Any] | Struct
+"""Values by column. A struct whose fields are all columns in their order costs least."""
 
 ROWS = 16
 """The most rows in one statement; SQLite allows 32 766 parameters, PostgreSQL 65 535."""
@@ -25,19 +29,15 @@ class Insert:
     def __init__(self, table: Table, dialect: Dialect) -> None:
         names = [column.name for column in table.columns]
         self.table = table.name
+        self._order = tuple(names)
         self._names = frozenset(names)
         self._pick = itemgetter(*names)
         self._converters = _converters(table, dialect)
         self._statements = [_statement(table, dialect, rows) for rows in range(1, ROWS + 1)]
 
-    def values(self, row: Mapping[str, Any]) -> Values:
+    def values(self, row: Row) -> Values:
         """A row as the driver wants it, columns not given as NULL. Raises `ValueError` for a column there is not."""
-        try:
-            values: Values = self._pick(row)
-            if len(row) != len(values):
-                values = self._pick(self._completed(row))
-        except KeyError:
-            values = self._pick(self._completed(row))
+        values = self._of_struct(row) if isinstance(row, Struct) else self._of_mapping(row)
         if not self._converters:
             return values
         converted = list(values)
@@ -50,6 +50,15 @@ class Insert:
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
             cursor.execute(self._statements[len(some) - 1], tuple(chain.from_iterable(some)))
+
+    def _of_struct(self, row: Struct) -> Values:
+        return astuple(row) if row.__struct_fields__ == self._order else self._of_mapping(asdict(row))
+
+    def _of_mapping(self, row: Mapping[str, Any]) -> Values:
+        if row.keys() != self._names:
+            row = self._completed(row)
+        values: Values = self._pick(row)
+        return values
 
     def _completed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if unknown := row.keys() - self._names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -15,14 +15,14 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sealgate.errors import ConfigError, StorageError
 from sealgate.storage.backend import READERS, Backend, reason
 from sealgate.storage.direct import Direct
-from sealgate.storage.insert import Insert
+from sealgate.storage.insert import Insert, Row
 from sealgate.storage.migrate import migrate
 from sealgate.storage.postgresql import PostgresBackend
 from sealgate.storage.sqlite import SqliteBackend
 from sealgate.storage.writer import ACT, Job, Writer, touch
 
 T = TypeVar("T")
-Appended: TypeAlias = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+Appended: TypeAlias = Row | Callable[[], Row]
 NewRow: TypeAlias = tuple[Table, Appended]
 """A row to insert, or what makes it."""
 

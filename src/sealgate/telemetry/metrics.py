@@ -33,9 +33,13 @@ class _Histogram:
         self._series: dict[Labels, list[float]] = {}
 
     def observe(self, value: float, *labels: str) -> None:
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = [0.0] * (len(self._buckets) + 2)
+        self.count(self._series.get(labels) or self.series(*labels), value)
+
+    def series(self, *labels: str) -> list[float]:
+        """For `count`, by whoever observes it time and again."""
+        return self._series.setdefault(labels, [0.0] * (len(self._buckets) + 2))
+
+    def count(self, series: list[float], value: float) -> None:
         series[bisect_left(self._buckets, value)] += 1
         series[-1] += value
 
@@ -61,6 +65,8 @@ class Metrics(Collector):
         self._inference = _Histogram(registry.GENAI_DURATION)
         self._first_content = _Histogram(registry.FIRST_CONTENT)
         self._tokens = _Histogram(registry.TOKEN_USAGE)
+        self._answers: dict[tuple[str, str, str], tuple[list[float], list[float], list[float]]] = {}
+        """Of each model that has answered: the series of its first content, of its prompts and of its answers."""
         self._gap = _Histogram(registry.EVENT_GAP)
         self._attempts: Counter[Labels] = Counter()
         self._failovers: Counter[Labels] = Counter()
@@ -88,14 +94,19 @@ class Metrics(Collector):
         """One model request that came to an end; ``provider`` and ``model`` are empty where none served it."""
         self._inference.observe(seconds, operation, provider, model, outcome)
 
-    def first_content(self, operation: str, provider: str, model: str, seconds: float) -> None:
-        """The time to the first content."""
-        self._first_content.observe(seconds, operation, provider, model)
+    def answered(self, operation: str, provider: str, model: str, seconds: float, prompt: int, completion: int) -> None:
+        """The time to the first content of one answer, and its usage."""
+        whose = (operation, provider, model)
+        first, read, written = self._answers.get(whose) or self._answers_of(whose)
+        self._first_content.count(first, seconds)
+        self._tokens.count(read, prompt)
+        self._tokens.count(written, completion)
 
-    def tokens(self, operation: str, provider: str, model: str, prompt: int, completion: int) -> None:
-        """Usage of one answer."""
-        self._tokens.observe(prompt, operation, provider, model, "input")
-        self._tokens.observe(completion, operation, provider, model, "output")
+    def _answers_of(self, whose: tuple[str, str, str]) -> tuple[list[float], list[float], list[float]]:
+        tokens = self._tokens
+        found = self._first_content.series(*whose), tokens.series(*whose, "input"), tokens.series(*whose, "output")
+        self._answers[whose] = found
+        return found
 
     def attempt(self, provider: str, outcome: str) -> None:
         """One upstream call."""
