@@ -110,7 +110,7 @@ class Purse(Unlimited):
         What costs nothing needs no reservation. Raises `Problem` ``insufficient_quota`` where not even the least has
         room, and ``storage_unavailable``.
         """
-        highest = max(wishes)
+        highest = wishes[0] if len(wishes) == 1 else max(wishes)
         if highest.amount == 0:
             return 0
         self._reserved, self._currency = highest, currency

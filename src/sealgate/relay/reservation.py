@@ -55,6 +55,8 @@ async def reserve(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:
 
     Raises `Problem`: ``unpriced_model``, ``insufficient_quota``, ``storage_unavailable``.
     """
+    if len(plan.targets) == 1:
+        return await _reserve_only(purse, ask, plan, currency)
     known: dict[Route, Wish] = {}
     skipped = list(plan.skipped)
     for route in dict.fromkeys(target.route for target in plan.targets):
@@ -74,6 +76,16 @@ async def reserve(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:
     skipped += [Skipped(route, TOO_DEAR) for route in dear]
     kept = tuple(target for target in plan.targets if target.route in known and target.route not in dear)
     return replace(plan, targets=kept, skipped=tuple(skipped))
+
+
+async def _reserve_only(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:
+    """The same where there is nothing to choose."""
+    route = plan.targets[0].route
+    found = wish(ask, route, checked=route in plan.checked)
+    if found is None:
+        raise Problem("unpriced_model", param="model")
+    await purse.reserve((found,), currency)
+    return plan
 
 
 def _media(messages: Iterable[Json]) -> Iterable[int]:
