@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -80,3 +81,16 @@ def crash(budgets: Budgets) -> None:
     for timer in (tills._ticking, tills._looking):
         if timer is not None:
             timer.cancel()
+
+
+def journal(budgets: Budgets) -> None:
+    """Two ticks at once."""
+    for _ in range(2):
+        if budgets.tills._ticking is not None:
+            budgets.tills._ticking.cancel()
+        budgets.tills._tick()
+
+
+async def written(storage: Storage) -> None:
+    await storage.write(lambda _: None)
+    await asyncio.sleep(0)

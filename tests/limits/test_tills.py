@@ -19,9 +19,11 @@ from tests.limits.money import (
     ended,
     entry,
     everything,
+    journal,
     spend,
     sums,
     wishes,
+    written,
 )
 from tests.postgres import PostgresServer
 
@@ -83,19 +85,6 @@ async def begun(budgets: Budgets, budget: Budget = ONE, at: int = NOON, amount: 
     purse = budgets.purse("key:k", budget, of)
     assert await purse.reserve(wishes(amount), "USD") == amount
     return purse, of
-
-
-def journal(budgets: Budgets) -> None:
-    """Two ticks at once."""
-    for _ in range(2):
-        if budgets.tills._ticking is not None:
-            budgets.tills._ticking.cancel()
-        budgets.tills._tick()
-
-
-async def written(storage: Storage) -> None:
-    await storage.write(lambda _: None)
-    await asyncio.sleep(0)
 
 
 async def test_with_a_lease_a_reservation_needs_no_commit_and_its_cost_leaves_the_lease(
