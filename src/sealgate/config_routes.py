@@ -20,6 +20,11 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     concurrency: Annotated[Most | None, Meta(description="Requests at the same time.")] = None
 
 
+EvidenceHeader = Annotated[
+    str, Meta(pattern="^(?![Ss][Ee][Tt]-[Cc][Oo][Oo][Kk][Ii][Ee]$)[A-Za-z0-9-]{1,64}$", description="A header's name.")
+]
+
+
 class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     """One provider account or server; the table's name is the middle part of ``region/provider/model``."""
 
@@ -75,13 +80,25 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
             "receipts by its digest as the provider's word, checked by nobody."
         ),
     ] = None
-    evidence_type: Annotated[Name | None, Meta(description="What that is, such as tdx; unset: document.")] = None
+    evidence_headers: Annotated[
+        tuple[EvidenceHeader, ...],
+        Meta(
+            max_length=8,
+            description="Headers of its answers that speak of the machine that answered: shown to the caller, named in "
+            "the answer's receipt by their digest as the provider's word, checked by nobody.",
+        ),
+    ] = ()
+    evidence_type: Annotated[
+        Name | None, Meta(description="What that is, such as tdx; unset: document, or headers.")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.evidence_url is not None:
             addresses.secure_url(self.evidence_url)
-        elif self.evidence_type is not None:
-            raise ValueError("evidence_type is for an evidence_url")
+            if self.evidence_headers:
+                raise ValueError("evidence is at an evidence_url or in evidence_headers: a receipt names one of them")
+        elif self.evidence_type is not None and not self.evidence_headers:
+            raise ValueError("evidence_type is for an evidence_url or for evidence_headers")
 
 
 Policy = Literal["order", "weighted", "latency", "price"]

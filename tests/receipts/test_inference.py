@@ -8,16 +8,17 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from tests.gateway import Serve, provider
 
 from sealgate.config_routes import Provider
-from sealgate.formats import jws
+from sealgate.formats import canonical, jws
 from sealgate.receipts import inference, report
 from sealgate.receipts.inference import Inference
 from sealgate.receipts.verify import verify
 from sealgate.testing import ScriptedUpstream, answer, error
-from sealgate.testing.script import whole
+from sealgate.testing.script import Send, whole, wire
 
 pytestmark = pytest.mark.anyio
 
@@ -133,6 +134,7 @@ async def test_it_asks_by_itself_at_once_and_after_a_change(monkeypatch: pytest.
         ({"evidence_url": "http://models.example/report"}, "https"),
         ({"evidence_url": "nonsense"}, "URL"),
         ({"evidence_type": "tdx"}, "evidence_type is for an evidence_url"),
+        ({"evidence_url": URL, "evidence_headers": ("X-Report",)}, "names one of them"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(fields: dict[str, Any], why: str) -> None:
@@ -188,3 +190,53 @@ async def test_a_refused_request_and_a_provider_that_is_not_asked_have_none(serv
         listed = (await gateway.get("/attestation/providers")).json
     assert b'"inference_attestation":null' in jws.parse(stored["receipt"]).payload
     assert listed["data"] == []
+
+
+def with_header(*lines: bytes) -> ScriptedUpstream:
+    """A provider whose good answers have these lines in their heads."""
+    added = b"".join(b"\r\n" + line for line in lines)
+    return ScriptedUpstream(
+        handler=lambda received: [Send(wire(answer(), received).replace(b"\r\n", added + b"\r\n", 1))]
+    )
+
+
+HEADERS = ("X-Report", "X-Machine")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        ((b"X-Report: q 1", b"X-Other: 2", b"x-machine: m"), {"x-report": "q 1", "x-machine": "m"}),
+        ((b"x-report: \xe4",), {"x-report": "\xe4"}),
+        ((b"X-Other: 2",), None),
+        ((b"X-Report: " + b"r" * 5000, b"X-Machine: " + b"m" * 5000), None),
+    ],
+)
+async def test_evidence_in_an_answers_head_is_shown_and_named_by_its_digest_unverified(
+    serve: Serve, stream: bool, lines: tuple[bytes, ...], shown: dict[str, str] | None
+) -> None:
+    async with (
+        with_header(*lines) as upstream,
+        serve({"secure": provider(upstream, evidence_headers=list(HEADERS))}) as gateway,
+    ):
+        reply = await gateway.chat(stream=stream)
+        documents = reply.documents if stream else [reply.json]
+        tresor = next(each["tresor"] for each in documents if "tresor" in each)
+        stored = (await gateway.get(f"/v1/receipts/{tresor['receipt_id']}")).json["receipt"]
+        keys = (await gateway.get("/.well-known/jwks.json", {})).json
+    assert tresor.get("inference_evidence") == shown
+    verdict = verify(stored, keys)
+    assert verdict.ok
+    assert verdict.claims is not None
+    assert verdict.claims["inference_attestation"] == {
+        "type": "headers", "result": "not_checked" if shown else "unavailable", "source": "provider_asserted",
+        "evidence_sha256": hashlib.sha256(canonical.encode(shown)).hexdigest() if shown else None,
+    }  # fmt: skip
+    assert next(each.mark for each in verdict.checks if each.name == "upstream") == "----"
+
+
+@pytest.mark.parametrize("name", ["Set-Cookie", "X Report", "", "x" * 65])
+def test_headers_that_are_none_or_hold_secrets_cannot_be_evidence(name: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"kind": "compatible", "evidence_headers": [name]}, Provider)

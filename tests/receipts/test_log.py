@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.receipts.log_house import NOW, ORIGIN, checked, jws, opened, put
 
 from sealgate.config_log import ReceiptLog
@@ -429,6 +430,37 @@ async def test_row_h19_a_clock_set_back_changes_no_order_and_stops_nobody(storag
     assert await checked(second, storage) == [leaves.of_jws(jws(number)) for number in (1, 2, 3)]
     await first.aclose()
     await second.aclose()
+
+
+async def test_row_h19_a_clock_set_back_is_said_once_and_a_small_difference_is_not(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """By whoever looks: the process that signed the last checkpoint, and one that starts later."""
+    moment = [NOW]
+    log = await opened(storage, tmp_path, alone=False, clock=lambda: moment[0])
+    await put(storage, 1)
+    await log.tick()
+    with capture_logs() as said:
+        moment[0] -= 50
+        await log.tick()
+        assert not said, "clocks of replicas differ by so much"
+        moment[0] -= 550
+        await log.tick()
+        await log.tick()
+        another = await opened(storage, tmp_path, alone=False, clock=lambda: moment[0])
+        await another.tick()
+    warned = [(each["event"], each["log_level"], each["seconds"]) for each in said]
+    assert warned == [("clock_behind_log", "warning", 600)] * 2
+    with capture_logs() as said:
+        await put(storage, 2)
+        await log.tick()  # signs by the clock as it is now, so that is where the log is from here on
+        await log.tick()
+        moment[0] -= 7200
+        await log.tick()
+    assert [each["seconds"] for each in said] == [7200]
+    assert log.sealed is None
+    await another.aclose()
+    await log.aclose()
 
 
 async def test_a_full_disk_delays_the_log_and_seals_nothing(storage: Storage, tmp_path: Path) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from functools import partial
 
 from sealgate.api.call import Call
 from sealgate.api.guard import Guard
+from sealgate.api.receipts import Own
 from sealgate.api.routes import Route
 from sealgate.api.shapes import LogIdentity
 from sealgate.errors import Problem, StorageError
@@ -20,8 +19,6 @@ from sealgate.relay.hall import Hall
 TEXT = b"text/plain; charset=utf-8"
 BINARY = b"application/octet-stream"
 FOREVER = b"max-age=31536000, immutable"
-
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def routes(hall: Hall, guard: Guard) -> list[Route]:
@@ -110,19 +107,11 @@ class Proofs:
 
     def __init__(self, hall: Hall, guard: Guard) -> None:
         self._hall = hall
-        self._guard = guard
+        self._own = Own(hall, guard)
 
     async def __call__(self, call: Call) -> None:
-        caller = await self._guard.caller(call)
-        if not _ID.fullmatch(call.path_value):
-            raise Problem("not_found")
-        row = call.path_value.replace("-", "")
         try:
-            work = partial(store.receipt, customer_id=caller.customer_id, ledger_id=row)
-            found = await self._hall.storage.read(work)
-            if found is None:
-                raise Problem("not_found")
-            text = await self._proof(found)
+            text = await self._proof(await self._own(call))
         except (StorageError, FilesError) as error:
             raise Problem("storage_unavailable", "Proofs cannot be made at the moment.") from error
         await call.respond(200, text.encode(), TEXT, [(b"cache-control", b"no-cache")])

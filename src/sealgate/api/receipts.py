@@ -34,24 +34,35 @@ def routes(hall: Hall, guard: Guard, keys: SigningKeys) -> list[Route]:
     ]
 
 
-class Receipts:
-    """The endpoint. What is another customer's is answered as what there is not (row H8)."""
+class Own:
+    """The caller's receipt that a path names. What is another customer's is answered as what there is not (row H8)."""
 
     def __init__(self, hall: Hall, guard: Guard) -> None:
-        self._hall = hall
+        self._storage = hall.storage
         self._guard = guard
 
-    async def __call__(self, call: Call) -> None:
+    async def __call__(self, call: Call) -> store.Stored:
+        """Raises `Problem`, `StorageError`."""
         caller = await self._guard.caller(call)
         if not _ID.fullmatch(call.path_value):
             raise Problem("not_found")
-        request_id = call.path_value.replace("-", "")
+        ledger_id = call.path_value.replace("-", "")
+        found = await self._storage.read(partial(store.receipt, customer_id=caller.customer_id, ledger_id=ledger_id))
+        if found is None:
+            raise Problem("not_found")
+        return found
+
+
+class Receipts:
+    """The endpoint."""
+
+    def __init__(self, hall: Hall, guard: Guard) -> None:
+        self._hall = hall
+        self._own = Own(hall, guard)
+
+    async def __call__(self, call: Call) -> None:
         try:
-            found = await self._hall.storage.read(
-                partial(store.receipt, customer_id=caller.customer_id, ledger_id=request_id)
-            )
-            if found is None:
-                raise Problem("not_found")
+            found = await self._own(call)
             place = await self._place(found)
         except StorageError as error:
             raise Problem("storage_unavailable", "Receipts cannot be read at the moment.") from error

@@ -83,6 +83,12 @@ class Tresor(Struct):
     failover: Annotated[bool, Meta(description="Whether a preferred route had to be left.")]
     receipt_id: Annotated[str | UnsetType, Meta(description="Of the signed receipt: `GET /v1/receipts/{id}`.")] = UNSET
     adjustments: list[AdjustmentNote] | UnsetType = UNSET
+    inference_evidence: Annotated[
+        dict[str, str] | UnsetType,
+        Meta(
+            description="Headers in which the provider spoke of its machine, unchecked; the receipt has their digest."
+        ),
+    ] = UNSET
     cost: Annotated[
         str | UnsetType | None,
         Meta(description="What the answer cost, a decimal string; null where the route has no price."),

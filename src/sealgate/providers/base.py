@@ -308,6 +308,8 @@ class Account:
     anthropic_version: str | None = None
     api_model: str | None = None
     allowed_headers: frozenset[str] = frozenset()
+    evidence_headers: tuple[str, ...] = ()
+    """Headers of its answers, in lower case, that receipts name by their digest."""
 
     fixed_headers: tuple[Mapping[bool, Mapping[str, str]], ...] = field(init=False, repr=False, compare=False)
     """Headers that are the same for every request with one of the keys, by whether it streams."""

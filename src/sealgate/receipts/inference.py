@@ -1,7 +1,8 @@
-"""Evidence of the machines at providers: fetched where the operator says, named in receipts, believed by nobody here.
+"""Evidence of the machines at providers: taken where the operator says, named in receipts, believed by nobody here.
 
-A provider may publish a document about the machines that answer for it. What is here fetches it and says whose word it
-is (``provider_asserted``), that nobody here has checked it (``not_checked``), or that there was none (``unavailable``).
+A provider may publish a document about the machines that answer for it, or send one in the headers of each answer. What
+is here fetches the one, picks out the other, and says whose word it is (``provider_asserted``), that nobody here has
+checked it (``not_checked``), or that there was none (``unavailable``).
 Never run against evidence of real hardware by this project.
 """
 
@@ -10,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple, Protocol
 
 import structlog
 
 from sealgate.config_routes import Provider
+from sealgate.formats import canonical
 from sealgate.receipts.watch import ended
 
 REFRESH_SECONDS = 600.0
@@ -28,6 +30,10 @@ Result = Literal["not_checked", "unavailable"]
 Claim = Mapping[str, str | None]
 
 _log = structlog.get_logger("sealgate.receipts")
+
+
+MAX_HEADERS = 8 * 1024
+"""Characters of evidence in the headers of one answer; more of it is as none."""
 
 
 class Document(Protocol):
@@ -60,6 +66,18 @@ class Held(NamedTuple):
     def claim(self) -> Claim:
         """What receipts say."""
         return {"type": self.type, "result": self.result, "source": SOURCE, "evidence_sha256": self.sha256}
+
+
+def picked(headers: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """The evidence in an answer's headers; both have their names in lower case."""
+    found = {name: headers[name] for name in names if name in headers}
+    return found if sum(map(len, found.values())) <= MAX_HEADERS else {}
+
+
+def sent(claim: Claim, evidence: Mapping[str, str]) -> Claim:
+    """What a receipt says of evidence that came with the answer: its digest is over canonical JSON (RFC 8785)."""
+    digest = hashlib.sha256(canonical.encode(dict(evidence))).hexdigest()
+    return {**claim, "result": "not_checked", "evidence_sha256": digest}
 
 
 class NoInference:
@@ -102,10 +120,16 @@ class Inference:
             for name, row in wanted.items()
         }
         self._claims = {name: each.claim() for name, each in self._held.items()}
+        for name, row in providers.items():
+            if row.evidence_headers:
+                self._claims[name] = Held(name, row.evidence_type or "headers").claim()
         self._changed.set()
 
     def claim(self, table: str) -> Claim | None:
-        """What a receipt says of the provider that answered; None where nothing is asked of it."""
+        """What a receipt says of the provider that answered; None where nothing is asked of it.
+
+        Of one whose evidence is in its headers: what it says where they had none; see `sent`.
+        """
         return self._claims.get(table)
 
     def held(self) -> list[Held]:

@@ -126,6 +126,8 @@ class Log:
         self._edge = Edge()
         self._software: Mapping[str, bytes] = {}
         self._entered: set[str] = set()
+        self._behind = False
+        """Whether the clock was behind the last checkpoint when it was looked at."""
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -235,6 +237,7 @@ class Log:
         if self.sealed:
             return
         look = await self.storage.read(partial(rows.look, log=self.log.id))
+        self._mind_clock(look.extent.signed_at)
         if look.extent.sealed:
             self._sealed_by(look.extent.sealed)
             await self.storage.write(store.abandon)
@@ -246,6 +249,16 @@ class Log:
                 await self._follow(look.extent.last)
         except SealedError as error:
             await self.seal(str(error))
+
+    def _mind_clock(self, signed_at: int | None) -> None:
+        """Say once that this clock is behind the last checkpoint, by more than clocks differ (row H19).
+
+        Nothing stops for it: the order of the log is the order of entering, and only ``iat`` of receipts goes back.
+        """
+        behind = 0 if signed_at is None else signed_at - self._now()
+        if behind > rows.SKEW and not self._behind:
+            _log.warning("clock_behind_log", seconds=behind // 1_000_000)
+        self._behind = behind > rows.SKEW
 
     async def _enter(self, look: rows.Look) -> bool:
         """Give what waits its places; whether this process is the one that enters."""

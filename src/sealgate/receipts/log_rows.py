@@ -7,10 +7,10 @@ read before what is put there, and both are in one transaction. Times are unix m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
 
 from sealgate.receipts import statements as statement
 from sealgate.receipts import store
@@ -42,10 +42,11 @@ class Signed(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """How far a log has come: its entries, its last checkpoint, and why it is sealed, if it is."""
+    """How far a log has come: its entries, its last checkpoint and when that was signed, why it is sealed, if it is."""
 
     entries: int
     last: Signed | None
+    signed_at: int | None
     sealed: str | None
 
 
@@ -188,7 +189,9 @@ def entries(connection: Connection, log: int, start: int, limit: int) -> list[by
 def extent(connection: Connection, log: int) -> Extent:
     """How far the log has come."""
     sealed = connection.execute(select(logs.c.sealed).where(logs.c.id == log)).scalar_one_or_none()
-    return Extent(size(connection, log), last(connection, log), sealed)
+    newest = connection.execute(_LATEST.where(checkpoints.c.log == log)).first()
+    signed_at = None if newest is None else newest.signed_at
+    return Extent(size(connection, log), _of_row(newest), signed_at, sealed)
 
 
 def look(connection: Connection, log: int) -> Look:
@@ -199,14 +202,18 @@ def look(connection: Connection, log: int) -> Look:
 
 def last(connection: Connection, log: int) -> Signed | None:
     """The largest checkpoint."""
-    return _signed(connection, log, _CHECKPOINT.order_by(checkpoints.c.size.desc()).limit(1))
+    return _signed(connection, log, _LATEST)
 
 
-_CHECKPOINT = select(checkpoints.c.size, checkpoints.c.root, checkpoints.c.note)
+_CHECKPOINT = select(checkpoints.c.size, checkpoints.c.root, checkpoints.c.note, checkpoints.c.signed_at)
+_LATEST = _CHECKPOINT.order_by(checkpoints.c.size.desc()).limit(1)
 
 
-def _signed(connection: Connection, log: int, query: object) -> Signed | None:
-    row = connection.execute(query.where(checkpoints.c.log == log)).first()  # type: ignore[attr-defined]
+def _signed(connection: Connection, log: int, query: Select[Any]) -> Signed | None:
+    return _of_row(connection.execute(query.where(checkpoints.c.log == log)).first())
+
+
+def _of_row(row: Row[*tuple[Any, ...]] | None) -> Signed | None:
     return None if row is None else Signed(row.size, bytes(row.root), row.note)
 
 

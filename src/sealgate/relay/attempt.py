@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -14,6 +15,7 @@ from sealgate.providers.audio import Upload
 from sealgate.providers.base import Adjustment, Json, Prompt, Reader, Wire, Written
 from sealgate.providers.refused import without
 from sealgate.providers.whole import HEAVY, WholeBody
+from sealgate.receipts.inference import picked
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
 
@@ -26,6 +28,7 @@ STRUCTURED = {JSON, "text/event-stream", "application/vnd.amazon.eventstream"}
 """Content types that say what a body is; others are given the benefit of the doubt."""
 LINGER_SECONDS = 0.5
 LINGER_BYTES = 64 * 1024
+NO_EVIDENCE: Mapping[str, str] = MappingProxyType({})
 
 
 class Attempt:
@@ -48,6 +51,8 @@ class Attempt:
         """The body that was sent; known once it is open."""
         self.heavy = False
         """Whether so much has come at once that it is to be read, and the answer made of it, in another thread."""
+        self.evidence: Mapping[str, str] = NO_EVIDENCE
+        """What the answer's head shows of the machine that answers, where the operator wants that told."""
 
     @property
     def status(self) -> int | None:
@@ -78,6 +83,8 @@ class Attempt:
             document.feed(await _error_body(response))
             document.end()
             raise UpstreamError(Failure.BAD_RESPONSE, mismatch)
+        if account.evidence_headers:
+            self.evidence = picked(response.headers, account.evidence_headers)
         reader = self._reader = _reader(wire, found, prompt, stream=prompt.stream)
         if isinstance(reader, WholeBody):
             reader.headers = response.headers

@@ -319,6 +319,7 @@ def make_account(table: str, row: config.Provider) -> Account:
         retries=row.retries,
         **{name: getattr(row, name) for name in ACCOUNT_SETTINGS},
         allowed_headers=frozenset(name.lower() for name in row.extra_headers),
+        evidence_headers=tuple(name.lower() for name in row.evidence_headers),
     )
     if row.media is None:
         account = replace(account, media_by_url=account.kind.media_by_url)

@@ -25,7 +25,7 @@ from sealgate.providers.sandbox.refused import UnsupportedError
 from sealgate.providers.sandbox.schema.check import Checker
 from sealgate.providers.sandbox.schema.shape import Schemas
 from sealgate.relay import finish
-from sealgate.relay.attempt import Attempt
+from sealgate.relay.attempt import NO_EVIDENCE, Attempt
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.upstreams import Upstreams
 
@@ -128,6 +128,7 @@ class CheckedAttempt:
         self.status: int | None = None
         self.adjustments: Sequence[Adjustment] = ()
         self.sent = b""
+        self.evidence = NO_EVIDENCE
         """The body of the call that was answered with what goes out."""
         self._upstreams = upstreams
         self._target = target
@@ -175,6 +176,7 @@ class CheckedAttempt:
         try:
             await attempt.open(limits)
             self.adjustments, self.sent = attempt.adjustments, attempt.sent
+            self.evidence = attempt.evidence
             found: Json | None = None
             while (events := await attempt.read()) is not None:
                 for event in events:

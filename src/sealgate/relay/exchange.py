@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from sealgate.relay import stay as stays
 from sealgate.relay.admission import Admission
 from sealgate.relay.answer import Answer, Label, StreamedAnswer, WholeAnswer
 from sealgate.relay.ask import Ask
+from sealgate.relay.attempt import NO_EVIDENCE
 from sealgate.relay.catalog import Route
 from sealgate.relay.embeddings import EmbeddingsAnswer
 from sealgate.relay.hall import Hall
@@ -151,8 +152,15 @@ class AnswerMaker:
         self._usage_on_finish = usage_on_finish
         self._draft = draft
 
-    def __call__(self, route: Route, failover: bool, changed: Sequence[Adjustment], sent: bytes) -> Answer:
-        """``sent`` is the body that was sent to this route."""
+    def __call__(
+        self,
+        route: Route,
+        failover: bool,
+        changed: Sequence[Adjustment],
+        sent: bytes,
+        evidence: Mapping[str, str] = NO_EVIDENCE,
+    ) -> Answer:
+        """``sent`` is the body that was sent to this route, ``evidence`` what its answer's head showed of itself."""
         ask, draft = self._ask, self._draft
         draft.forwarded(sent)
         tresor: Json = {
@@ -173,6 +181,8 @@ class AnswerMaker:
             ]
         if adjustments:
             tresor["adjustments"] = [adjustment._asdict() for adjustment in adjustments]
+        if evidence:
+            tresor["inference_evidence"] = evidence
         label = Label(
             id=f"chatcmpl-{self._entry.id}",
             model=ask.named.model or ask.model,

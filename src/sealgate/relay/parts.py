@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sealgate.outward.client import Limits
 from sealgate.providers.base import Adjustment, Batched, Json, Prompt
-from sealgate.relay.attempt import Attempt
+from sealgate.relay.attempt import NO_EVIDENCE, Attempt
 from sealgate.relay.catalog import Target
 from sealgate.relay.embeddings import in_order, vectors_wanted
 from sealgate.relay.upstreams import Upstreams
@@ -44,9 +44,10 @@ def of(target: Target, prompt: Prompt) -> Sequence[Prompt]:
 
 
 class PartedAttempt:
-    """As `Attempt`, for one request in several calls."""
+    """As `Attempt`, for one request in several calls, whose heads may differ: of none of them is any evidence told."""
 
     marked = True
+    evidence = NO_EVIDENCE
 
     def __init__(
         self, upstreams: Upstreams, target: Target, prompts: Sequence[Prompt], background: set[asyncio.Task[None]]

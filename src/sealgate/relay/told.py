@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sealgate.limits.ledger import Entry, Outcome
-from sealgate.receipts.inference import Inference, NoInference
+from sealgate.receipts.inference import Inference, NoInference, sent
 from sealgate.receipts.receipt import Outcome as Word
 from sealgate.receipts.receipt import Told
 from sealgate.relay.walk import Walk
@@ -29,6 +29,8 @@ def told(entry: Entry, walk: Walk, inference: Inference | NoInference) -> Told:
     answer, usage = walk.answer, entry.usage_source
     evidence = None if answer is None or walk.route is None else inference.claim(walk.route.account.table)
     tresor = {} if answer is None else answer.label.tresor
+    if evidence is not None and "inference_evidence" in tresor:
+        evidence = sent(evidence, tresor["inference_evidence"])
     return Told(
         outcome=outcome(entry, walk),
         status=entry.status if entry.status != 499 else None,

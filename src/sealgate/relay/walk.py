@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
@@ -129,7 +129,7 @@ class Walk:
         means: Means,
         plan: Plan,
         prompt: Prompt,
-        make_answer: Callable[[Route, bool, Sequence[Adjustment], bytes], Answer],
+        make_answer: Callable[[Route, bool, Sequence[Adjustment], bytes, Mapping[str, str]], Answer],
         until: float = math.inf,
         *,
         hurried: bool = False,
@@ -300,7 +300,8 @@ class Walk:
 
     def _answer(self, target: Target, attempt: AnyAttempt) -> Answer:
         sent, attempt.sent = attempt.sent, b""  # a long request need not be kept for as long as its answer
-        return self._make_answer(target.route, target.route is not self.plan.preferred, attempt.adjustments, sent)
+        failover = target.route is not self.plan.preferred
+        return self._make_answer(target.route, failover, attempt.adjustments, sent, attempt.evidence)
 
     async def _media_as_data(self) -> Prompt:
         """The request for a route that takes bytes. Raises `UpstreamError`."""
