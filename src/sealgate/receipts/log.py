@@ -35,7 +35,7 @@ from sealgate.receipts.log_lock import FileLock
 from sealgate.receipts.log_rows import LogRow, Signed
 from sealgate.receipts.receipt import LogTerms, Software
 from sealgate.receipts.tiles import Edge, Files, FilesError, Step, UnreadableError
-from sealgate.receipts.watch import ended, repeat
+from sealgate.receipts.watch import Behind, ended, repeat
 from sealgate.storage import Storage
 
 TICK_SECONDS = 1.0
@@ -126,8 +126,7 @@ class Log:
         self._edge = Edge()
         self._software: Mapping[str, bytes] = {}
         self._entered: set[str] = set()
-        self._behind = False
-        """Whether the clock was behind the last checkpoint when it was looked at."""
+        self._behind = Behind(rows.SKEW)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -237,7 +236,7 @@ class Log:
         if self.sealed:
             return
         look = await self.storage.read(partial(rows.look, log=self.log.id))
-        self._mind_clock(look.extent.signed_at)
+        self._behind.look(look.extent.signed_at, self._now())
         if look.extent.sealed:
             self._sealed_by(look.extent.sealed)
             await self.storage.write(store.abandon)
@@ -249,16 +248,6 @@ class Log:
                 await self._follow(look.extent.last)
         except SealedError as error:
             await self.seal(str(error))
-
-    def _mind_clock(self, signed_at: int | None) -> None:
-        """Say once that this clock is behind the last checkpoint, by more than clocks differ (row H19).
-
-        Nothing stops for it: the order of the log is the order of entering, and only ``iat`` of receipts goes back.
-        """
-        behind = 0 if signed_at is None else signed_at - self._now()
-        if behind > rows.SKEW and not self._behind:
-            _log.warning("clock_behind_log", seconds=behind // 1_000_000)
-        self._behind = behind > rows.SKEW
 
     async def _enter(self, look: rows.Look) -> bool:
         """Give what waits its places; whether this process is the one that enters."""

@@ -16,6 +16,7 @@ from sealgate.receipts import statements as statement
 from sealgate.receipts import store
 from sealgate.storage import bump
 from sealgate.storage.alone import alone
+from sealgate.storage.direct import write
 from sealgate.storage.tables import checkpoints, cosignatures, log_entries, log_statements, logs
 
 SKEW = 60_000_000
@@ -137,8 +138,7 @@ def enter(connection: Connection, log: int, writer: str, statements: Mapping[str
     if not added:
         return 0
     first = size(connection, log)
-    rows = [{"log": log, "position": position, "entry": entry} for position, entry in enumerate(added, first)]
-    connection.execute(insert(log_entries), rows)
+    write(connection, _ENTRY, [(log, position, entry) for position, entry in enumerate(added, first)])
     middle = first + len(before)
     told = [*enumerate(before, first), *enumerate(behind, middle + len(waiting))]
     if told:
@@ -150,6 +150,9 @@ def enter(connection: Connection, log: int, writer: str, statements: Mapping[str
     if waiting:
         store.place(connection, [each.ledger_id for each in waiting], middle)
     return len(added)
+
+
+_ENTRY = "INSERT INTO log_entries (log, position, entry) VALUES (?, ?, ?)"
 
 
 def _fresh(connection: Connection, log: int, statements: Mapping[str, bytes]) -> list[str]:

@@ -6,14 +6,16 @@ A receipt lives in its request's row of the ledger: one row, one commit. Times a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from sealgate.formats import jws, leaves
 from sealgate.storage import bump, revision
 from sealgate.storage.alone import alone
+from sealgate.storage.direct import read, write
 from sealgate.storage.retention import some
 from sealgate.storage.tables import ledger, signing_keys
 
@@ -73,9 +75,10 @@ def forget(connection: Connection, after: str, before: str, most: int) -> str | 
 
 def pending(connection: Connection, limit: int) -> list[Pending]:
     """Receipts that wait for their place in the log, in the order in which they get it."""
-    waiting = (ledger.c.receipt.is_not(None), ledger.c.log_index.is_(None))
-    rows = connection.execute(select(ledger.c.id, ledger.c.receipt).where(*waiting).order_by(ledger.c.id).limit(limit))
-    return [Pending(ledger_id, leaves.of_jws(receipt)) for ledger_id, receipt in rows.all()]
+    return [Pending(ledger_id, leaves.of_jws(receipt)) for ledger_id, receipt in read(connection, _PENDING, (limit,))]
+
+
+_PENDING = "SELECT id, receipt FROM ledger WHERE receipt IS NOT NULL AND log_index IS NULL ORDER BY id LIMIT ?"
 
 
 def place(connection: Connection, ledger_ids: Sequence[str], first: int) -> None:
@@ -83,9 +86,12 @@ def place(connection: Connection, ledger_ids: Sequence[str], first: int) -> None
 
     One statement: a hundred of them cost more than the rest of what the log does with a hundred receipts.
     """
-    ranked = select(ledger.c.id, (func.row_number().over(order_by=ledger.c.id) - 1).label("rank"))
-    places = ranked.where(ledger.c.id.in_(ledger_ids)).subquery()
-    connection.execute(update(ledger).where(ledger.c.id == places.c.id).values(log_index=places.c.rank + first))
+    marks = ", ".join(["(?, ?)"] * len(ledger_ids))
+    statement = (
+        f"WITH places (id, place) AS (VALUES {marks}) "  # noqa: S608 - marks alone
+        "UPDATE ledger SET log_index = places.place FROM places WHERE ledger.id = places.id"
+    )
+    write(connection, statement, tuple(chain.from_iterable(zip(ledger_ids, count(first), strict=False))))
 
 
 def abandon(connection: Connection) -> None:

@@ -11,6 +11,24 @@ import structlog
 _log = structlog.get_logger("sealgate.receipts")
 
 
+class Behind:
+    """Says, once each time, that this clock is behind what was signed last, by more than clocks differ (row H19).
+
+    Nothing stops for it: the order of the log is the order of entering, and only ``iat`` of receipts goes back.
+    """
+
+    def __init__(self, skew: int) -> None:
+        """All times are microseconds."""
+        self._skew = skew
+        self._said = False
+
+    def look(self, signed_at: int | None, now: int) -> None:
+        behind = 0 if signed_at is None else signed_at - now
+        if behind > self._skew and not self._said:
+            _log.warning("clock_behind_log", seconds=behind // 1_000_000)
+        self._said = behind > self._skew
+
+
 async def repeat(work: Callable[[], Awaitable[object]], seconds: float, failed: str) -> None:
     """Do it after each pause. The first failure in a row is logged under the name ``failed``."""
     failing = False

@@ -94,6 +94,12 @@ def read(connection: Connection, statement: str, values: tuple[Any, ...]) -> Seq
     return connection.exec_driver_sql(statement if qmark else percents(statement), values).all()
 
 
+def write(connection: Connection, statement: str, values: tuple[Any, ...] | list[tuple[Any, ...]]) -> None:
+    """Run such a statement for a function of the writer, or once for each of several values."""
+    qmark = connection.dialect.paramstyle == "qmark"
+    connection.exec_driver_sql(statement if qmark else percents(statement), values)
+
+
 def percents(statement: str) -> str:
     """The statement as PostgreSQL's driver wants it."""
     written = _WRITTEN.get(statement)
