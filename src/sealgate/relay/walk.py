@@ -299,9 +299,8 @@ class Walk:
         return await self._tool_loop.complete(prompt) if lacks else prompt
 
     def _answer(self, target: Target, attempt: AnyAttempt) -> Answer:
-        sent, attempt.sent = attempt.sent, b""  # a long request need not be kept for as long as its answer
-        failover = target.route is not self.plan.preferred
-        return self._make_answer(target.route, failover, attempt.adjustments, sent, attempt.evidence)
+        route, sent, attempt.sent = target.route, attempt.sent, b""  # a long request is not kept as long as its answer
+        return self._make_answer(route, route is not self.plan.preferred, attempt.adjustments, sent, attempt.evidence)
 
     async def _media_as_data(self) -> Prompt:
         """The request for a route that takes bytes. Raises `UpstreamError`."""
