@@ -37,9 +37,9 @@ async def main(url: str, folder: Path, number: int, count: int) -> None:
     while time.monotonic() < until and await storage.read(lambda c: c.execute(waiting).first()):
         await log.tick()
         await asyncio.sleep(0.01)
-    sys.stdout.write(f"{writes} {log.sealed}")
     await log.aclose()
     await storage.aclose()
+    sys.stdout.write(f"\n{writes} {log.sealed}\n")  # last: until the storage is closed, its log may say something
 
 
 if __name__ == "__main__":
