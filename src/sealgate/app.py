@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -34,9 +34,9 @@ from sealgate.api.call import Receive, Scope, Send
 from sealgate.api.front import Front
 from sealgate.api.guard import Guard
 from sealgate.api.routes import Routes
-from sealgate.auth.bearer import Bearers, FirstIssuers
 from sealgate.auth.keys import CreatedKey, KeyStore, ensure_first_key
 from sealgate.auth.pepper import load_pepper
+from sealgate.auth.tokens import Tokens
 from sealgate.config import Settings
 from sealgate.errors import ConfigError, StorageError
 from sealgate.limits import ledger
@@ -83,7 +83,7 @@ class Gateway:
     front: Front
     hall: Hall
     keys: KeyStore
-    tokens: Bearers
+    tokens: Tokens
     signing_keys: SigningKeys
     attester: Attester
     witnesses: Witnesses | None
@@ -223,7 +223,7 @@ async def open_gateway(settings: Settings) -> Gateway:
     if shared is not None:
         await shared.start()
         metrics.watch_limits(lambda: shared.up)
-    tokens = bearers(settings, storage, keys)
+    tokens = Tokens(storage, keys, settings.auth.issuers, Documents().get)
     tokens.start()
     recall.start()
     metrics.watch_issuers(lambda: tokens.fetches)
@@ -236,17 +236,6 @@ async def open_gateway(settings: Settings) -> Gateway:
     retention = Retention(storage, rules)
     retention.start()
     return Gateway(front, hall, keys, tokens, signing_keys, attester, witnesses, retention, settings, first_key, flush)
-
-
-def bearers(settings: Settings, storage: Storage, keys: KeyStore) -> Bearers:
-    """What makes callers of tokens."""
-
-    def make(issuers: Mapping[str, config.Issuer]) -> Bearers:
-        from sealgate.auth.tokens import Tokens  # loads much that a gateway without issuers does not need
-
-        return Tokens(storage, keys, issuers, Documents().get)
-
-    return FirstIssuers(make, settings.auth.issuers)
 
 
 def means(settings: Settings, upstreams: Upstreams, metrics: Metrics, budget: RetryBudget, log: logs.Logger) -> Means:
@@ -314,7 +303,7 @@ def _active(hall: Hall) -> dict[str, int]:
     return found
 
 
-def routes(hall: Hall, keys: KeyStore, tokens: Bearers, signing_keys: SigningKeys, attester: Attester) -> Routes:
+def routes(hall: Hall, keys: KeyStore, tokens: Tokens, signing_keys: SigningKeys, attester: Attester) -> Routes:
     """Every endpoint there is."""
     guard = Guard(keys, tokens, hall.load, hall.turns, required=hall.settings.auth.required)
     since = int(time.time())

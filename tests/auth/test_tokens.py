@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -13,10 +14,9 @@ import pytest
 from tests.auth.conftest import PEPPER, BreakableStorage, Clock
 
 from sealgate.auth import keyring
-from sealgate.auth.bearer import NoTokens, TokenProblem
 from sealgate.auth.caller import scope
 from sealgate.auth.keys import KeyStore
-from sealgate.auth.tokens import KEYLESS_SECONDS, Tokens
+from sealgate.auth.tokens import KEYLESS_SECONDS, TokenProblem, Tokens
 from sealgate.config_tables import Budget, Limits
 from sealgate.config_tables import Issuer as Rules
 from sealgate.errors import Problem
@@ -265,12 +265,25 @@ async def test_two_replicas_know_one_user_and_notice_each_others_keys(any_url: s
         assert (await one.find(token)).limits == SLOW
 
 
-async def test_without_issuers_there_are_no_tokens() -> None:
-    tokens = NoTokens()
+async def test_without_issuers_there_are_no_tokens_and_what_checks_them_is_not_loaded(
+    breakable: BreakableStorage, store: KeyStore, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sealgate.auth.keyring", None)
+    tokens = Tokens(breakable, store, {}, desk.fetch)  # type: ignore[arg-type]
     tokens.start()
+    tokens.configure({})
     assert (tokens.cached(b"a.b.c"), list(tokens.logins), dict(tokens.fetches)) == (None, [], {})
-    with pytest.raises(TokenProblem, match="invalid_token"):
-        await tokens.find(b"a.b.c")
+    assert await reason(tokens, "a.b.c") == "no_issuers"
+    await tokens.aclose()
+
+
+async def test_the_first_issuer_may_come_later(
+    breakable: BreakableStorage, store: KeyStore, desk: Desk, clock: Clock
+) -> None:
+    tokens = Tokens(breakable, store, {}, desk.fetch, clock=clock)  # type: ignore[arg-type]
+    tokens.start()
+    tokens.configure({"corp": Rules(issuer=ISS, audience=("sealgate",), algorithms=("ES256",), create_users=True)})
+    assert (await tokens.find(desk.token("alice").encode())).user_id is not None
     await tokens.aclose()
 
 
@@ -287,7 +300,7 @@ async def test_other_rules_hold_for_tokens_that_were_seen_before(make: Make, des
     tokens.configure({"corp": Rules(issuer=ISS, audience=("sealgate",), algorithms=("RS256",))})
     assert await reason(tokens, token.decode()) == "algorithm"
     tokens.configure({})
-    assert await reason(tokens, token.decode()) == "issuer"
+    assert await reason(tokens, token.decode()) == "no_issuers"
 
 
 async def test_a_token_that_is_being_checked_meanwhile_is_not_believed_by_the_old_rules(make: Make, desk: Desk) -> None:

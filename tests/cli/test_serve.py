@@ -302,5 +302,14 @@ def test_the_server_imports_only_what_it_needs() -> None:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     imported = set(ran.stdout.split())
     assert "sealgate.app" in imported
-    unneeded = {"rich", "pygments", "alembic", "aiohttp", "cryptography.x509", "sealgate.cli.usage", "sealgate.testing"}
+    unneeded = {
+        "rich",
+        "pygments",
+        "alembic",
+        "aiohttp",
+        "cryptography.x509",
+        "joserfc",
+        "sealgate.cli.usage",
+        "sealgate.testing",
+    }
     assert not imported & unneeded

@@ -16,9 +16,7 @@ import pytest
 from sqlalchemy import select
 from tests.gateway import CHAT, PEPPER, Reply, Running, Serve
 
-from sealgate.auth.bearer import FirstIssuers
 from sealgate.auth.keyring import INTERVAL, LAST_GOOD
-from sealgate.auth.tokens import Tokens
 from sealgate.config import Auth, Secret
 from sealgate.config_tables import Issuer as Rules
 from sealgate.config_tables import Limits
@@ -69,11 +67,7 @@ def later(running: Running, seconds: float) -> None:
 
 
 def rings(running: Running) -> list[Any]:
-    bearers = running.gateway.tokens
-    assert isinstance(bearers, FirstIssuers)
-    tokens = bearers._bearers
-    assert isinstance(tokens, Tokens)
-    return list(tokens.rings.values())
+    return list(running.gateway.tokens.rings.values())
 
 
 @pytest.mark.anyio

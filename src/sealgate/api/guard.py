@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sealgate.api.call import Call
 from sealgate.api.routes import MOUNTS
-from sealgate.auth.bearer import Bearers, TokenProblem
 from sealgate.auth.caller import ANONYMOUS, Caller
 from sealgate.auth.credential import MAX_KEY_BYTES, is_token_shaped, parse_authorization
 from sealgate.auth.keyform import OWN_PREFIX
 from sealgate.auth.keys import KeyStore
+from sealgate.auth.tokens import TokenProblem, Tokens
 from sealgate.config import Limits, is_loopback
 from sealgate.errors import Problem
 from sealgate.relay.load import Load
@@ -24,7 +24,7 @@ class Guard:
     every request of a caller its turn: what is limited is told in every answer of the API, not in those about health.
     """
 
-    def __init__(self, keys: KeyStore, tokens: Bearers, load: Load, turns: Turns, *, required: bool) -> None:
+    def __init__(self, keys: KeyStore, tokens: Tokens, load: Load, turns: Turns, *, required: bool) -> None:
         self._keys = keys
         self._tokens = tokens
         self._load = load

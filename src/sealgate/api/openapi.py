@@ -11,7 +11,7 @@ import msgspec
 from sealgate import __version__
 from sealgate.api.routes import Route
 from sealgate.api.shapes import ErrorEnvelope
-from sealgate.auth.bearer import Login
+from sealgate.auth.tokens import Login
 from sealgate.errors import CODES
 
 SECURITY: dict[str, dict[str, Any]] = {

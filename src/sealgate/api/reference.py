@@ -12,7 +12,7 @@ import msgspec
 from sealgate.api.call import Call
 from sealgate.api.openapi import document
 from sealgate.api.routes import Route
-from sealgate.auth.bearer import Login
+from sealgate.auth.tokens import Login
 
 HTML = b"text/html; charset=utf-8"
 HEADERS = [

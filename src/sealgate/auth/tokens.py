@@ -13,13 +13,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sealgate.auth import jwt, records, users
-from sealgate.auth.bearer import Login, TokenProblem
+from sealgate.auth import records, users
 from sealgate.auth.caller import Caller
 from sealgate.auth.claims import Identity, Refused, identity
-from sealgate.auth.keyring import Fetch, Keyring, discovery
 from sealgate.auth.keys import ASK_SECONDS, ASKING_AT_ONCE, KeyStore
 from sealgate.auth.records import KeyRow
 from sealgate.auth.users import User
@@ -28,8 +26,28 @@ from sealgate.errors import Problem, StorageError
 from sealgate.formats.ids import uuid7_hex
 from sealgate.storage import Storage
 
+if TYPE_CHECKING:  # What checks signatures is loaded with the first issuer: most gateways have none.
+    from sealgate.auth.keyring import Fetch, Keyring
+
 KEYLESS_SECONDS = 60
 """After so long a user without an API key is looked up again: the first one may have been made meanwhile."""
+
+
+class TokenProblem(Problem):
+    """401 ``invalid_token``, always with the same body. ``reason`` is for the operator's eyes."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__("invalid_token")
+
+
+class Login(NamedTuple):
+    """Where people get the tokens of one issuer. The last two are known once the issuer has said so."""
+
+    name: str
+    discovery_url: str
+    authorization_url: str | None
+    token_url: str | None
 
 
 class _Seen(NamedTuple):
@@ -44,7 +62,7 @@ class _Seen(NamedTuple):
 
 
 class Tokens:
-    """The tokens of all issuers (`sealgate.auth.bearer.Bearers`); ``issuers`` by the names of their tables.
+    """Makes callers of the tokens of all issuers; ``issuers`` by the names of their tables, at first maybe none.
 
     ``clock`` gives Unix seconds and decides about expiry; ``monotonic`` gives the seconds by which issuers' keys age.
     Memory holds at most ``capacity`` tokens, the ones used last.
@@ -68,20 +86,26 @@ class Tokens:
         self._young: dict[bytes, _Seen] = {}
         self._old: dict[bytes, _Seen] = {}
         self._turn = asyncio.Semaphore(ASKING_AT_ONCE)
-        self._ring = partial(Keyring, fetch=fetch, monotonic=monotonic)
+        self._fetch = fetch
+        self._monotonic = monotonic
         self.rings = {rules.issuer: self._ring(name, rules) for name, rules in issuers.items()}
 
     def start(self) -> None:
+        """Begin to fetch the issuers' keys."""
         for ring in self.rings.values():
             ring.start()
 
     async def aclose(self) -> None:
+        """Stop fetching."""
         for ring in self.rings.values():
             await ring.aclose()
         self._young, self._old = {}, {}
 
     def configure(self, issuers: Mapping[str, Issuer]) -> None:
-        """See `Bearers`. An issuer whose keys are found as before keeps those that are known."""
+        """Take other issuers, or other rules of the same ones; what was concluded by the old ones is void.
+
+        An issuer whose keys are found as before keeps those that are known.
+        """
         before, self.rings = self.rings, {}
         for name, rules in issuers.items():
             ring = before.get(rules.issuer)
@@ -95,17 +119,25 @@ class Tokens:
             ring.retire()
         self._young, self._old = {}, {}
 
+    def _ring(self, name: str, rules: Issuer) -> Keyring:
+        from sealgate.auth.keyring import Keyring
+
+        return Keyring(name, rules, fetch=self._fetch, monotonic=self._monotonic)
+
     @property
     def logins(self) -> Sequence[Login]:
+        """Where tokens come from."""
         return [_login(ring) for ring in self.rings.values() if ring.rules.issuer.startswith("http")]
 
     @property
     def fetches(self) -> Mapping[tuple[str, ...], int]:
+        """How often the issuers' keys were fetched, by issuer and outcome."""
         return {(ring.name, outcome): count for ring in self.rings.values() for outcome, count in ring.fetches.items()}
 
     # The part that runs on each request.
 
     def cached(self, credential: bytes) -> Caller | None:
+        """The caller with this token, if that is known already; None: ask `find`."""
         digest = sha256(credential).digest()
         seen = self._young.get(digest) or self._from_old(digest)
         if seen is None:
@@ -118,14 +150,19 @@ class Tokens:
     # The part that runs once for each token.
 
     async def find(self, credential: bytes) -> Caller:
+        """The caller with this token. Raises `TokenProblem`, or `Problem` ``auth_unavailable``."""
         if (caller := self.cached(credential)) is not None:
             return caller
+        if not self.rings:
+            raise TokenProblem("no_issuers")
         try:
             return await self._check(credential)
         except Refused as refused:
             raise TokenProblem(refused.reason) from None
 
     async def _check(self, credential: bytes) -> Caller:
+        from sealgate.auth import jwt
+
         token = jwt.look_into(credential)
         ring = self.rings.get(token.issuer)
         if ring is None:
@@ -205,6 +242,8 @@ def _caller(who: Identity, user: User, key: KeyRow | None, rules: Issuer) -> Cal
 
 
 def _login(ring: Keyring) -> Login:
+    from sealgate.auth.keyring import discovery
+
     told = ring.metadata
     discovery_url = discovery(ring.rules.issuer)
     if told is None:
