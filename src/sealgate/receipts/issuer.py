@@ -178,8 +178,10 @@ class SignedDraft:
     def _digests(self, told: Told, wire: str, size: int) -> Digests:
         said = None if told.choices is None else self._order.said or told.choices
         content = None if said is None else receipt.canonical_or_none(said())
+        request_wire, request_jcs = self._of_request()
         return Digests(
-            *self._of_request(),
+            request_wire,
+            request_jcs,
             forwarded=self._forwarded if told.routed_model is not None else None,
             rewritten=self._rewritten,
             response_wire=wire,
