@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -13,6 +14,8 @@ from sealgate.config import Provider
 from sealgate.providers.embeddings import EmbeddingsReader
 from sealgate.providers.sandbox.vectors import vector
 from sealgate.providers.whole import HEAVY
+from sealgate.receipts import receipt, verify
+from sealgate.relay import embeddings
 from sealgate.relay.embeddings import EmbeddingsAnswer, packed, unpacked
 from sealgate.testing import Behaviour, error
 from sealgate.testing.script import json_answer
@@ -82,15 +85,26 @@ async def test_large_answers_are_read_and_written_outside_of_the_event_loop(
 
         monkeypatch.setattr(kind, name, noted)
 
+    def canonical(value: Any) -> bytes | None:
+        threads.append(("canonical", threading.get_ident()))
+        return receipt.canonical_or_none(value)
+
     noting(EmbeddingsReader, "end")
     noting(EmbeddingsAnswer, "take")
+    monkeypatch.setattr(embeddings, "canonical_or_none", canonical)
     async with serve({"acme": vectors(*found)}, MODEL) as gateway:
         reply = await ask(gateway, input=["Hi"] * inputs)
+        row = await gateway.row()
+        keys = (await gateway.get("/v1/verify/jwks.json")).json
 
     assert (len(reply.body) > HEAVY) is (inputs > 1)
     assert [each["embedding"] for each in reply.json["data"]] == found
-    assert [name for name, _ in threads] == ["end", "take"]
-    assert [thread == threading.get_ident() for _, thread in threads] == [inputs == 1] * 2
+    assert [name for name, _ in threads] == (["end", "take"] if inputs == 1 else ["end", "take", "canonical"])
+    assert [thread == threading.get_ident() for _, thread in threads] == [inputs == 1] * len(threads)
+    assert row.receipt is not None
+    rewritten = json.dumps(reply.json, indent=1).encode()
+    verdict = verify.verify(row.receipt, keys, documents=verify.Documents(response=rewritten))
+    assert [check.mark for check in verdict.checks if check.name == "response"] == ["PASS"]
 
 
 @pytest.mark.anyio

@@ -177,7 +177,8 @@ class SignedDraft:
 
     def _digests(self, told: Told, wire: str, size: int) -> Digests:
         said = None if told.choices is None else self._order.said or told.choices
-        content = None if said is None else receipt.canonical_or_none(said())
+        found = None if said is None else said()
+        content = found if found is None or isinstance(found, bytes) else receipt.canonical_or_none(found)
         request_wire, request_jcs = self._of_request()
         return Digests(
             request_wire,

@@ -80,8 +80,9 @@ class Told(Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     usage_source: Literal["upstream", "estimated"] | None = None
-    choices: Callable[[], Sequence[Json]] | None = None
-    """Gives the answer in the form of `sealgate.formats.choices`; None where there was none."""
+    choices: Callable[[], Sequence[Json] | bytes] | None = None
+    """Gives the answer in the form of `sealgate.formats.choices`, or the canonical bytes of that; None where there was
+    none."""
     inference_attestation: Mapping[str, str | None] | None = None
     """What the provider that answered showed of itself: ``type``, ``result``, ``source``, ``evidence_sha256``."""
 

@@ -91,15 +91,19 @@ class Answer(ABC):
         return {**self.label.tresor, "cost": None if cost is None else shown(cost)}
 
     @abstractmethod
-    def said(self) -> list[Json]:
+    def said(self) -> list[Json] | bytes:
         """What the caller was given so far, in the form that receipts digest: see `sealgate.formats.choices`.
 
-        Only for an answer that gets a receipt.
+        Bytes where they are canonical already. Only for an answer that gets a receipt.
         """
 
     @abstractmethod
     def take(self, upstream: Json) -> list[bytes]:
         """Payloads made ready by one upstream object. Raises `UpstreamError` when it says that the answer failed."""
+
+    def take_aside(self, upstream: Json) -> list[bytes]:
+        """As `take`, of a heavy object and in a thread of its own: what takes long may be done here."""
+        return self.take(upstream)
 
     @abstractmethod
     def end(self) -> list[bytes]:

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from sealgate.errors import Failure, Problem, UpstreamError
 from sealgate.providers.base import Adjustment, Json, Prompt
+from sealgate.receipts.receipt import canonical_or_none
 from sealgate.relay import form
 from sealgate.relay.answer import Answer, Label
 from sealgate.relay.ask import Ask
@@ -120,6 +121,7 @@ class EmbeddingsAnswer(Answer):
     """The list of vectors, one for each input, in order."""
 
     _body = b""
+    _canonical: bytes | None = None
 
     def __init__(self, label: Label, ask: Ask) -> None:
         super().__init__(label, ask.choices, ask.size)
@@ -132,8 +134,18 @@ class EmbeddingsAnswer(Answer):
     def finished(self) -> bool:
         return bool(self._body)
 
-    def said(self) -> list[Json]:
+    def said(self) -> list[Json] | bytes:
+        return self._canonical or self._listed()
+
+    def _listed(self) -> list[Json]:
         return [{"index": index, "embedding": vector} for index, vector in enumerate(self._vectors)]
+
+    def take_aside(self, upstream: Json) -> list[bytes]:
+        """The form that receipts digest is made here too: the thread that signs has other requests' rows to write."""
+        ready = self.take(upstream)
+        if "receipt_id" in self.label.tresor:
+            self._canonical = canonical_or_none(self._listed())
+        return ready
 
     def take(self, upstream: Json) -> list[bytes]:
         self._note(upstream)
