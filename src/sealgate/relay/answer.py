@@ -101,7 +101,7 @@ class Answer(ABC):
     def take(self, upstream: Json) -> list[bytes]:
         """Payloads made ready by one upstream object. Raises `UpstreamError` when it says that the answer failed."""
 
-    def take_aside(self, upstream: Json) -> list[bytes]:
+    def take_big(self, upstream: Json) -> list[bytes]:
         """As `take`, of a heavy object and in a thread of its own: what takes long may be done here."""
         return self.take(upstream)
 

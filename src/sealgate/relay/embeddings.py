@@ -140,7 +140,7 @@ class EmbeddingsAnswer(Answer):
     def _listed(self) -> list[Json]:
         return [{"index": index, "embedding": vector} for index, vector in enumerate(self._vectors)]
 
-    def take_aside(self, upstream: Json) -> list[bytes]:
+    def take_big(self, upstream: Json) -> list[bytes]:
         """The form that receipts digest is made here too: the thread that signs has other requests' rows to write."""
         ready = self.take(upstream)
         if "receipt_id" in self.label.tresor:

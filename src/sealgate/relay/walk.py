@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from sealgate.config import Timeouts
 from sealgate.errors import CODES, Failure, Problem, UpstreamError
 from sealgate.outward.client import Limits
-from sealgate.providers.base import Adjustment, Json, Prompt
+from sealgate.providers.base import Adjustment, Prompt
 from sealgate.providers.refused import LEFT_OUT, NOTHING, refused_by
 from sealgate.relay import parts
 from sealgate.relay.answer import Answer
@@ -220,7 +220,8 @@ class Walk:
                         self.longest_gap = now - heard
                     heard = now
                     for event in events:
-                        for payload in await self._aside(answer, event) if attempt.heavy else answer.take(event):
+                        ready = await asyncio.to_thread(answer.take_big, event) if attempt.heavy else answer.take(event)
+                        for payload in ready:
                             self._commit(answer, visit, attempt, started)
                             if (taken := give(payload)) is not None:
                                 await taken
@@ -244,10 +245,6 @@ class Walk:
                 attempt.close()
                 self._end(visit)
         raise self._problem()
-
-    @staticmethod
-    async def _aside(answer: Answer, event: Json) -> list[bytes]:
-        return await asyncio.to_thread(answer.take_aside, event)
 
     def _targets(self) -> Iterator[Target]:
         """The targets in order; one that is to be asked again, without what it refuses, comes again."""
