@@ -32,11 +32,12 @@ run: $(RUN) ## start the gateway on 127.0.0.1:3000; its data goes to ./.sealgate
 speech: $(RUN) ## the sandbox understands speech from now on: PocketSphinx, some 30 MB
 	$(PIP) install --require-hashes --only-binary :all: -r requirements/speech.lock
 
+# A third of the time tests wait for processes, sockets and timers: three workers keep two cores busy.
 test: $(DEV) ## the whole suite but the long loops, some three minutes on two cores
-	$(PY) -m pytest -n 2 --dist worksteal -m "not long"
+	$(PY) -m pytest -n 3 --dist worksteal -m "not long"
 
 test-all: $(DEV) ## the long loops: kill and restart, exhaustive cuts
-	$(PY) -m pytest -n 2 --dist worksteal -m long
+	$(PY) -m pytest -n 3 --dist worksteal -m long
 
 check: $(DEV) ## format, lint, types, the import arrow, generated docs
 	$(PY) -m ruff format --check .
