@@ -205,7 +205,7 @@ def test_the_guide_on_tokens_shows_configurations_that_load(write) -> None:
     blocks = re.findall(r"^```toml\n(.*?)^```$", page, re.M | re.S)
     assert [next(iter(load(write(block), {}).auth.issuers)) for block in blocks] == ["corp", "google"]
     source = Path(sealgate.__file__).parent / "auth"
-    text = "".join((source / name).read_text() for name in ("claims.py", "jwt.py", "tokens.py", "bearer.py"))
+    text = "".join((source / name).read_text() for name in ("claims.py", "jwt.py", "tokens.py", "keyring.py"))
     reasons = set(re.findall(r'(?:Refused|TokenProblem)\("(\w+)"\)', text)) | {"nbf", "iat"}
     table = page.partition("| `reason` |")[2].partition("\n\n")[0]
     assert set(re.findall(r"`(\w+)`", re.sub(r"`iss`|`create_users`", "", table))) == reasons

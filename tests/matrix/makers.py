@@ -80,7 +80,7 @@ async def a_response(running: Running, customer: str) -> Made:
     """Of model ``m``, by a gateway that keeps responses."""
     made = await running.gateway.keys.create(name="keeping", customer=customer, beyond_limit=True)
     theirs = {"authorization": f"Bearer {made.key}"}
-    name = (await running.post("/v1/responses", {"model": "m", "input": "Hi"}, theirs)).json["id"]
+    name = (await running.post("/v1/responses", {"model": "m", "input": "Hi", "store": True}, theirs)).json["id"]
 
     async def stored() -> bytes:
         return (await running.get(f"/v1/responses/{name}", theirs)).body

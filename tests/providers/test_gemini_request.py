@@ -29,11 +29,11 @@ def written(model: str = "gemini-3-flash", extra: Any = None, **fields: Any) -> 
     """The body without its contents, and what was said."""
     prompt = Prompt({"messages": MESSAGES, **fields}, False, extra or {}, {}, {})
     before = repr(prompt)
-    body, said, *_ = GEMINI.write(ACCOUNT, prompt, model, None)
+    made = GEMINI.write(ACCOUNT, prompt, model, None)
     assert repr(prompt) == before, "another route may need the same request"
-    found = json.loads(body)
+    found = json.loads(made.body)
     assert found.pop("contents") == CONTENTS
-    return found, [(each.param, each.action) for each in said]
+    return found, [(each.param, each.action) for each in made.adjustments]
 
 
 def config(model: str = "gemini-3-flash", **fields: Any) -> Any:
@@ -202,9 +202,12 @@ def test_extra_body_does_not_reach_what_has_walls() -> None:
 def test_beside_cached_content_stands_nothing_that_it_holds() -> None:
     prompt = Prompt({"messages": [{"role": "system", "content": "S"}, *MESSAGES], "tools": TOOLS}, False,
                     {"cachedContent": "cachedContents/1"}, {}, {})  # fmt: skip
-    body, said, *_ = GEMINI.write(ACCOUNT, prompt, "gemini-3-flash", None)
-    assert json.loads(body) == {"contents": CONTENTS, "cachedContent": "cachedContents/1"}
-    assert [(each.param, each.action) for each in said] == [("systemInstruction", "dropped"), ("tools", "dropped")]
+    made = GEMINI.write(ACCOUNT, prompt, "gemini-3-flash", None)
+    assert json.loads(made.body) == {"contents": CONTENTS, "cachedContent": "cachedContents/1"}
+    assert [(each.param, each.action) for each in made.adjustments] == [
+        ("systemInstruction", "dropped"),
+        ("tools", "dropped"),
+    ]
 
 
 @pytest.mark.parametrize("extra", [{"toolConfig": {}}, {"tool_config": {"functionCallingConfig": None}}])

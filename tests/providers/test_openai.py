@@ -67,11 +67,11 @@ def test_the_limit_on_tokens_goes_by_the_name_the_provider_knows(kind: str, take
 
 def test_what_was_changed_comes_with_the_body() -> None:
     prompt = Prompt({"messages": MESSAGES, "max_tokens": 5, "top_k": 1, "temperature": 0}, False, {}, {}, {})
-    body, adjustments, *_ = WIRE.write(account(OPENAI), prompt, "up/model", None)
-    assert json.loads(body) == {
+    made = WIRE.write(account(OPENAI), prompt, "up/model", None)
+    assert json.loads(made.body) == {
         "model": "up/model", "messages": MESSAGES, "max_completion_tokens": 5, "temperature": 0,
     }  # fmt: skip
-    assert [(each.param, each.action) for each in adjustments] == [("max_tokens", "renamed"), ("top_k", "dropped")]
+    assert [(each.param, each.action) for each in made.adjustments] == [("max_tokens", "renamed"), ("top_k", "dropped")]
 
 
 def test_extra_body_goes_as_it_is_even_where_the_provider_takes_no_unknown_fields() -> None:
