@@ -206,14 +206,29 @@ async def test_granularities_go_with_verbose_json_as_they_were_asked_for(serve: 
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("wanted", [b"segment", b"word"])
 @pytest.mark.parametrize("given", [[], [('"response_format"', b"json")], [('"response_format"', b"srt")]])
-async def test_granularities_without_verbose_json_are_refused_as_at_openai(serve: Serve, given: Any) -> None:
+async def test_granularities_without_verbose_json_are_reported_as_dropped(
+    serve: Serve, given: Any, wanted: bytes
+) -> None:
+    """Vercel's AI SDK sends them with ``json``. A strict request is refused instead."""
+    asked = [*given, ('"timestamp_granularities[]"', wanted)]
     async with serve({"acme": said()}, MODEL) as gateway:
-        reply = await ask(gateway, *given, ('"timestamp_granularities[]"', b"segment"))
-        asked = gateway.upstreams["acme"].requests
-    assert (reply.status, reply.json["error"]["code"]) == (400, "invalid_parameter")
-    assert (reply.json["error"]["param"], asked) == ("timestamp_granularities", [])
-    assert "verbose_json" in reply.json["error"]["message"]
+        reply = await ask(gateway, *asked)
+        row = await gateway.row()
+        strict = await ask(gateway, *asked, X_Sealgate_Strict="true")
+        [sent] = gateway.upstreams["acme"].requests
+    assert reply.status == 200
+    assert "timestamp_granularities[]" not in received(sent)[0]
+    assert row.receipt is not None
+    claims = json.loads(urlsafe_b64decode(row.receipt.split(".")[1] + "=="))
+    assert "timestamp_granularities" in json.dumps(claims["adjustments"])
+    if b"srt" not in dict(given).values():
+        [told] = reply.json["tresor"]["adjustments"]
+        assert (told["param"], told["action"]) == ("timestamp_granularities", "dropped")
+    assert (strict.status, strict.code, strict.error["param"]) == (
+        400, "unsupported_parameter", "timestamp_granularities",
+    )  # fmt: skip
 
 
 @pytest.mark.anyio

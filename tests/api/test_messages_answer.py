@@ -55,6 +55,12 @@ async def stop_of(gateway: Running, stops: list[str], *, stream: bool, **fields:
         ({"finish_reason": "stop_sequence"}, ["END"], ("stop_sequence", "END")),  # TGI
         ({"finish_reason": "stop_sequence"}, STOPS, ("stop_sequence", None)),
         ({"finish_reason": "stop", "native_finish_reason": "stop_sequence"}, ["END"], ("stop_sequence", "END")),
+        ({"finish_reason": "stop", "native_finish_reason": "STOP"}, ["STOP"], ("end_turn", None)),  # OpenRouter
+        (
+            {"finish_reason": "stop", "native_finish_reason": "STOP", "stop_reason": "STOP"},
+            ["STOP"],
+            ("stop_sequence", "STOP"),
+        ),
         ({"finish_reason": "stop"}, ["END"], ("end_turn", None)),  # OpenAI
         ({"finish_reason": "length", "stop_reason": None}, STOPS, ("max_tokens", None)),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -21,7 +22,7 @@ from sealgate.storage.tables import responses as kept_responses
 from sealgate.testing import MockProvider, ScriptedUpstream, answer, error, error_mid, http_request, tool
 from sealgate.testing.anthropic_wire import message, thinking, tool_use
 from sealgate.testing.received import Received
-from sealgate.testing.script import Behaviour, Chunk, Fin, Send, Sleep, Step
+from sealgate.testing.script import Behaviour, Chunk, Fin, Send, Sleep, Step, WaitFor, json_answer, resolve
 
 RESPONSES = "/v1/responses"
 NOW: Any = {"type": "function", "name": "now", "parameters": {"type": "object", "properties": {}}}
@@ -555,13 +556,33 @@ async def test_input_tokens_are_counted_with_what_was_said_before(serve: Serve) 
 
 
 @pytest.mark.anyio
-async def test_ids_of_calls_and_their_results_are_there_once(serve: Serve) -> None:
+async def test_a_count_needs_no_input(serve: Serve) -> None:
+    at = f"{RESPONSES}/input_tokens"
+    async with playing(json_answer({"input_tokens": 42})) as upstream:
+        table = provider(upstream, "anthropic")
+        async with serve({"acme": table, "other": answer()}, {"m": model("acme"), "o": model("other")}) as gateway:
+            found = [
+                await gateway.post(at, {"model": name, "instructions": text, "tools": [NOW]})
+                for name in ("m", "o")
+                for text in (None, "Be brief. " * 50)
+            ]
+            needed = await ask(gateway, input=None)
+            with OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client:
+                counted = await asyncio.to_thread(client.responses.input_tokens.count, model="o")
+    assert [each.status for each in found] == [200] * 4, [each.body for each in found]
+    assert found[3].json["input_tokens"] > found[2].json["input_tokens"] + 100
+    assert counted.input_tokens > 0
+    assert (needed.status, needed.error["param"]) == (400, "input")
+
+
+@pytest.mark.anyio
+async def test_ids_of_open_calls_and_results_of_functions_are_there_once(serve: Serve) -> None:
     call = {"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"}
     result = {"type": "function_call_output", "call_id": "c", "output": "12:00"}
     async with serve({"acme": answer("Hi")}) as gateway:
         twice = await ask(gateway, input=[call, call, result], tools=[NOW])
         again = await ask(gateway, input=[call, result, result], tools=[NOW])
-        good = await ask(gateway, input=[call, result], tools=[NOW])
+        good = await ask(gateway, input=[call, result, call, result], tools=[NOW])
     assert (twice.status, twice.error["param"]) == (400, "input[1].call_id")
     assert (again.status, again.error["param"]) == (400, "input[2].call_id")
     assert good.status == 200
@@ -597,3 +618,30 @@ async def test_problems_and_adjustments_name_the_field_that_the_caller_knows(ser
     assert "'text.format'" in refused.error["message"]
     assert (claude.status, claude.json["error"]["param"]) == (400, "output_config.format")
     assert b"response_format" not in refused.body + claude.body
+
+
+@pytest.mark.anyio
+async def test_a_problem_inside_a_stream_names_the_field_that_the_caller_knows(serve: Serve) -> None:
+    """There the head is out: the provider refuses when the caller has read a comment."""
+    go = asyncio.Event()
+
+    def late(received: Received) -> Iterator[Step]:
+        yield WaitFor(go)
+        text = "max_completion_tokens is too large"
+        yield from resolve(error(400, message=text, param="max_completion_tokens"), received)
+
+    quick = Timeouts(keep_alive=0.02)
+    body = {"model": "m", "input": "Hi", "max_output_tokens": 9, "stream": True}
+    async with (
+        ScriptedUpstream(default=late) as upstream,
+        serve({"acme": upstream}, timeouts=quick) as gateway,
+        gateway.client() as client,
+    ):
+        await client.post(RESPONSES, body, gateway.headers)
+        response = await client.response()
+        assert await response.next_piece() is not None
+        go.set()
+        reply = await read_reply(response)
+    [told] = reply.documents
+    assert (told["type"], told["param"]) == ("error", "max_output_tokens")
+    assert b"max_completion_tokens" not in reply.body

@@ -69,6 +69,21 @@ def test_a_recorder_that_could_not_go_back_leaves_the_length_to_the_file() -> No
     assert look(data[:-8000]) == Sound("wav", 500, 8000, 1)
 
 
+@pytest.mark.parametrize("kind", [b"RF64", b"BW64"])
+def test_a_broadcast_wav_is_as_long_as_its_file(kind: bytes) -> None:
+    """Its lengths stand in a chunk of their own, and where others have them is all ones."""
+    plain = wav(1, 8000, 1)
+    at = plain.index(b"data") + 4
+    ones = b"\xff\xff\xff\xff"
+    sizes = b"ds64" + struct.pack("<IQQQI", 28, len(plain) + 28, 16_000, 8000, 0)
+    data = kind + ones + b"WAVE" + sizes + plain[12:at] + ones + plain[at + 4 :]
+    assert look(data, "talk.wav") == Sound("wav", 1000, 8000, 1)
+
+
+def test_a_wav_with_its_bytes_the_other_way_round_is_one_of_unknown_length() -> None:
+    assert look(b"RIFX" + wav(1, 8000, 1)[4:], "talk.bin") == Sound("wav")
+
+
 def test_the_name_helps_only_where_the_bytes_say_nothing() -> None:
     assert look(b"\0\x01words", "talk.MP3") == Sound("mp3")
     assert look(b"words", "talk.txt") is None

@@ -176,7 +176,7 @@ async def test_conversations_of_all_requests_together_have_one_bound(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What one request holds is room for others when it is over, however it ended."""
-    monkeypatch.setattr(kept_module, "MAX_HELD", 30_000)
+    monkeypatch.setattr(kept_module, "MAX_HELD", 50_000)
     clock = Clock()
     kept = Kept(storage, PEPPER, clock, 1)
     name = await put(kept, storage, clock.name(), "x" * 20_000)
@@ -194,9 +194,34 @@ async def test_conversations_of_all_requests_together_have_one_bound(
 @pytest.mark.anyio
 async def test_a_thread_that_reads_on_for_a_request_that_is_over_takes_no_room() -> None:
     room = kept_module.Room(100)
-    share = kept_module.Share(room)
-    share.take(60)
+    share = kept_module.Share(room, "acme")
+    share.take(50)
     share.close()
     with pytest.raises(Problem):
         share.take(10)
     assert room.left == 100
+
+
+@pytest.mark.anyio
+async def test_one_customer_holds_half_of_the_room_at_most(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others go on beside it until there is no room at all; what is over, or was refused, is given back to both."""
+    monkeypatch.setattr(kept_module, "MAX_HELD", 90_000)
+    clock = Clock()
+    kept = Kept(storage, PEPPER, clock, 1)
+    names = {who: await put(kept, storage, clock.name(), "x" * 20_000, who=who) for who in ("acme", "other", "third")}
+
+    async def refused(who: str) -> None:
+        with pytest.raises(Problem) as caught:
+            await before(kept, who, names[who])
+        assert code(caught) == "overloaded"
+
+    async with kept.before("acme", names["acme"]), kept.before("acme", names["acme"]):
+        await refused("acme")
+        with pytest.raises(Problem) as caught:
+            await kept.find("acme", names["acme"])
+        assert code(caught) == "overloaded"
+        async with kept.before("other", names["other"]), kept.before("other", names["other"]):
+            await refused("third")
+        assert len(await before(kept, "third", names["third"])) == 1
+    async with kept.before("acme", names["acme"]), kept.before("acme", names["acme"]):
+        await refused("acme")

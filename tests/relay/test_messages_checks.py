@@ -41,7 +41,11 @@ def results(*names: str) -> Json:
     ([USER, called("a"), results("a", "a")], "messages[2].content[1].tool_use_id"),
     ([USER, called("a"), USER], "messages[2].content"),
     ([USER, called("a", "b"), results("a"), called("c")], "messages[2].content"),
-    ([USER, called("a"), results("a"), called("a")], "messages[3].content[0].id"),
+    ([USER, called("0"), results("0"), called("0"), results("0"), called("0")], None),  # TGI; Kimi: list_dir:0
+    ([USER, called("0"), results("0"), called("0"), USER], "messages[4].content"),
+    ([USER, called("0"), results("0"), called("0"), results("0", "0")], "messages[4].content[1].tool_use_id"),
+    ([USER, called("a", "a"), results("a")], "messages[1].content[1].id"),
+    ([USER, called("a"), called("a"), results("a")], "messages[2].content[0].id"),
     ([{"role": "user", "content": ""}], "messages[0].content"),
     ([{"role": "user", "content": []}], "messages[0].content"),
     ([USER, {"role": "user", "content": [{"type": "text", "text": ""}]}], "messages[1].content"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from decimal import Decimal
@@ -16,14 +17,15 @@ from tests.gateway import Serve, model, provider
 from sealgate.config import Model, Provider, Route
 from sealgate.config_tables import Budget
 from sealgate.limits.ledger import Outcome
+from sealgate.providers.whole import HEAVY
 from sealgate.receipts.receipt import digest
-from sealgate.relay.embeddings import unpacked
+from sealgate.relay.embeddings import EmbeddingsAnswer, unpacked
 from sealgate.relay.parts import AT_ONCE
 from sealgate.testing import ScriptedUpstream, Sleep, ThreadedUpstream, sigv4
 from sealgate.testing.bedrock_wire import converse_error
 from sealgate.testing.embedding_wire import embedded, tokens_of, vector_of
 from sealgate.testing.received import Received
-from sealgate.testing.script import Behaviour, Step, resolve
+from sealgate.testing.script import Behaviour, Step, json_answer, resolve
 
 PATH = "/v1/embeddings"
 TITAN = "amazon.titan-embed-text-v2:0"
@@ -64,6 +66,34 @@ async def test_many_inputs_go_in_several_calls_and_come_back_in_order_settled_on
     assert sent == sorted(TEXTS)
     [row] = rows
     assert (row.attempts, row.outcome, row.prompt_tokens, row.usage_source) == (1, Outcome.OK, used, "reported")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("size", [600, 6], ids=["large", "small"])
+async def test_a_large_answer_of_small_parts_is_made_outside_of_the_event_loop(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """No part is worth a thread, but the answer that is made of them all is."""
+    threads: list[int] = []
+    take = EmbeddingsAnswer.take
+
+    def noted(self: EmbeddingsAnswer, upstream: Any) -> Any:
+        threads.append(threading.get_ident())
+        return take(self, upstream)
+
+    monkeypatch.setattr(EmbeddingsAnswer, "take", noted)
+    vector = [number / 7 for number in range(size)]
+    found = json_answer({"embedding": vector, "inputTextTokenCount": 3})
+    texts = [f"text number {number}" for number in range(200)]
+    async with (
+        ScriptedUpstream(handler=lambda _: found) as upstream,
+        serve({"aws": at(upstream)}, titan("aws")) as gateway,
+    ):
+        reply = await gateway.post(PATH, {"model": "m", "input": texts})
+
+    assert [each["embedding"] for each in reply.json["data"]] == [vector] * 200
+    assert (len(reply.body) > HEAVY) is (size == 600)
+    assert [thread == threading.get_ident() for thread in threads] == [size == 6]
 
 
 @pytest.mark.anyio

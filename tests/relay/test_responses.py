@@ -213,6 +213,55 @@ def test_earlier_calls_of_custom_tools_keep_their_form_where_the_tool_has_one() 
     assert said["tool_calls"] == [{"id": "c1", "type": "custom", "custom": {"name": "apply_patch", "input": "a\n"}}]
 
 
+def test_several_outputs_of_a_custom_tool_are_one_result_of_its_call() -> None:
+    """Progress and the end of a call, with whatever stands between them."""
+
+    def made(call_id: str) -> Any:
+        return {"type": "custom_tool_call", "call_id": call_id, "name": "apply_patch", "input": "a"}
+
+    def told(call_id: str, output: Any) -> Any:
+        return {"type": "custom_tool_call_output", "call_id": call_id, "output": output}
+
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,QQ=="}
+    ask = read(
+        [
+            made("c1"), told("c1", ""), told("c1", "begun"), made("c2"), told("c1", [picture]), made("c3"),
+            told("c2", "ok"), told("c3", "ok"), {"role": "user", "content": "And?"}, told("c1", "done"),
+        ],
+        tools=[PATCH],
+    )  # fmt: skip
+    messages = ask.prompt.fields["messages"]
+    assert [(each["role"], each.get("tool_call_id")) for each in messages] == [
+        ("assistant", None), ("tool", "c1"), ("assistant", None), ("tool", "c2"), ("tool", "c3"), ("user", None),
+        ("user", None),
+    ]  # fmt: skip
+    assert messages[1]["content"] == "begun\n\n(shown below)\n\ndone"
+    assert [each["id"] for each in messages[2]["tool_calls"]] == ["c2", "c3"], "results follow the turn of their calls"
+    assert messages[5]["content"][0]["text"] == "What the tool call c1 has shown:"
+    assert messages[5]["content"][1]["image_url"]["url"] == picture["image_url"]
+    assert messages[6]["content"] == "And?"
+
+
+def test_a_later_output_is_added_to_a_result_that_was_kept() -> None:
+    made = {"type": "custom_tool_call", "call_id": "c1", "name": "apply_patch", "input": "a"}
+    told = {"type": "custom_tool_call_output", "call_id": "c1", "output": "begun"}
+    before = [Before([{"type": "message", "role": "user", "content": "Go"}], [made], ()), Before([told], [], ())]
+    ask = reading([{**told, "output": "done"}], tools=[PATCH]).ask(before)
+    assert [each["content"] for each in ask.prompt.fields["messages"]] == ["Go", None, "begun\n\ndone"]
+    assert told["output"] == "begun", "what is kept is not changed"
+
+
+def test_an_id_begins_anew_once_its_call_has_a_result() -> None:
+    """As of upstreams that number the calls of every turn from 0."""
+    turn = [call("now", "0"), result("0", "noon")]
+    found = chat([*turn, call("now", "0"), result("0", "one")])["messages"]
+    assert [each["content"] for each in found] == [None, "noon", None, "one"]
+    for wrong, place in (([*turn, *turn, result("0")], 4), ([*turn, call("now", "0"), call("now", "0")], 3)):
+        with pytest.raises(Problem) as caught:
+            read(wrong)
+        assert caught.value.param == f"input[{place}].call_id"
+
+
 def test_settings_have_their_names_in_a_chat() -> None:
     schema = {"type": "json_schema", "name": "a", "schema": {"type": "object"}, "strict": True}
     found = chat(

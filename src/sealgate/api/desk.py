@@ -171,7 +171,7 @@ class Desk:
         )
         try:
             if ask.prompt.stream:
-                await self._stream(call, exchange, draft, dialect)
+                await self._stream(call, exchange, draft, dialect, ask)
             else:
                 await self._whole(call, exchange, draft, dialect, shown=bool(controls.receipt))
         except Problem as problem:
@@ -216,7 +216,7 @@ class Desk:
         if exchange.entry.session_id is not None and self._endpoint != IN_BODY:
             call.extra = (*call.extra, (b"x-tresor-session-id", exchange.entry.session_id.encode("ascii")))
 
-    async def _stream(self, call: Call, exchange: Exchange, draft: Draft, dialect: Dialect) -> None:
+    async def _stream(self, call: Call, exchange: Exchange, draft: Draft, dialect: Dialect, ask: Ask) -> None:
         with EventStream(call, self._hall.settings.timeouts.keep_alive, draft.written) as events:
             try:
                 try:
@@ -233,9 +233,9 @@ class Desk:
                 if not call.connection_ends:
                     raise
                 # The drain is over. The caller is still there and must not take this for a whole answer.
-                await _break_off(call, events, dialect, Problem("gateway_shutting_down"))
+                await _break_off(call, events, dialect, Problem("gateway_shutting_down"), ask)
             except Problem as problem:
-                await _break_off(call, events, dialect, problem)
+                await _break_off(call, events, dialect, problem, ask)
             else:
                 await events.end(dialect.end())
 
@@ -262,9 +262,10 @@ def _name_as_asked(problem: Problem, ask: Ask) -> None:
         problem.message = re.sub(rf"(?<!\w){re.escape(inner)}(?!\w)", lambda _: name, problem.message)
 
 
-async def _break_off(call: Call, events: EventStream, dialect: Dialect, problem: Problem) -> None:
+async def _break_off(call: Call, events: EventStream, dialect: Dialect, problem: Problem, ask: Ask) -> None:
     if not events.started:
         raise problem
+    _name_as_asked(problem, ask)
     call.fields["code"] = problem.code.name
     await events.end(dialect.broken(problem, call.request_id, call.receipt_id))
 

@@ -20,7 +20,7 @@ from sealgate.relay.hall import Hall
 from sealgate.relay.kept import MAX_BYTES, Content
 from sealgate.relay.responses import Responding
 from sealgate.relay.responses_items import named
-from sealgate.relay.responses_shapes import ResponsesRequest
+from sealgate.relay.responses_shapes import InputTokensRequest, ResponsesRequest
 from sealgate.storage import NewRow
 
 USUAL, MOST = 20, 100
@@ -49,7 +49,7 @@ def routes(hall: Hall, guard: Guard) -> list[Route]:
         ),
         Route("POST", "/responses/input_tokens", "key", InputTokenCount(hall, guard),
               "Count a request's input tokens: by Anthropic where it would answer, else an estimate.",
-              body=ResponsesRequest, answer=InputTokens),
+              body=InputTokensRequest, answer=InputTokens),
         Route("GET", "/responses/{id}", "key", kept.get, "A response of the caller's own, while it is kept.",
               answer=ResponseObject),
         Route("DELETE", "/responses/{id}", "key", kept.delete, "Delete a response of the caller's own.",
@@ -95,7 +95,7 @@ class InputTokenCount:
 
     async def __call__(self, call: Call) -> None:
         caller, controls = await self._desk.enter(call)
-        _, read = await _read(call, self._hall, controls)
+        _, read = await _read(call, self._hall, controls, InputTokensRequest)
         async with self._hall.kept.before(caller.customer_id, read.previous) as before:
             with forms.in_dialect(call):
                 ask = read.ask(before)
@@ -104,7 +104,9 @@ class InputTokenCount:
         await call.json({"object": "response.input_tokens", "input_tokens": found})
 
 
-async def _read(call: Call, hall: Hall, controls: Controls) -> tuple[bytes, Responding]:
+async def _read(
+    call: Call, hall: Hall, controls: Controls, shape: type[ResponsesRequest] = ResponsesRequest
+) -> tuple[bytes, Responding]:
     """The body, as bytes and as what it asks for. Raises `Problem`."""
     server = hall.settings.server
     if controls.timeout is not None:
@@ -112,7 +114,7 @@ async def _read(call: Call, hall: Hall, controls: Controls) -> tuple[bytes, Resp
     forms.require_json(call, lenient=call.route.startswith("/api/"))
     body = await call.body(server.max_body_bytes)
     with forms.in_dialect(call):
-        return body, Responding(body, server.default_model, controls.trace)
+        return body, Responding(body, server.default_model, controls.trace, shape)
 
 
 class KeptResponses:

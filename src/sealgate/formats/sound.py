@@ -1,7 +1,7 @@
 """What a sound file says of itself: its format by its first bytes, and how long it is where its header tells.
 
-Nothing is decoded. Sources: Microsoft RIFF; RFC 9639 (FLAC); RFC 3533 and RFC 7845 (Ogg, Opus); ISO/IEC 11172-3 and the
-Xing header (MP3); ISO/IEC 14496-12 (``mvhd``); RFC 9559 (Matroska, WebM).
+Nothing is decoded. Sources: Microsoft RIFF; ITU-R BS.2088 (BW64); RFC 9639 (FLAC); RFC 3533 and RFC 7845 (Ogg, Opus);
+ISO/IEC 11172-3 and the Xing header (MP3); ISO/IEC 14496-12 (``mvhd``); RFC 9559 (Matroska, WebM).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _by_magic(head: bytes) -> str | None:
-    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+    if head[:4] in (b"RIFF", b"RF64", b"BW64", b"RIFX") and head[8:12] == b"WAVE":
         return "wav"
     if head[:4] == b"fLaC":
         return "flac"
@@ -102,7 +102,9 @@ def _by_magic(head: bytes) -> str | None:
     return "mpeg" if head[:4] in (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3") else None
 
 
-def _wav(view: memoryview, _head: bytes, name: str) -> Sound:
+def _wav(view: memoryview, head: bytes, name: str) -> Sound:
+    if head[:4] == b"RIFX":
+        return Sound(name)  # the same with its bytes the other way round: nobody writes it any more
     at, channels, rate, speed = 12, 0, 0, 0
     while at + 8 <= len(view):
         kind, length = bytes(view[at : at + 4]), int(struct.unpack_from("<I", view, at + 4)[0])

@@ -44,7 +44,8 @@ class Attempt:
         self._response: Response | None = None
         self._reader: Reader | None = None
         self._over = False
-        self._size = 0
+        self.size = 0
+        """Bytes that have come of the answer's body."""
         self.adjustments: Sequence[Adjustment] = ()
         """What in the request that was sent is not as the caller sent it; known once it is open."""
         self.sent = b""
@@ -97,12 +98,12 @@ class Attempt:
         if self._over:
             return None
         if not reader.done and (piece := await response.read()):
-            self._size += len(piece)
-            if self._size > MAX_STREAM:
+            self.size += len(piece)
+            if self.size > MAX_STREAM:
                 raise UpstreamError(Failure.TOO_LARGE, "the stream has no end")
             return reader.feed(piece)
         self._over = True
-        self.heavy = self._size > HEAVY and isinstance(reader, WholeBody)
+        self.heavy = self.size > HEAVY and isinstance(reader, WholeBody)
         return await asyncio.to_thread(reader.end) if self.heavy else reader.end()
 
     @property

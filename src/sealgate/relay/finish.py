@@ -34,7 +34,8 @@ BROKEN = frozenset(
 
 STOPPED = "stop_sequence"
 """Where a choice says which stop text has ended it; and the word of some for that one has."""
-TELLING = (STOPPED, "stop_reason", "matched_stop", "native_finish_reason")
+_NATIVE = "native_finish_reason"
+TELLING = (STOPPED, "stop_reason", "matched_stop", _NATIVE)
 """Fields of a choice that tell of stop texts: the one of our wires, vLLM's, SGLang's, OpenRouter's."""
 
 
@@ -55,10 +56,11 @@ def stopped_at(choice: Json, stops: Sequence[str]) -> Json:
     """
     if not stops:
         return {}
-    said = [choice.get(name) for name in TELLING]
-    for text in said:
-        if isinstance(text, str) and text in stops:
+    said = {name: choice.get(name) for name in TELLING}
+    for name, text in said.items():
+        # OpenRouter's holds a reason alone, such as STOP, which may be a stop text of the caller's, too.
+        if name != _NATIVE and isinstance(text, str) and text in stops:
             return {STOPPED: text}
-    if STOPPED in (*said, choice.get("finish_reason")):
+    if STOPPED in (*said.values(), choice.get("finish_reason")):
         return {STOPPED: stops[0] if len(stops) == 1 else None}
     return {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -32,7 +33,7 @@ MAX_CHAIN = 2048
 MAX_CHAIN_BYTES = 64 * 1024 * 1024
 """Most bytes of them together,"""
 MAX_HELD = 4 * MAX_CHAIN_BYTES
-"""and most of those that all requests of this process hold at once."""
+"""and most of those that all requests of this process hold at once; one customer's may have half of them."""
 
 _NAME = re.compile(r"resp_([0-9a-f]{32})")
 _LEVEL = 1
@@ -57,15 +58,33 @@ class Room:
 
     def __init__(self, most: int) -> None:
         self.left = most
+        self._half = most // 2
+        self._shares: Counter[str] = Counter()
         self.lock = threading.Lock()
+
+    def take(self, customer: str, size: int) -> bool:
+        """Whether the customer has so many bytes more. The lock is held."""
+        if size > self.left or self._shares[customer] + size > self._half:
+            return False
+        self.left -= size
+        self._shares[customer] += size
+        return True
+
+    def give_back(self, customer: str, size: int) -> None:
+        """The lock is held."""
+        self.left += size
+        self._shares[customer] -= size
+        if not self._shares[customer]:
+            del self._shares[customer]
 
 
 class Share:
     """What one request has of it. Once given back there is none, also for a thread that still reads."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, customer: str) -> None:
         self.size = 0
         self._room = room
+        self._customer = customer
         self._open = True
 
     def take(self, size: int) -> None:
@@ -73,15 +92,14 @@ class Share:
         if self.size + size > MAX_CHAIN_BYTES:
             raise Problem("request_too_large", "The conversation is too long.", param="previous_response_id")
         with self._room.lock:
-            if not self._open or size > self._room.left:
+            if not self._open or not self._room.take(self._customer, size):
                 raise Problem("overloaded", "Too many long conversations at once.")
-            self._room.left -= size
             self.size += size
 
     def close(self) -> None:
         with self._room.lock:
             self._open = False
-            self._room.left += self.size
+            self._room.give_back(self._customer, self.size)
             self.size = 0
 
 
@@ -112,7 +130,7 @@ class Kept:
 
     async def find(self, customer: str, name: str) -> Content:
         """The customer's response ``resp_…``. Raises `Problem` ``not_found``."""
-        share = Share(self._room)
+        share = Share(self._room, customer)
         try:
             found = await self._chain(customer, _bare(name), 1, share)
         finally:
@@ -132,7 +150,7 @@ class Kept:
             return
         if not self.keep_days:
             raise Problem("responses_not_kept", param="previous_response_id")
-        share = Share(self._room)
+        share = Share(self._room, customer)
         try:
             chain = await self._chain(customer, _bare(name), MAX_CHAIN, share)
             if not chain:

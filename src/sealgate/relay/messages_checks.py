@@ -63,7 +63,10 @@ def _says(content: str | list[Json]) -> bool:
 
 
 class _Calls:
-    """The calls of a conversation so far: each has an id of its own, and is answered once, in the turn behind it."""
+    """The calls of a conversation so far: each is answered once, in the turn behind it.
+
+    Those that wait have ids of their own; some upstreams use an id again once it has its result.
+    """
 
     def __init__(self) -> None:
         self._made: set[str] = set()
@@ -83,8 +86,8 @@ class _Calls:
             raise Problem("invalid_messages", f"{at}: the result of the call {name!r} is missing.", param=at)
 
     def _call(self, name: str, at: str) -> None:
-        if name in self._made:
-            raise Problem("invalid_messages", f"{at}: another call has this id too.", param=at)
+        if name in self._open:
+            raise Problem("invalid_messages", f"{at}: another call that has no result yet has this id.", param=at)
         self._made.add(name)
         self._open[name] = None
 

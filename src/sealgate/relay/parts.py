@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from sealgate.outward.client import Limits
 from sealgate.providers.base import Adjustment, Batched, Json, Prompt
+from sealgate.providers.whole import HEAVY
 from sealgate.relay.attempt import NO_EVIDENCE, Attempt
 from sealgate.relay.catalog import Target
 from sealgate.relay.embeddings import in_order, vectors_wanted
@@ -56,7 +57,8 @@ class PartedAttempt:
         self.adjustments: Sequence[Adjustment] = ()
         self.sent = b""
         """The bodies that were sent, in order, with a line feed between each two."""
-        self.heavy = False
+        self.size = 0
+        """Bytes of the bodies of all answers."""
         self._upstreams = upstreams
         self._target = target
         self._prompts = prompts
@@ -64,6 +66,11 @@ class PartedAttempt:
         self._sent = [b""] * len(prompts)
         self._found: list[Json] = [{}] * len(prompts)
         self._events: Iterable[Json] | None = None
+
+    @property
+    def heavy(self) -> bool:
+        """As `Attempt` has it: each of many calls may bring little, and the answer is made of them all."""
+        return self.size > HEAVY
 
     async def open(self, limits: Limits) -> None:
         """Make all calls. Raises `UpstreamError`, of the first one that failed."""
@@ -100,7 +107,7 @@ class PartedAttempt:
             self._sent[place], self.adjustments = call.sent, call.adjustments
             while (events := await call.read()) is not None:
                 found = next(iter(events), found)
-            self.heavy = self.heavy or call.heavy
+            self.size += call.size
         finally:
             self.status = call.status
             call.close()

@@ -16,7 +16,7 @@ from sealgate.providers.capabilities import CONTRACT
 from sealgate.relay.ask import Ask
 from sealgate.relay.request import decode_object, episode, model_named, typed_as
 from sealgate.relay.responses_items import Conversation, with_types
-from sealgate.relay.responses_shapes import FIELDS, ResponsesRequest
+from sealgate.relay.responses_shapes import FIELDS, InputTokensRequest, ResponsesRequest
 from sealgate.relay.responses_tools import SEARCH, UNKNOWN, Offered
 from sealgate.relay.shapes import MAX_MESSAGES
 
@@ -87,14 +87,20 @@ class Wanted(NamedTuple):
 class Responding:
     """One request, read. Raises `Problem` for what is wrong in it; nothing here does I/O."""
 
-    def __init__(self, body: bytes, default_model: str | None = None, trace: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        default_model: str | None = None,
+        trace: Mapping[str, str] | None = None,
+        shape: type[ResponsesRequest] = ResponsesRequest,
+    ) -> None:
         self.fields = decode_object(body)
         self.items: list[Json] = []
         """What was asked, as items."""
         self._given = {name: value for name, value in self.fields.items() if value is not None}
         self._refuse()
         self._complete()
-        self.typed = typed_as(ResponsesRequest, self._given)
+        self.typed = typed_as(shape, self._given)
         self.model = model_named(self.typed.model, default_model)
         self._episode = episode(self.typed.episode_id)
         self._trace = trace or {}
@@ -188,7 +194,8 @@ class Responding:
         self._rules()
         talk = self._conversation(before)
         fields: Json = {"messages": talk.finish()}
-        if not fields["messages"] or len(fields["messages"]) > MAX_MESSAGES:
+        counted = isinstance(typed, InputTokensRequest)
+        if not (fields["messages"] or counted) or len(fields["messages"]) > MAX_MESSAGES:
             code = "too_many_items" if fields["messages"] else "invalid_messages"
             raise Problem(code, f"input: the conversation must have 1 to {MAX_MESSAGES} messages.", param="input")
         self._carry(fields)
@@ -217,7 +224,7 @@ class Responding:
         for each in before:
             talk.take(each.input)
             talk.take(each.output, "output", each.details)
-        given = self._given["input"]
+        given = self._given.get("input", [])
         self.items = [message(given)] if isinstance(given, str) else given
         talk.take(self.items)
         return talk

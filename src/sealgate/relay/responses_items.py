@@ -38,8 +38,8 @@ class Conversation:
         """Where the first medium stands that is given by URL."""
         self.media_size = 0
         self._offered = offered
-        self._calls: set[str] = set()
-        self._results: set[str] = set()
+        self._results: dict[str, Json | None] = {}
+        """By the id of a call: its result's message, or None where it has none yet. Some upstreams use ids again."""
         self._turn: Json | None = None
         """The model's turn that is being put together; it is the last message."""
         self._shown: list[Json] = []
@@ -113,14 +113,14 @@ class Conversation:
         return self._turn
 
     def _call(self, call: Json, at: str) -> None:
-        self._once(call["id"], self._calls, f"{at}.call_id", "call")
+        name = call["id"]
+        if self._results.get(name, call) is None:
+            where = f"{at}.call_id"
+            raise Problem(
+                "invalid_parameter", f"{where}: another call that has no result yet has this id.", param=where
+            )
+        self._results[name] = None
         self._own().setdefault("tool_calls", []).append(call)
-
-    @staticmethod
-    def _once(name: str, known: set[str], at: str, what: str) -> None:
-        if name in known:
-            raise Problem("invalid_parameter", f"{at}: another {what} has this id too.", param=at)
-        known.add(name)
 
     def _thought(self, item: Json, at: str, *, known: bool) -> None:
         texts = [part["text"] for part in item.get("content") or item.get("summary") or ()]
@@ -225,14 +225,20 @@ class Conversation:
     # Results
 
     def _result(self, item: Json, at: str) -> None:
-        call, output = item["call_id"], item["output"]
-        if call not in self._calls:
-            where = f"{at}.call_id"
+        call, output, where = item["call_id"], item["output"], f"{at}.call_id"
+        if call not in self._results:
             raise Problem("invalid_parameter", f"{where}: there is no call of that id before it.", param=where)
-        self._once(call, self._results, f"{at}.call_id", "result")
-        self._close()
+        before = self._results[call]
+        if before is not None and item["type"] != "custom_tool_call_output":
+            raise Problem("invalid_parameter", f"{where}: this call has a result already.", param=where)
         text = output if isinstance(output, str) else self._shows(output, call, at)
-        self.messages.append({"role": "tool", "tool_call_id": call, "content": text})
+        if before is not None:
+            # Custom tools tell of their progress; whatever has come in between, providers want one result of a call.
+            before["content"] = JOINT.join(each for each in (before["content"], text) if each)
+            return
+        self._close()
+        message = self._results[call] = {"role": "tool", "tool_call_id": call, "content": text}
+        self.messages.append(message)
 
     def _shows(self, output: list[Json], call: str, at: str) -> str:
         parts = [self._part(part, f"{at}.output[{place}]") for place, part in enumerate(output)]

@@ -191,6 +191,9 @@ InputItem = (
 )
 
 
+Items = Annotated[list[InputItem], Meta(max_length=MAX_MESSAGES)]
+
+
 class SearchOffer(Struct, tag_field="type", tag="tool_search"):
     """A search for further tools that the caller carries out."""
 
@@ -259,10 +262,7 @@ class EventOptions(Struct):
 class ResponsesRequest(Directed, kw_only=True):
     """The body of ``POST /v1/responses``."""
 
-    input: Annotated[
-        str | Annotated[list[InputItem], Meta(max_length=MAX_MESSAGES)],
-        Meta(description="What is asked: a text, or the items of the conversation so far."),
-    ]
+    input: Annotated[str | Items, Meta(description="What is asked: a text, or the items of the conversation so far.")]
     instructions: Annotated[str | None, Meta(description="Instructions that come before the conversation.")] = None
     tools: Annotated[
         Annotated[list[FunctionOffer | CustomOffer | NamespaceOffer | SearchOffer], Meta(max_length=MAX_TOOLS)] | None,
@@ -308,6 +308,14 @@ class ResponsesRequest(Directed, kw_only=True):
     failover: Failover = None
     session_id: Annotated[str | None, Meta(description="A session of the caller's.")] = None
     episode_id: Annotated[str | None, Meta(description="UUID of version 7 that groups inferences.")] = None
+
+
+class InputTokensRequest(ResponsesRequest, kw_only=True):
+    """The body of ``POST /v1/responses/input_tokens``: of one without ``input`` the rest is counted."""
+
+    input: Annotated[
+        str | Items | None, Meta(description="What is to be counted: a text, or the items of the conversation so far.")
+    ] = None  # type: ignore[assignment]
 
 
 FIELDS = frozenset(field.encode_name for field in msgspec.structs.fields(ResponsesRequest))

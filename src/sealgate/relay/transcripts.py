@@ -30,6 +30,7 @@ TOKENS_PER_SECOND = 10
 """Tokens that a second of sound is counted as where nobody counts them (OpenAI's gpt-4o-transcribe)."""
 
 NO_WORDS = "the provider says of no word when it was spoken."
+NO_TIMES = "it goes with the format verbose_json"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -80,12 +81,11 @@ def read_transcription(
     if typed.stream and typed.response_format in WITH_SEGMENTS:
         said = f"stream goes with the formats json and text, not with {typed.response_format}."
         raise Problem("invalid_parameter", said, param="stream")
-    if typed.timestamp_granularities and typed.response_format != "verbose_json":
-        said = f"{GRANULARITIES} goes with the format verbose_json, not with {typed.response_format}."
-        raise Problem("invalid_parameter", said, param=GRANULARITIES)
     upload, found = _upload(file, filename)
     adjustments = [Adjustment(name, "dropped", OF_CHAT) for name in more if of_chat(name)]
     fields: Json = {name: values for name, values in more.items() if not of_chat(name)}
+    if typed.response_format != "verbose_json" and given.pop(GRANULARITIES, None):
+        adjustments.append(Adjustment(GRANULARITIES, "dropped", NO_TIMES))  # one of the SDKs always asks
     fields |= {name: given[name] for name in _CARRIED if given.get(name) not in (None, "")}
     fields["response_format"] = typed.response_format
     size = sum(len(str(value)) for value in fields.values())
