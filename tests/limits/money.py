@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, select
 
 from sealgate.config_tables import Budget
-from sealgate.limits.budgets import Budgets, Wish
+from sealgate.errors import StorageError
+from sealgate.limits.budgets import STALE_SECONDS, Budgets, Wish
 from sealgate.limits.ledger import Entry, Outcome, row
 from sealgate.storage import Storage
 from sealgate.storage.tables import intents, leases, ledger, spending
@@ -94,3 +97,31 @@ def journal(budgets: Budgets) -> None:
 async def written(storage: Storage) -> None:
     await storage.write(lambda _: None)
     await asyncio.sleep(0)
+
+
+async def mourn(budgets: Budgets, clock: Clock) -> None:
+    """For so long that whoever says nothing meanwhile is dead."""
+    await budgets.tend()
+    clock.now += STALE_SECONDS + 1
+    await budgets.tend()
+
+
+def fail_commit(storage: Storage, monkeypatch: pytest.MonkeyPatch, *, done: bool = False) -> None:
+    """The next commit fails, or only seems to: it is ``done``."""
+    commit, failed = storage._writer._commit, list[str]()
+
+    def once() -> None:
+        if failed or done:
+            commit()
+        if not failed:
+            failed.append("the connection is gone")
+            raise OSError(failed[0])
+
+    monkeypatch.setattr(storage._writer, "_commit", once)
+
+
+async def failed(storage: Storage) -> None:
+    """That has happened, and what was queued before is over."""
+    with suppress(StorageError):
+        await written(storage)
+    await written(storage)

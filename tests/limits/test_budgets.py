@@ -33,7 +33,7 @@ from sealgate.limits.budgets import STALE_SECONDS, Budgets, Purse
 from sealgate.limits.ledger import Entry, Outcome
 from sealgate.limits.periods import DAY
 from sealgate.storage import Storage, open_storage
-from sealgate.storage.tables import ledger
+from sealgate.storage.tables import intents, ledger
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def budgets(storage: Storage, clock: Clock) -> Budgets:
-    return Budgets(storage, clock=clock)
+    return Budgets(storage, clock=clock, monotonic=clock)
 
 
 async def test_what_is_reserved_is_there_until_the_cost_takes_its_place(budgets: Budgets, storage: Storage) -> None:
@@ -119,7 +119,7 @@ async def test_row_d4_a_hundred_at_once_cannot_reserve_more_than_there_is(
     """Two replicas on PostgreSQL; on SQLite two writers of one file, which have to take turns as well."""
     replicas = [open_storage(url) for _ in range(2)]
     try:
-        both = [Budgets(replica, clock=clock) for replica in replicas]
+        both = [Budgets(replica, clock=clock, monotonic=clock) for replica in replicas]
         asked = [both[number % 2].purse("key:k", ONE, entry()) for number in range(100)]
         found = await asyncio.gather(*(one.reserve(wishes(UNIT // 7), "USD") for one in asked), return_exceptions=True)
     finally:
@@ -136,7 +136,7 @@ async def test_replicas_that_settle_each_others_keys_at_once_do_not_wait_in_a_ci
 ) -> None:
     replicas = [open_storage(url) for _ in range(2)]
     try:
-        both = [Budgets(replica, clock=clock) for replica in replicas]
+        both = [Budgets(replica, clock=clock, monotonic=clock) for replica in replicas]
 
         async def one(number: int) -> None:
             of = entry()
@@ -198,7 +198,7 @@ async def test_row_h1_what_a_dead_process_had_reserved_becomes_a_row_of_unknown_
     """The provider may have answered and charged: the whole reservation counts as spent, and is marked as a guess."""
     of = entry(end_user="zoë", stream=True)
     await budgets.purse("key:k", ONE, of).reserve(wishes(UNIT // 2), "EUR")
-    after = Budgets(storage, clock=clock)
+    after = Budgets(storage, clock=clock, monotonic=clock)
     clock.now += STALE_SECONDS + 1
     await after.start()
     await after.aclose()
@@ -215,7 +215,7 @@ async def test_on_sqlite_a_start_takes_care_of_what_was_left_at_once(
     budgets: Budgets, storage: Storage, clock: Clock
 ) -> None:
     await budgets.purse("key:k", ONE, entry()).reserve(wishes(UNIT), "USD")
-    after = Budgets(storage, clock=clock)
+    after = Budgets(storage, clock=clock, monotonic=clock)
     await after.start()
     await after.aclose()
     assert await sums(storage) == (UNIT, 0, UNIT)
@@ -226,7 +226,7 @@ async def test_a_replica_that_is_alive_is_left_alone(budgets: Budgets, storage: 
     of = entry()
     purse = budgets.purse("key:k", ONE, of)
     await purse.reserve(wishes(UNIT), "USD")
-    other = Budgets(storage, clock=clock)
+    other = Budgets(storage, clock=clock, monotonic=clock)
     for _ in range(4):
         clock.now += STALE_SECONDS - 10
         await budgets.tend()
@@ -241,7 +241,7 @@ async def test_who_was_taken_for_dead_and_lives_sets_it_right(budgets: Budgets, 
     purse = budgets.purse("key:k", ONE, of)
     await purse.reserve(wishes(UNIT), "USD")
     clock.now += STALE_SECONDS + 1
-    await Budgets(storage, clock=clock).tend()
+    await Budgets(storage, clock=clock, monotonic=clock).tend()
     assert await sums(storage) == (UNIT, 0, UNIT)
     await purse.settle(ended(of, 5))
     [found], _, _ = await storage.read(everything)
@@ -254,7 +254,7 @@ async def test_many_orphans_are_written_in_several_commits(budgets: Budgets, sto
     await asyncio.gather(*asked)
     clock.now += STALE_SECONDS + 1
     commits = storage.commits
-    await Budgets(storage, clock=clock).tend()
+    await Budgets(storage, clock=clock, monotonic=clock).tend()
     assert storage.commits - commits >= 2
     assert await sums(storage) == (many, 0, many)
 
@@ -276,6 +276,44 @@ async def test_a_settlement_that_cannot_be_written_is_tried_again_and_counts_onc
     monkeypatch.setattr(storage, "submit_direct", submit)
     assert await sums(storage) == (0, UNIT, 0)
     await budgets.tend()
+    assert await sums(storage) == (5, 0, 5)
+
+
+async def test_an_act_that_cannot_be_written_holds_up_neither_others_nor_the_beat_nor_the_sweep(
+    budgets: Budgets, storage: Storage, clock: Clock
+) -> None:
+    lost = Budgets(storage, clock=clock, monotonic=clock)
+    await lost.purse("key:k", ONE, entry()).reserve(wishes(7), "USD")
+    clock.now += STALE_SECONDS + 1
+    of, running = entry(), entry()
+    purse = budgets.purse("key:k", ONE, of)
+    await purse.reserve(wishes(UNIT // 2), "USD")
+    await budgets.purse("key:k", ONE, running).reserve(wishes(9), "USD")
+
+    def refused(_direct: Any) -> None:
+        raise StorageError("UNIQUE constraint failed")
+
+    budgets.try_again(refused)
+    budgets.try_again(purse._close(ended(of, 5)))
+    clock.now += 1
+    await budgets.tend()
+    _, [held], _ = await storage.read(everything)
+    assert (held["id"], held["seen_at"]) == (running.id, budgets.now())
+    assert await sums(storage) == (12, 9, 12)
+    assert budgets._again == [refused]
+
+
+async def test_an_intent_beside_a_row_of_unknown_outcome_is_settled_all_the_same(
+    budgets: Budgets, storage: Storage, clock: Clock
+) -> None:
+    of = entry()
+    purse = budgets.purse("key:k", ONE, of)
+    await purse.reserve(wishes(UNIT // 2), "USD")
+    _, [intent], _ = await storage.read(everything)
+    clock.now += STALE_SECONDS + 1
+    await Budgets(storage, clock=clock, monotonic=clock).tend()
+    await storage.submit_direct(lambda direct: direct.insert(intents, dict(intent)))
+    await purse.settle(ended(of, 5))
     assert await sums(storage) == (5, 0, 5)
 
 
@@ -339,7 +377,7 @@ def test_the_sum_of_the_rows_is_what_was_spent_whatever_happens(url: str, tmp_pa
 
 async def history(url: str, steps: list[tuple[str, int, int]]) -> None:
     storage, clock = open_storage(url), Clock()
-    budgets, running = Budgets(storage, clock=clock), list[tuple[Purse, Entry, int]]()
+    budgets, running = Budgets(storage, clock=clock, monotonic=clock), list[tuple[Purse, Entry, int]]()
     try:
         for what, amount, which in steps:
             if what == "reserve":
@@ -351,7 +389,7 @@ async def history(url: str, steps: list[tuple[str, int, int]]) -> None:
                     await purse.settle(ended(of, None, Outcome.DENIED))
             elif what == "crash":
                 crash(budgets)
-                budgets, running = Budgets(storage, clock=clock), []
+                budgets, running = Budgets(storage, clock=clock, monotonic=clock), []
                 clock.now += STALE_SECONDS + 1
                 await budgets.tend()
             elif what == "wait":

@@ -8,14 +8,14 @@ from decimal import Decimal
 from functools import partial
 
 import pytest
-from tests.limits.money import NOON, UNIT, Clock, blocks, crash, ended, entry, journal, sums, wishes, written
+from tests.limits.money import NOON, UNIT, Clock, blocks, crash, ended, entry, journal, mourn, sums, wishes, written
 
 from sealgate.config_tables import Budget
 from sealgate.errors import Problem
 from sealgate.limits import budgets as budgets_module
 from sealgate.limits import tills
 from sealgate.limits.budget_rows import Account, state
-from sealgate.limits.budgets import STALE_SECONDS, Budgets, Purse
+from sealgate.limits.budgets import Budgets, Purse
 from sealgate.limits.ledger import Entry
 from sealgate.limits.periods import window
 from sealgate.storage import Storage
@@ -31,7 +31,7 @@ class Story:
         self.chance = random.Random(seed)
         self.storage = storage
         self.clock = Clock()
-        self.both = [Budgets(storage, clock=self.clock) for _ in range(2)]
+        self.both = [Budgets(storage, clock=self.clock, monotonic=self.clock) for _ in range(2)]
         self.running: list[tuple[Budgets, Purse, Entry, int]] = []
         self.budget = Budget(Decimal(60 * WISH) / UNIT)
         self.leases = 0
@@ -71,9 +71,8 @@ class Story:
         [other] = self.both
         journal(other)
         await written(self.storage)
-        self.clock.now += STALE_SECONDS + 1
-        await other.tend()
-        self.both.append(Budgets(self.storage, clock=self.clock))
+        await mourn(other, self.clock)
+        self.both.append(Budgets(self.storage, clock=self.clock, monotonic=self.clock))
 
     async def check(self) -> None:
         account = Account("key:k", window(self.budget, NOON))

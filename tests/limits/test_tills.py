@@ -19,7 +19,10 @@ from tests.limits.money import (
     ended,
     entry,
     everything,
+    fail_commit,
+    failed,
     journal,
+    mourn,
     spend,
     sums,
     wishes,
@@ -57,7 +60,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def budgets(storage: Storage, clock: Clock) -> AsyncIterator[Budgets]:
-    budgets = Budgets(storage, clock=clock)
+    budgets = Budgets(storage, clock=clock, monotonic=clock)
     yield budgets
     crash(budgets)
 
@@ -154,7 +157,7 @@ async def test_two_replicas_share_a_small_budget_to_the_last_unit(
     budget = Budget(Decimal(WISH * whole) / UNIT)
     look = partial(state, account=Account("key:k", window(budget, NOON)))
     replicas = [open_storage(url) for _ in range(2)]
-    both = [Budgets(replica, clock=clock) for replica in replicas]
+    both = [Budgets(replica, clock=clock, monotonic=clock) for replica in replicas]
 
     async def work(one: Budgets) -> None:
         for _ in range(whole + 1):
@@ -188,7 +191,7 @@ async def test_row_d20_who_needs_what_lies_idle_at_another_replica_waits_until_i
     monkeypatch.setattr(tills, "IDLE_SECONDS", 0.1)
     monkeypatch.setattr(budgets_module, "TRIES", 100)
     await leased(budgets)
-    other = Budgets(storage, clock=clock)
+    other = Budgets(storage, clock=clock, monotonic=clock)
     left = UNIT - (await sums(storage))[2]
     purse, of = await begun(other, amount=left)
     assert await storage.read(blocks) == 0
@@ -307,8 +310,7 @@ async def test_row_h1_a_crash_charges_what_was_written_down_and_frees_the_rest_o
     await written(storage)
     await begun(budgets)
     crash(budgets)
-    clock.now += STALE_SECONDS + 1
-    await Budgets(storage, clock=clock).tend()
+    await mourn(Budgets(storage, clock=clock, monotonic=clock), clock)
     rows, held, _ = await storage.read(everything)
     assert [each["cost"] for each in rows if each["outcome"] == "unknown"] == [WISH]
     assert (held, await storage.read(blocks)) == ([], 0)
@@ -324,8 +326,7 @@ async def test_who_was_taken_for_dead_and_lives_still_counts_what_it_spent(
     journal(budgets)
     await written(storage)
     young, of_young = await begun(budgets)
-    clock.now += STALE_SECONDS + 1
-    await Budgets(storage, clock=clock).tend()
+    await mourn(Budgets(storage, clock=clock, monotonic=clock), clock)
     await noted.settle(ended(of_noted, 5))
     await young.settle(ended(of_young, 6))
     assert await sums(storage) == (spent + 11, 0, spent + 11)
@@ -419,3 +420,146 @@ async def test_row_h23_the_database_goes_while_a_lease_is_held(
     await budgets.tend()
     costs, _, now = await sums(storage)
     assert (costs, now, lease.open) == (spent + 5, spent + 5, 0)
+
+
+async def test_a_caller_who_leaves_while_the_commit_fails_loses_nothing(
+    budgets: Budgets, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a request with an intent, which is every one that takes a moment."""
+    purse, of = await begun(budgets)
+    fail_commit(storage, monkeypatch)
+    task = asyncio.create_task(purse.settle(ended(of, 5)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await failed(storage)
+    assert await sums(storage) == (0, WISH, 0)
+    await budgets.tend()
+    assert await sums(storage) == (5, 0, 5)
+
+
+async def test_row_d13_a_clock_that_is_set_forward_drops_no_lease_of_a_replica_that_lives(
+    budgets: Budgets, storage: Storage, clock: Clock
+) -> None:
+    """Only what was there for a minute, as the replica saw it."""
+    await leased(budgets)
+    held, ahead, passing = await storage.read(blocks), Clock(), Clock()
+    ahead.now += 7200
+    other = Budgets(storage, clock=ahead, monotonic=passing)
+    for _ in range(3):
+        await other.tend()
+        ahead.now += 7200
+        passing.now += STALE_SECONDS / 3
+    assert await storage.read(blocks) == held > 0
+    await other.tend()
+    assert await storage.read(blocks) == 0
+
+
+@pytest.mark.parametrize("step", [-7200, 7200])
+async def test_row_d13_a_clock_that_is_set_neither_lengthens_nor_ends_a_lease(storage: Storage, step: int) -> None:
+    wall, passing = Clock(), Clock()
+    budgets = Budgets(storage, clock=wall, monotonic=passing)
+    lease = await leased(budgets)
+    wall.now += step
+    purse, of = await begun(budgets)
+    assert purse.lease is lease
+    await purse.settle(ended(of, 1))
+    passing.now += LIFE / 1e6
+    budgets.tills._look()
+    await written(storage)
+    assert lease.retired
+    assert await storage.read(blocks) == 0
+    crash(budgets)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_on_sqlite_a_start_frees_the_leases_of_who_was_there_before(
+    budgets: Budgets, storage: Storage, clock: Clock
+) -> None:
+    await leased(budgets)
+    crash(budgets)
+    after = Budgets(storage, clock=clock, monotonic=clock)
+    await after.start()
+    await after.aclose()
+    assert await storage.read(blocks) == 0
+
+
+async def test_an_intent_that_was_written_after_all_and_closed_by_another_replica_is_not_written_again(
+    budgets: Budgets, storage: Storage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody here knew that its commit had happened."""
+    await leased(budgets)
+    spent, held = (await sums(storage))[2], await storage.read(blocks)
+    purse, of = await begun(budgets)
+    fail_commit(storage, monkeypatch, done=True)
+    journal(budgets)
+    await failed(storage)
+    assert purse.lease is not None
+    clock.now += STALE_SECONDS + 1
+    await Budgets(storage, clock=clock, monotonic=clock).tend()
+    assert await sums(storage) == (spent + WISH, 0, spent + WISH)
+    journal(budgets)
+    await written(storage)
+    assert ((await sums(storage))[1], await storage.read(blocks)) == (0, held - WISH)
+    await purse.settle(ended(of, 5))
+    assert await sums(storage) == (spent + 5, 0, spent + 5)
+    assert await storage.read(blocks) == held - WISH
+
+
+async def test_who_holds_what_is_missing_itself_refuses_nobody_whatever_budget_it_was_reserved_under(
+    budgets: Budgets, storage: Storage
+) -> None:
+    """The key's budget was changed while the request came in: the lease is another's of the same account."""
+    of = entry()
+    purse = budgets.purse("key:k", ONE, of)
+    await leased(budgets, Budget(Decimal("1.1"), "month"))
+    left = UNIT - (await sums(storage))[2]
+    assert await storage.read(blocks) > 0
+    assert await purse.reserve(wishes(left), "USD") == left
+    await purse.settle(ended(of, 1))
+
+
+async def test_what_a_lease_of_ours_still_holds_that_was_given_up_is_waited_for(
+    budgets: Budgets, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budgets_module, "TRIES", 1000)
+    monkeypatch.setattr(budgets_module, "TRY_SECONDS", 0.02)
+    asked, ask = [], Purse._ask
+
+    async def counted(self: Purse, *arguments: Any) -> Any:
+        found = await ask(self, *arguments)
+        asked.append(found.chosen)
+        return found
+
+    lease = await leased(budgets)
+    first, of_first = await begun(budgets)
+    left = UNIT - (await sums(storage))[2]
+    monkeypatch.setattr(Purse, "_ask", counted)
+    second = asyncio.create_task(begun(budgets, amount=left))
+
+    async def waits() -> bool:
+        return len(asked) > 2 or second.done()
+
+    await until(waits)
+    assert lease.retired
+    await first.settle(ended(of_first, None, Outcome.UPSTREAM_FAILED))
+    purse, of = await second
+    await purse.settle(ended(of, 1))
+
+
+async def test_after_a_failure_what_is_to_be_written_down_waits_for_a_second(
+    budgets: Budgets, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tills, "AGAIN_SECONDS", 7200)
+    await leased(budgets)
+    purse, of = await begun(budgets)
+    fail_commit(storage, monkeypatch)
+    journal(budgets)
+    later, of_later = await begun(budgets)
+    await failed(storage)
+    ticking = budgets.tills._ticking
+    assert ticking is not None
+    assert ticking.when() > asyncio.get_running_loop().time() + 3700
+    for each, its in ((purse, of), (later, of_later)):
+        await each.settle(ended(its, 1))

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from sealgate.outward import head
 from sealgate.outward.client import Request
-from sealgate.outward.head import BadHead, HeadLimits, Origin, Target, check_field, encode_head, judge_head, parse_url
+from sealgate.outward.head import (
+    BadHead,
+    HeadLimits,
+    Origin,
+    Target,
+    check_field,
+    encode_head,
+    joined,
+    judge_head,
+    parse_url,
+)
 
 LIMITS = HeadLimits()
 
@@ -94,6 +104,7 @@ def test_headers_are_lower_case_first_value_wins() -> None:
     """Names in lower case, the first of two values, no space around."""
     judged = judge_head(200, "1.1", 2, [(b"X-A", b"1 "), (b"x-a", b"2"), (b"Content-Length", b"3")], LIMITS)
     assert judged.headers == {"x-a": "1", "content-length": "3"}
+    assert (joined(judged.headers["x-a"]), joined(judged.headers["content-length"])) == ("1, 2", "3")
     assert judged.framed
     assert judged.reusable
 

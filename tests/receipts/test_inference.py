@@ -209,6 +209,7 @@ HEADERS = ("X-Report", "X-Machine")
     [
         ((b"X-Report: q 1", b"X-Other: 2", b"x-machine: m"), {"x-report": "q 1", "x-machine": "m"}),
         ((b"x-report: \xe4",), {"x-report": "\xe4"}),
+        ((b"X-Report: 1", b"X-Machine: m", b"x-report: 2"), {"x-report": "1, 2", "x-machine": "m"}),
         ((b"X-Other: 2",), None),
         ((b"X-Report: " + b"r" * 5000, b"X-Machine: " + b"m" * 5000), None),
     ],

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,37 @@ async def test_a_row_that_nobody_waits_for_is_counted_and_logged_when_lost(stora
 
     assert storage.lost_appends == 2
     assert [(line["event"], line["log_level"]) for line in logs] == [("storage_row_lost", "error")]
+
+
+@anyio
+async def test_a_row_whose_waiter_left_is_counted_when_its_commit_fails_and_an_act_is_not(
+    storage: Storage, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who submits an act sees its future, and tries it again or counts it."""
+    commit, failed = storage._writer._commit, list[bool]()
+
+    def fails_twice() -> None:
+        """Of the gate, and of what came meanwhile."""
+        if len(failed) == 2:
+            return commit()
+        failed.append(True)
+        raise OSError("the disk is full")
+
+    held = await hold(storage, gate)
+    row = asyncio.create_task(storage.append(ledger, make_row(1)))
+    await asyncio.sleep(0)
+    act = storage.submit_direct(lambda _: None)
+    row.cancel()
+    act.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await row
+    monkeypatch.setattr(storage._writer, "_commit", fails_twice)
+    gate.opened.set()
+    await asyncio.gather(held, return_exceptions=True)
+    with suppress(StorageError):
+        await storage.write(lambda _: None)
+    await storage.write(lambda _: None)
+    assert storage.lost_appends == 1
 
 
 APPEND_UNTIL_KILLED = """

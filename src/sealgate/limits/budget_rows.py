@@ -36,7 +36,6 @@ _HELD = (
     " UNION ALL SELECT '-', coalesce(sum(reserved), 0) FROM intents WHERE scope = ? AND period = ? AND bucket >= ?"
     " UNION ALL SELECT id, amount FROM leases WHERE scope = ? AND period = ? AND bucket >= ?"
 )
-_ELSEWHERE = "SELECT coalesce(sum(amount), 0) FROM leases WHERE scope = ? AND period = ? AND bucket >= ? AND owner <> ?"
 _SETTLE = "DELETE FROM intents WHERE id = ?"
 _KNOWN = "SELECT outcome, cost FROM ledger WHERE id = ?"
 _REMOVE = "DELETE FROM ledger WHERE id = ?"
@@ -57,10 +56,7 @@ _ORPHANS = (
     "SELECT id, scope, period, bucket, reserved, entry FROM intents"
     " WHERE owner <> ? AND seen_at < ? ORDER BY id LIMIT ?"
 )
-_ANY_ORPHAN = (
-    "SELECT 1 WHERE EXISTS (SELECT 1 FROM intents WHERE owner <> ? AND seen_at < ?)"
-    " OR EXISTS (SELECT 1 FROM leases WHERE owner <> ? AND seen_at < ?)"
-)
+_ANY_ORPHAN = "SELECT 1 FROM intents WHERE owner <> ? AND seen_at < ? LIMIT 1"
 _FORGET = "DELETE FROM spending WHERE period <> 'total' AND bucket < ?"
 
 
@@ -102,8 +98,8 @@ class Found(NamedTuple):
     """The wish that was reserved."""
     available: int = 0
     """What there was before, where the first wish had no room."""
-    elsewhere: int = 0
-    """What other processes hold back in leases, some of it idle; where no wish had room."""
+    leased: int = 0
+    """What leases hold back, some of it idle, also those that this process has given up; where no wish had room."""
 
 
 def state(connection: Connection, account: Account) -> State:
@@ -122,17 +118,14 @@ def reserve(direct: Direct, account: Account, amount: int, wishes: Sequence[int]
     direct.flush()
     if _intend(direct, account, amount, wishes[0], intent):
         return Found(wishes[0])
-    asked = _asked(account)
-    found = direct.first(_STATE, asked * 3)
+    found = direct.first(_STATE, _asked(account) * 3)
     assert found is not None
     available = amount - sum(map(int, found))  # PostgreSQL's sums are decimals
     chosen = next((wish for wish in wishes if wish <= available), None)
     if chosen is not None:
         _intend(direct, account, amount, chosen, intent)
         return Found(chosen, available)
-    others = direct.first(_ELSEWHERE, (*asked, intent.owner))
-    assert others is not None
-    return Found(None, available, int(others[0]))
+    return Found(None, available, int(found[2]))
 
 
 def _intend(direct: Direct, account: Account, amount: int, wish: int, intent: Intent) -> int:
@@ -144,11 +137,12 @@ def _intend(direct: Direct, account: Account, amount: int, wish: int, intent: In
 class Settlement:
     """Puts the request's row in the place of what it reserved, and counts what it cost. A second time it does nothing.
 
+    The first time an intent is word enough that there is no row yet; who failed looks for one in any case.
     What was reserved is an intent, or a part of a lease, where the request has no intent yet. Where another process
     took the request for lost and wrote that nobody knows how it ended, that is set right.
     """
 
-    __slots__ = ("_account", "_again", "_request", "_reserved", "_row", "lease")
+    __slots__ = ("_account", "_intended", "_ran", "_request", "_reserved", "_row", "lease")
 
     def __init__(
         self, account: Sum, request: str, row: Written, lease: Lease | None, reserved: int, intended: bool
@@ -158,8 +152,9 @@ class Settlement:
         self._request = request
         self._row = row
         self._reserved = reserved
-        self._again = intended
+        self._intended = intended
         """Whether there may be an intent, or even a row."""
+        self._ran = False
 
     def prepare(self) -> None:
         """Work the row out, before anything is locked."""
@@ -169,13 +164,13 @@ class Settlement:
     def __call__(self, direct: Direct) -> None:
         alone_direct(direct)
         charged, lease = 0, self.lease
-        again, self._again = self._again, True
-        if again:
+        again, self._ran = self._ran, True
+        if again or self._intended:
             if lease is not None:
                 direct.flush()  # its intent may wait in this very transaction
-            if direct.run(_SETTLE, (self._request,)):
+            if intent := direct.run(_SETTLE, (self._request,)):
                 lease = None
-            elif (known := direct.first(_KNOWN, (self._request,))) is not None:
+            if (again or not intent) and (known := direct.first(_KNOWN, (self._request,))) is not None:
                 if known[0] != Outcome.UNKNOWN.value:
                     return
                 direct.run(_REMOVE, (self._request,))
@@ -192,7 +187,7 @@ class Settlement:
 
 def any_orphan(connection: Connection, owner: str, before: int) -> bool:
     """Whether there is something for `sweep`."""
-    return bool(read(connection, _ANY_ORPHAN, (owner, before) * 2))
+    return bool(read(connection, _ANY_ORPHAN, (owner, before)))
 
 
 def sweep(direct: Direct, owner: str, before: int, finish: Callable[[dict[str, Any]], None]) -> int:

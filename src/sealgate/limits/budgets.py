@@ -114,7 +114,7 @@ class Purse(Unlimited):
         if highest.amount == 0:
             return 0
         self._reserved, self._currency = highest, currency
-        till, now = self._till, self._budgets.now()
+        till, now = self._till, self._budgets.ticks()
         till.saw(highest.amount, now)
         self._open = True
         self._budgets.open += 1
@@ -129,18 +129,18 @@ class Purse(Unlimited):
         till, tills = self._till, self._budgets.tills
         intent = Intent(self._entry.id, self._budgets.owner, self._budgets.now(), self._known())
         self._noted = True  # whatever becomes of this task: what is queued will be written
-        if tills.holds(till):
-            # Where the highest has no room it may be we who have it.
-            found = await self._ask(amounts[:1], intent)
-            if found.chosen is None:
-                await tills.surrender(till)
-                found = await self._ask(amounts, intent)
-        else:
-            found = await self._ask(amounts, intent)
         tries = TRIES
-        while found.chosen is None and tries and found.available + found.elsewhere >= amounts[-1]:
-            tries -= 1  # other replicas hold what is missing, and soon give it back where it lies idle
-            await asyncio.sleep(TRY_SECONDS)
+        ours = tills.holds(till)  # where the highest has no room it may be we who have it
+        found = await self._ask(amounts[:1] if ours else amounts, intent)
+        while found.chosen is None:
+            if ours or tills.holds(till):
+                ours = False
+                await tills.surrender(till)
+            elif tries and found.available + found.leased >= amounts[-1]:
+                tries -= 1  # leases hold what is missing, and soon give it back where it lies idle
+                await asyncio.sleep(TRY_SECONDS)
+            else:
+                break
             found = await self._ask(amounts, intent)
         if found.chosen is not None:
             return found.chosen
@@ -174,8 +174,7 @@ class Purse(Unlimited):
             self._budgets.try_again(act)
             raise
         except asyncio.CancelledError:
-            if act.lease is not None:
-                self._budgets.try_again(act)  # it will be written, and then the lease must know
+            self._budgets.try_again(act)  # nobody here learns whether it is written; a second time it does nothing
             raise
         if act.lease is not None:
             self._budgets.tills.done(act.lease)
@@ -230,7 +229,7 @@ class Purse(Unlimited):
 
 
 class Budgets:
-    """All budgets of this process. ``clock`` gives unix seconds.
+    """All budgets of this process. ``clock`` gives unix seconds, ``monotonic`` seconds that nobody sets.
 
     ``finish`` completes the row of a request whose process died, in the thread that writes.
     """
@@ -240,6 +239,7 @@ class Budgets:
         storage: Storage,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         finish: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self.storage = storage
@@ -250,14 +250,21 @@ class Budgets:
         self.open = 0
         """Requests that have reserved and not settled."""
         self._clock = clock
+        self._monotonic = monotonic
         self._again: list[Act] = []
-        self.tills = Tills(storage, self.owner, self.now, self.try_again)
+        self.tills = Tills(storage, self.owner, self.now, self.ticks, self.try_again)
+        self._others: dict[str, int] = {}
+        """Leases of other processes, and the tick at which each was seen here first."""
         self._tidy_at = self.now() + DAY
         """When sums that count for nothing any more are dropped."""
         self._task: asyncio.Task[None] | None = None
 
     def now(self) -> int:
         return int(self._clock() * 1_000_000)
+
+    def ticks(self) -> int:
+        """Microseconds of no calendar: a clock that is set neither lengthens nor ends a lease."""
+        return int(self._monotonic() * 1_000_000)
 
     def purse(self, scope: str, budget: Budget, entry: Entry, begun: Callable[[], str | None] = lambda: None) -> Purse:
         """Where this request's money comes from."""
@@ -304,19 +311,29 @@ class Budgets:
 
     async def tend(self) -> None:
         """One round of what is done now and then. Raises `StorageError`."""
-        while self._again:
-            some = self._again[:RETRIES_AT_ONCE]
-            for act in some:
-                await self.storage.submit_direct(act)
-                self._again.remove(act)
-                if isinstance(act, Settlement) and act.lease is not None:
-                    self.tills.done(act.lease)
+        await self._write_again()
         if self.open:
             await self.storage.submit_direct(partial(rows.beat, owner=self.owner, now=self.now()))
         await self._sweep(STALE_SECONDS)
         if self.now() >= self._tidy_at:
             await self.storage.submit_direct(partial(rows.forget, before=self.now() - LONGEST))
             self._tidy_at = self.now() + DAY
+
+    async def _write_again(self) -> None:
+        """Each once: one that cannot be written keeps neither the others nor the rest of a round from happening."""
+        waiting = list(self._again)
+        while waiting:
+            some, waiting = waiting[:RETRIES_AT_ONCE], waiting[RETRIES_AT_ONCE:]
+            futures = [self.storage.submit_direct(act) for act in some]
+            for act, found in zip(some, await asyncio.gather(*futures, return_exceptions=True), strict=True):
+                if isinstance(found, BaseException):
+                    _log.debug("settlement_waits", error=str(found))
+                    continue
+                self._again.remove(act)
+                if isinstance(act, Settlement) and act.lease is not None:
+                    self.tills.done(act.lease)
+            if self.storage.failing:
+                return  # it is not theirs
 
     async def _keep(self) -> None:
         while True:
@@ -326,6 +343,15 @@ class Budgets:
             except StorageError as error:
                 _log.debug("budgets_wait", error=str(error))  # the writer has said so already
 
+    def _dead(self, others: Sequence[str], seconds: float) -> list[str]:
+        """Leases that were here for so long that no process which lives can have them: each gives up its own sooner.
+
+        Nobody's wall clock has a say: one that is set forward would free money that is being spent.
+        """
+        now = self.ticks()
+        self._others = {lease: self._others.get(lease, now) for lease in others}
+        return [lease for lease, seen in self._others.items() if now - seen >= seconds * 1_000_000]
+
     async def _sweep(self, seconds: float) -> None:
         before = self.now() - int(seconds * 1_000_000)
         found = 0
@@ -333,6 +359,7 @@ class Budgets:
             sweep = partial(rows.sweep, owner=self.owner, before=before, finish=self._finish)
             while some := await self.storage.submit_direct(sweep):
                 found += some
-            await self.storage.submit_direct(partial(lease_rows.drop, owner=self.owner, before=before))
+        if dead := self._dead(await self.storage.read(partial(lease_rows.others, owner=self.owner)), seconds):
+            await self.storage.submit_direct(partial(lease_rows.drop, dead=dead))
         if found:
             _log.warning("requests_of_unknown_outcome", count=found)

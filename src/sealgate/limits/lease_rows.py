@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from sqlalchemy import Connection
+
 from sealgate.limits.periods import Window
 from sealgate.storage.alone import alone_direct
-from sealgate.storage.direct import Direct
+from sealgate.storage.direct import Direct, read
 from sealgate.storage.tables import intents
 
 PART = 10
@@ -26,8 +28,8 @@ _LEFT = (
 )
 _TAKE = "INSERT INTO leases (id, scope, period, bucket, amount, owner, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _GIVE_BACK = "DELETE FROM leases WHERE id = ?"
-_JOURNALLED = "SELECT 1 FROM intents WHERE id = ?"
-_DROP = "DELETE FROM leases WHERE owner <> ? AND seen_at < ?"
+_JOURNALLED = "SELECT 1 FROM intents WHERE id = ? UNION ALL SELECT 1 FROM ledger WHERE id = ?"
+_OTHERS = "SELECT id FROM leases WHERE owner <> ?"
 
 
 class Wanted(NamedTuple):
@@ -69,10 +71,15 @@ def give_back(direct: Direct, lease: str) -> None:
     direct.run(_GIVE_BACK, (lease,))
 
 
-def drop(direct: Direct, owner: str, before: int) -> None:
+def others(connection: Connection, owner: str) -> list[str]:
+    """The blocks of other processes, for a reader."""
+    return [lease for (lease,) in read(connection, _OTHERS, (owner,))]
+
+
+def drop(direct: Direct, dead: Sequence[str]) -> None:
     """Free the blocks of processes that have died; their requests that were written down have intents."""
-    alone_direct(direct)
-    direct.run(_DROP, (owner, before))
+    for lease in dead:
+        give_back(direct, lease)
 
 
 class Note(NamedTuple):
@@ -98,8 +105,8 @@ class Journal:
         again, self._ran = self._ran, True
         for note in self._notes:
             intent = note.intent
-            if (again or note.again) and direct.first(_JOURNALLED, (intent["id"],)):
-                continue
+            if (again or note.again) and direct.first(_JOURNALLED, (intent["id"],) * 2):
+                continue  # it was, and maybe somebody took us for dead and closed it: then its money has left the lease
             direct.insert(intents, intent)
             direct.add(LOWER, intent["reserved"], (note.lease,))
 

@@ -1,6 +1,6 @@
 """Leases in memory: the block of a budget that this process may spend without asking, and how large it ought to be.
 
-Pure. Amounts are nano-units, moments unix microseconds.
+Pure. Amounts are nano-units. Moments are microseconds of a monotonic clock, but for `Till.fits` of the calendar's.
 """
 
 from __future__ import annotations

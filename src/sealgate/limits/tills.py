@@ -24,6 +24,8 @@ from sealgate.storage import Storage
 
 JOURNAL_SECONDS = 0.025
 """Of one tick. A crash can lose the requests of the last two, and of a commit."""
+AGAIN_SECONDS = 1.0
+"""Of the tick after one whose commit failed."""
 IDLE_SECONDS = 1.0
 """A lease that nobody used between two looks is given back: after one to two times this."""
 
@@ -41,12 +43,23 @@ class Held(Protocol):
 
 
 class Tills:
-    """``now`` gives unix microseconds; ``again`` is given what could not be written and must be."""
+    """``now`` gives unix microseconds, ``ticks`` those of a monotonic clock.
 
-    def __init__(self, storage: Storage, owner: str, now: Callable[[], int], again: Callable[[Act], None]) -> None:
+    ``again`` is given what could not be written and must be.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        owner: str,
+        now: Callable[[], int],
+        ticks: Callable[[], int],
+        again: Callable[[Act], None],
+    ) -> None:
         self._storage = storage
         self._owner = owner
         self._now = now
+        self._ticks = ticks
         self._again = again
         self._tills: dict[str, Till] = {}
         self._leases: dict[str, Lease] = {}
@@ -100,12 +113,12 @@ class Tills:
         """Ask for a lease where one is needed, in the window of a request of then."""
         if not till.low or self._closed or self._tills.get(till.scope) is not till:
             return
-        now = self._now()
+        now = self._ticks()
         if (wants := till.wants(now)) is None:
             return
         lease = Lease(uuid.uuid4().hex, now)
         found = window(till.budget, at)
-        wanted = Wanted(lease.id, till.scope, found, till.amount, *wants, self._owner, now)
+        wanted = Wanted(lease.id, till.scope, found, till.amount, *wants, self._owner, self._now())
         try:
             till.coming = self._storage.submit_direct(partial(rows.take, wanted=wanted))
         except StorageError:
@@ -116,11 +129,11 @@ class Tills:
         till.coming = None
         if future.cancelled() or future.exception() is not None:
             self._again(partial(rows.give_back, lease=lease.id))  # it may be there all the same
-            till.rest(self._now())
+            till.rest(self._ticks())
             return
         granted = future.result()
         if not granted:
-            till.rest(self._now())
+            till.rest(self._ticks())
             return
         lease.grant(granted)
         self._leases[lease.id] = lease
@@ -132,16 +145,23 @@ class Tills:
             self._retire(old)
 
     def holds(self, till: Till) -> bool:
-        """Whether there is, or may soon be, money here that no request holds."""
-        return till.coming is not None or (till.lease is not None and till.lease.free > 0)
+        """Whether there is, or may soon be, money of that scope here that no request holds."""
+        return any(
+            each.coming is not None or (each.lease is not None and each.lease.free > 0) for each in self._of_scope(till)
+        )
+
+    def _of_scope(self, till: Till) -> set[Till]:
+        """It, and what has taken its place since."""
+        return {till, self._tills.get(till.scope, till)}
 
     async def surrender(self, till: Till) -> None:
         """Let go of that, so that it can be reserved by what is written from now on."""
-        if till.coming is not None:
-            await asyncio.wait([till.coming])
-            await asyncio.sleep(0)  # its callback, which knows what to do with it, comes before us
-        self._empty(till)
-        till.rest(self._now())
+        for each in self._of_scope(till):
+            if each.coming is not None:
+                await asyncio.wait([each.coming])
+                await asyncio.sleep(0)  # its callback, which knows what to do with it, comes before us
+            self._empty(each)
+            each.rest(self._ticks())
 
     def _empty(self, till: Till) -> None:
         if till.lease is not None:
@@ -176,8 +196,8 @@ class Tills:
 
     # What the clock does
 
-    def _tick_later(self) -> None:
-        self._ticking = asyncio.get_running_loop().call_later(JOURNAL_SECONDS, self._tick)
+    def _tick_later(self, seconds: float | None = None) -> None:
+        self._ticking = asyncio.get_running_loop().call_later(seconds or JOURNAL_SECONDS, self._tick)
 
     def _tick(self) -> None:
         ripe, self._older, self._young = self._older, self._young, {}
@@ -200,11 +220,13 @@ class Tills:
             else:
                 held.lease = None
                 self.done(lease)
-        if failed and self._older and self._ticking is None and not self._closed:
-            self._tick_later()
+        if failed and self._older and not self._closed:
+            if self._ticking is not None:
+                self._ticking.cancel()
+            self._tick_later(AGAIN_SECONDS)
 
     def _look(self) -> None:
-        now = self._now()
+        now = self._ticks()
         for scope, till in list(self._tills.items()):
             if not till.used:
                 del self._tills[scope]

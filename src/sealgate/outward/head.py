@@ -126,12 +126,29 @@ class HeadLimits(NamedTuple):
 
 
 class Head(NamedTuple):
-    """An answer's head: headers by lower-case name, whether the body has a length of its own, whether a second
-    answer may follow on the connection as far as the head says."""
+    """An answer's head: headers by lower-case name (the first of each; see `Several`), whether the body has a length
+    of its own, whether a second answer may follow on the connection as far as the head says."""
 
     headers: dict[str, str]
     framed: bool
     reusable: bool
+
+
+class Several(str):
+    """The first of several lines of one name: most headers have one. ``joined`` is all of them (RFC 9110 5.3)."""
+
+    __slots__ = ("joined",)
+    joined: str
+
+    def __new__(cls, first: str, more: str) -> Several:
+        found = super().__new__(cls, first)
+        found.joined = f"{joined(first)}, {more}"
+        return found
+
+
+def joined(value: str) -> str:
+    """All that came under a header's name."""
+    return value.joined if isinstance(value, Several) else value
 
 
 _KNOWN: dict[bytes, str] = {}
@@ -161,6 +178,8 @@ def judge_head(
             headers[key] = value.decode("latin-1").rstrip(" \t")
         elif key == "transfer-encoding":
             raise BadHead("two Transfer-Encodings")
+        else:
+            headers[key] = Several(headers[key], value.decode("latin-1").rstrip(" \t"))
     if size > limits.max_bytes or len(fields) > limits.max_headers:
         raise BadHead("the head is too large")
     coding = headers.get("transfer-encoding")

@@ -19,6 +19,7 @@ import structlog
 
 from sealgate.config_routes import Provider
 from sealgate.formats import canonical
+from sealgate.outward.head import joined
 from sealgate.receipts.watch import ended
 
 REFRESH_SECONDS = 600.0
@@ -69,8 +70,8 @@ class Held(NamedTuple):
 
 
 def picked(headers: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    """The evidence in an answer's headers; both have their names in lower case."""
-    found = {name: headers[name] for name in names if name in headers}
+    """The evidence in an answer's headers; both have their names in lower case. Lines of one name are joined."""
+    found = {name: joined(headers[name]) for name in names if name in headers}
     return found if sum(map(len, found.values())) <= MAX_HEADERS else {}
 
 

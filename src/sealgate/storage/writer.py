@@ -316,9 +316,26 @@ class Writer:
                 self.lose(job.error)
         for loop, jobs in waiting.items():
             try:
-                loop.call_soon_threadsafe(_settle, jobs)
+                loop.call_soon_threadsafe(self._settle, jobs)
             except RuntimeError:
                 _log.debug("storage_waiters_gone")  # their event loop was closed
+
+    def _settle(self, jobs: Sequence[Job]) -> None:
+        """In the event loop: hand results to those who still wait.
+
+        Whoever was cancelled is skipped: the row is there, or is one of those that are lost. Of an act that was not
+        carried out its own house keeps count, since it may be tried again.
+        """
+        for job in jobs:
+            future = job.future
+            assert future is not None
+            if future.done():
+                if job.error is not None and future.cancelled() and isinstance(job.insert, Insert):
+                    self.lose(job.error)
+            elif job.error is None:
+                future.set_result(job.result)
+            else:
+                future.set_exception(job.error)
 
     def _is_fatal(self, error: Exception) -> bool:
         """Whether a failed insert speaks of the database or the connection rather than of the row."""
@@ -369,15 +386,3 @@ def _told(error: BaseException) -> BaseException:
     told = RuntimeError(f"the function raised {type(error).__name__}")
     told.__cause__ = error
     return told
-
-
-def _settle(jobs: Sequence[Job]) -> None:
-    """In the event loop: hand results to those who still wait. Whoever was cancelled is skipped; the row is there."""
-    for job in jobs:
-        assert job.future is not None
-        if job.future.done():
-            continue
-        if job.error is None:
-            job.future.set_result(job.result)
-        else:
-            job.future.set_exception(job.error)
