@@ -57,6 +57,7 @@ _ORPHANS = (
     " WHERE owner <> ? AND seen_at < ? ORDER BY id LIMIT ?"
 )
 _ANY_ORPHAN = "SELECT 1 FROM intents WHERE owner <> ? AND seen_at < ? LIMIT 1"
+_OTHERS = "SELECT id FROM leases WHERE owner <> ?"
 _FORGET = "DELETE FROM spending WHERE period <> 'total' AND bucket < ?"
 
 
@@ -188,6 +189,11 @@ class Settlement:
 def any_orphan(connection: Connection, owner: str, before: int) -> bool:
     """Whether there is something for `sweep`."""
     return bool(read(connection, _ANY_ORPHAN, (owner, before)))
+
+
+def others(connection: Connection, owner: str) -> list[str]:
+    """The leases of other processes, by their ids; for a reader."""
+    return [lease for (lease,) in read(connection, _OTHERS, (owner,))]
 
 
 def sweep(direct: Direct, owner: str, before: int, finish: Callable[[dict[str, Any]], None]) -> int:

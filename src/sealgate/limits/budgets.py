@@ -359,7 +359,7 @@ class Budgets:
             sweep = partial(rows.sweep, owner=self.owner, before=before, finish=self._finish)
             while some := await self.storage.submit_direct(sweep):
                 found += some
-        if dead := self._dead(await self.storage.read(partial(lease_rows.others, owner=self.owner)), seconds):
+        if dead := self._dead(await self.storage.read(partial(rows.others, owner=self.owner)), seconds):
             await self.storage.submit_direct(partial(lease_rows.drop, dead=dead))
         if found:
             _log.warning("requests_of_unknown_outcome", count=found)

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
-
 from sealgate.limits.periods import Window
 from sealgate.storage.alone import alone_direct
-from sealgate.storage.direct import Direct, read
+from sealgate.storage.direct import Direct
 from sealgate.storage.tables import intents
 
 PART = 10
@@ -29,7 +27,6 @@ _LEFT = (
 _TAKE = "INSERT INTO leases (id, scope, period, bucket, amount, owner, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _GIVE_BACK = "DELETE FROM leases WHERE id = ?"
 _JOURNALLED = "SELECT 1 FROM intents WHERE id = ? UNION ALL SELECT 1 FROM ledger WHERE id = ?"
-_OTHERS = "SELECT id FROM leases WHERE owner <> ?"
 
 
 class Wanted(NamedTuple):
@@ -69,11 +66,6 @@ def give_back(direct: Direct, lease: str) -> None:
     """Give back all that is left. A second time it does nothing."""
     alone_direct(direct)
     direct.run(_GIVE_BACK, (lease,))
-
-
-def others(connection: Connection, owner: str) -> list[str]:
-    """The blocks of other processes, for a reader."""
-    return [lease for (lease,) in read(connection, _OTHERS, (owner,))]
 
 
 def drop(direct: Direct, dead: Sequence[str]) -> None:
