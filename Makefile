@@ -33,7 +33,7 @@ speech: $(RUN) ## the sandbox understands speech from now on: PocketSphinx, some
 	$(PIP) install --require-hashes --only-binary :all: -r requirements/speech.lock
 
 # A third of the time tests wait for processes, sockets and timers: three workers keep two cores busy.
-test: $(DEV) ## the whole suite but the long loops, some three minutes on two cores
+test: $(DEV) ## the whole suite but the long loops, some five minutes on two cores
 	$(PY) -m pytest -n 3 --dist worksteal -m "not long"
 
 test-all: $(DEV) ## the long loops: kill and restart, exhaustive cuts
