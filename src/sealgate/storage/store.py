@@ -80,7 +80,7 @@ class Storage:
 
     @property
     def lost_appends(self) -> int:
-        """Rows given to `append_nowait` that could not be written."""
+        """Rows that could not be written and that nobody waited for: of `append_nowait`, and of callers who left."""
         return self._writer.lost
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
