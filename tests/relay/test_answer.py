@@ -372,6 +372,18 @@ def test_a_whole_answer_has_every_field_and_nothing_of_the_upstreams_label() -> 
     }  # fmt: skip
 
 
+def test_of_calls_that_share_an_id_only_the_first_keeps_it() -> None:
+    """TGI calls every call ``0``: results could not tell whose they are."""
+    same = [{"id": "0", "function": {"name": name, "arguments": "{}"}} for name in ("f", "g", "h")]
+    told = whole(tool_calls=same)["choices"][0]["message"]["tool_calls"]
+    parts = [call(index, id="0", name=name, arguments="{}") for index, name in enumerate("fgh")]
+    found = deltas(streamed(chunk({"tool_calls": parts}), chunk(finish="tool_calls")))
+    for calls in (told, [each for delta in found for each in delta.get("tool_calls", ())]):
+        assert [each["function"]["name"] for each in calls] == ["f", "g", "h"]
+        assert calls[0]["id"] == "0"
+        assert len({each["id"] for each in calls}) == 3
+
+
 def test_whole_tool_calls_reasoning_and_details() -> None:
     found = whole(
         reasoning="hm",

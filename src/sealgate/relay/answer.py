@@ -414,7 +414,7 @@ def _message(message: Json) -> Json:
     for name, value in message.items():
         if name == "tool_calls":
             if value:
-                found[name] = [tool_calls.whole(call) for call in value]
+                found[name] = tool_calls.whole(value)
         elif name not in _RENAMED and value is not None and value != []:
             found[name] = value
     return found

@@ -74,19 +74,28 @@ class ToolCalls:
     def _first(self, key: Any, given: str | None, delta: Json) -> Json:
         number = self._numbers[key] = len(self._given)
         opening = _opening(delta)
+        name = given if given and given not in self._given else _made_id()
         function = opening.get("function")
         self._given.append(given)
         self._named.append(function["name"] if function is not None else opening["custom"].get("name") or "")
         self._bare.append(function is not None and not function["arguments"])
-        return {"index": number, "id": given or _made_id(), **opening}
+        return {"index": number, "id": name, **opening}
 
 
-def whole(call: Json) -> Json:
-    """One tool call of a whole answer. Raises `TypeError` or `AttributeError` for what is none."""
-    opening = _opening(call)
-    if "function" in opening and not opening["function"]["arguments"]:
-        opening["function"]["arguments"] = "{}"
-    return {"id": _id(call) or _made_id(), **opening}
+def whole(calls: list[Json]) -> list[Json]:
+    """The tool calls of a whole answer. Raises `TypeError` or `AttributeError` for what is none.
+
+    Some servers call all of them ``0``; a result must tell whose it is, so only the first keeps such an id.
+    """
+    found: dict[str, Json] = {}
+    for call in calls:
+        opening = _opening(call)
+        if "function" in opening and not opening["function"]["arguments"]:
+            opening["function"]["arguments"] = "{}"
+        given = _id(call)
+        name = given if given and given not in found else _made_id()
+        found[name] = {"id": name, **opening}
+    return list(found.values())
 
 
 def _id(call: Json) -> str | None:
