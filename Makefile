@@ -82,5 +82,5 @@ $(RUN): $(MADE) requirements/run.lock requirements/build.lock pyproject.toml
 
 $(DEV): $(RUN) requirements/dev.lock
 	@echo "Installing what the tests and checks run on, every file checked against its hash"
-	$(PIP) install --require-hashes --only-binary :all: -r requirements/dev.lock
+	$(PIP) install --no-compile --require-hashes --only-binary :all: -r requirements/dev.lock
 	@touch $@

@@ -243,7 +243,8 @@ async def test_instructions_that_are_no_text_are_refused(serve: Serve) -> None:
     assert "messages[1].content[0]" in reply.json["error"]["message"]
 
 
-CALLED = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "now", "input": {}}]}
+CALLED: Any = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "now", "input": {}}]}
+TWICE = {"role": "assistant", "content": [*CALLED["content"], *CALLED["content"]]}
 RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "12:00"}]}
 OFFER = {"name": "now", "input_schema": {"type": "object"}}
 PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "not base64!"}}
@@ -255,7 +256,7 @@ PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/pn
     ("fields", "param"),
     [
         ({"messages": [*HI, RESULT]}, "messages[1].content[0].tool_use_id"),
-        ({"messages": [*HI, CALLED, RESULT, CALLED, RESULT]}, "messages[3].content[0].id"),
+        ({"messages": [*HI, TWICE, RESULT]}, "messages[1].content[1].id"),
         ({"tools": [OFFER, OFFER]}, "tools[1].name"),
         ({"max_tokens": 2048, "thinking": {"type": "enabled", "budget_tokens": 2048}}, "thinking.budget_tokens"),
         ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages[0].content[0].source.data"),
