@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-import structlog
 
 from sealgate.config_tables import Budget
 from sealgate.errors import StorageError
@@ -28,8 +27,6 @@ AGAIN_SECONDS = 1.0
 """Of the tick after one whose commit failed."""
 IDLE_SECONDS = 1.0
 """A lease that nobody used between two looks is given back: after one to two times this."""
-
-_log = structlog.get_logger("sealgate.limits")
 
 
 class Held(Protocol):
