@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-
 from sealgate.config_tables import Budget
 from sealgate.errors import StorageError
 from sealgate.limits import lease_rows as rows
