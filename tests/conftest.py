@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from tests.postgres import postgres
 from tests.redis_server import redis_server
@@ -54,6 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_nobody_configured_them() -> None:
+    """A gateway configures the logs of the whole process: what one test keeps quiet another one listens for."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -3,19 +3,9 @@
 import asyncio
 import io
 import json
-from collections.abc import Iterator
-
-import pytest
-import structlog
 
 from sealgate.telemetry.logs import configure, where
 from sealgate.telemetry.registry import LOG_FIELDS
-
-
-@pytest.fixture(autouse=True)
-def _default_configuration_again() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 def lines(out: io.BytesIO) -> list[dict[str, object]]:
