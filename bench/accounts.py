@@ -1,7 +1,8 @@
 """What accounts cost a whole answer: limits, a budget with a priced route, a session, and all of it, beside none.
 
-Each is a gateway of its own, and its caller is the only one; nothing is ever refused. Then all of it with few keys
-beside all of it with many.
+Each is a gateway of its own, and its caller is the only one; nothing is ever refused. Then the same where answers take
+as long as those of models do, for a request that is open for long is written down before it is answered; and all of it
+with few keys beside all of it with many.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from http.client import HTTPConnection
 
+from bench import shape
 from bench.limits import FAR
 from bench.measures import Bench, Figures, whole_load
-from bench.sampling import Rounds, others, ratio, rounds
+from bench.sampling import Load, Rounds, others, ratio, rounds
 from bench.subjects import NotStartedError, Stage, Subject, start_sealgate
 
 COUNT = 1000
 CONNECTIONS = 16
 ROUNDS = 12
-SECONDS, FEW_SECONDS = 70, 25
+SLOW_CONNECTIONS = 128
+SECONDS, SLOW_SECONDS, FEW_SECONDS = 70, 40, 25
 FEW_KEYS, MANY_KEYS = 10, 100_000
 LIMITS = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "concurrency")
 LIMITED = tuple(word for name in LIMITS for word in ("--limit", f"{name}={FAR}"))
@@ -38,22 +41,23 @@ async def measure_accounts(bench: Bench) -> Figures:
         in_sessions(replace(await start_sealgate(stage), name="session")),
         await with_all(stage, ALL, FEW_KEYS),
     ]
+    fast = whole_load(COUNT, connections=CONNECTIONS)
+    slow = whole_load(COUNT, connections=SLOW_CONNECTIONS, user=shape.SLOW)
     try:
-        taken = await _rounds(bench, [bench.floor, plain, *extra])
+        taken = await _rounds(bench, [bench.floor, plain, *extra], fast, SECONDS)
+        waited = await _rounds(bench, [bench.floor, plain, extra[1], extra[-1]], slow, SLOW_SECONDS)
     finally:
         for subject in extra[:-1]:
             subject.child.end()
     few, many = extra[-1], await with_all(stage, "many keys", MANY_KEYS)
     try:
-        grown = _cost(await _rounds(bench, [few, many], FEW_SECONDS))
+        grown = _cost(await _rounds(bench, [few, many], fast, FEW_SECONDS))
     finally:
         for subject in (few, many):
             subject.child.end()
-    cost = _cost(taken)
     return {
-        "rounds": taken.taken,
-        "subjects": {name: _figures(found, cost[NONE], cost[bench.floor.name]) for name, found in cost.items()},
-        "others": others(taken.samples[ALL]),
+        **_beside_none(taken, bench.floor.name),
+        "slow": {"milliseconds": shape.SLOW_SECONDS * 1000, **_beside_none(waited, bench.floor.name)},
         "keys": {"few": FEW_KEYS, "many": MANY_KEYS, "ratio": ratio(grown["many keys"], grown[ALL])},
     }
 
@@ -76,13 +80,21 @@ def in_sessions(subject: Subject) -> Subject:
     return subject
 
 
-async def _rounds(bench: Bench, subjects: Sequence[Subject], seconds: float = SECONDS) -> Rounds:
-    load = whole_load(COUNT, connections=CONNECTIONS)
+async def _rounds(bench: Bench, subjects: Sequence[Subject], load: Load, seconds: float) -> Rounds:
     return await rounds(bench.stage, subjects, load, count=ROUNDS, seconds=seconds)
 
 
 def _cost(taken: Rounds) -> dict[str, list[float]]:
     return {name: [one.cpu / COUNT * 1e6 for one in samples] for name, samples in taken.samples.items()}
+
+
+def _beside_none(taken: Rounds, floor: str) -> Figures:
+    cost = _cost(taken)
+    return {
+        "rounds": taken.taken,
+        "subjects": {name: _figures(found, cost[NONE], cost[floor]) for name, found in cost.items()},
+        "others": others(taken.samples[ALL]),
+    }
 
 
 def _figures(ours: Sequence[float], plain: Sequence[float], floor: Sequence[float]) -> Figures:

@@ -1,7 +1,8 @@
 """The canned upstream: OpenAI's chat completions with fixed contents, as cheap as Python can be.
 
-Whole answers go out at once, streams at a fixed pace. Every tick of the pace is one write of one event; uvloop's timers
-count in milliseconds, so events of different streams that fall into the same one leave together.
+Whole answers go out at once, or after a while where the request says so; streams at a fixed pace. Every tick of the
+pace is one write of one event; uvloop's timers count in milliseconds, so events of different streams that fall into the
+same one leave together.
 
 ``GET /sent`` tells when the events that carry no mark were sent, by the number of the stream, and forgets it.
 """
@@ -205,7 +206,11 @@ class Upstream(asyncio.Protocol):
         except msgspec.DecodeError as error:
             return self.write(_refusal(400, str(error)))
         if not asked.stream:
-            return self.write(self.book.whole(asked.model))
+            whole = self.book.whole(asked.model)
+            if asked.user == shape.SLOW:
+                asyncio.get_running_loop().call_later(shape.SLOW_SECONDS, self.write, whole)
+                return None
+            return self.write(whole)
         usage = asked.stream_options is not None and asked.stream_options.include_usage
         pace = shape.CROWD_PACE if asked.user == shape.CROWD else shape.PACE
         self.stream = Stream(self, asked.model, usage=usage, pace=pace)

@@ -71,7 +71,7 @@ def _figures(one: Sample) -> Figures:
 
 
 def _load(bench: Bench, number: int) -> Load:
-    body = shape.request_body(stream=True, crowd=True)
+    body = shape.request_body(stream=True, user=shape.CROWD)
 
     async def load(subject: Subject, window: Window) -> Delays:
         canned = bench.stage.canned

@@ -75,8 +75,8 @@ class Bench:
         return await rounds(self.stage, everyone, load, count=count, seconds=self.size.seconds, paired=False)
 
 
-def whole_load(count: int, prompt_bytes: int | None = None, connections: int = CONNECTIONS) -> Load:
-    body = shape.request_body(prompt_bytes=prompt_bytes)
+def whole_load(count: int, prompt_bytes: int | None = None, connections: int = CONNECTIONS, user: str = "") -> Load:
+    body = shape.request_body(prompt_bytes=prompt_bytes, user=user)
 
     def load(subject: Subject, window: Window) -> Awaitable[list[int]]:
         return whole(subject.target, body, connections=connections, count=count, window=window)

@@ -21,6 +21,9 @@ PACE = 0.005
 CROWD_PACE = 0.05
 """The same for a stream of a crowd, whose request says ``"user": "crowd"``."""
 CROWD = "crowd"
+SLOW = "slow"
+"""A whole answer to a request that says this is its user waits for `SLOW_SECONDS`, as a model makes callers wait."""
+SLOW_SECONDS = 0.1
 STREAM_SECONDS = (EVENTS - 2) * PACE
 
 PROMPT_TOKENS = 42
@@ -60,15 +63,15 @@ def mark(text: str) -> Mark:
     return Mark(int(text[1:18]), int(text[18:26]), int(text[26:31]))
 
 
-def request_body(*, stream: bool = False, prompt_bytes: int | None = None, crowd: bool = False) -> bytes:
-    """A chat request of `REQUEST_BYTES`, or with a prompt of ``prompt_bytes``; a stream may be one of a crowd."""
+def request_body(*, stream: bool = False, prompt_bytes: int | None = None, user: str = "") -> bytes:
+    """A chat request of `REQUEST_BYTES`, or with a prompt of ``prompt_bytes``; `CROWD` and `SLOW` are users."""
     asked: dict[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": ""}]}
     if stream:
         asked |= {"stream": True, "stream_options": {"include_usage": True}}
     else:
         asked |= {"temperature": 0.7, "max_tokens": 256}
-    if crowd:
-        asked["user"] = CROWD
+    if user:
+        asked["user"] = user
     empty = len(json.dumps(asked, separators=(",", ":")))
     missing = REQUEST_BYTES - empty if prompt_bytes is None else prompt_bytes
     asked["messages"] = [{"role": "user", "content": (TEXT * (missing // len(TEXT) + 1))[:missing]}]

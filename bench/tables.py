@@ -227,15 +227,24 @@ def _log(measure: Results) -> str:
 
 
 def _accounts(measure: Results) -> str:
+    keys = measure["keys"]
+    said = f"All of it with {keys['many']} keys is {_ratio(keys)} times what it is with {keys['few']}."
+    slow = measure["slow"]
+    parts = (
+        _beside_none("Accounts", measure),
+        _beside_none(f"Accounts, where each answer takes {slow['milliseconds']:.0f} ms", slow),
+    )
+    return "\n\n".join([*parts, said])
+
+
+def _beside_none(what: str, measure: Results) -> str:
     rows = []
     for name, one in measure["subjects"].items():
         shares = (f"{one['per_floor']:+.2f}", f"{one['least_per_floor']:+.2f}")
         rows.append((name, f"{one['cpu_us']:.1f}", f"{one['added_us']:+.1f}", *shares, _ratio(one)))
-    title = f"Accounts: CPU µs per whole answer ({measure['rounds']} rounds)"
+    title = f"{what}: CPU µs per whole answer ({measure['rounds']} rounds, others {_others(measure)})"
     head = ("on", "CPU µs", "added", "added, as a share of the bare relay", "the same of the best rounds", "times none")
-    keys = measure["keys"]
-    said = f"All of it with {keys['many']} keys is {_ratio(keys)} times what it is with {keys['few']}."
-    return f"{_table(title, head, rows)}\n\n{said}"
+    return _table(title, head, rows)
 
 
 def _aims(measures: Results) -> list[str]:

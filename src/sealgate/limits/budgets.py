@@ -252,7 +252,7 @@ class Budgets:
         self._clock = clock
         self._monotonic = monotonic
         self._again: list[Act] = []
-        self.tills = Tills(storage, self.owner, self.now, self.ticks, self.try_again)
+        self.tills = Tills(storage, self.owner, self.ticks, self.try_again)
         self._others: dict[str, int] = {}
         """Leases of other processes, and the tick at which each was seen here first."""
         self._tidy_at = self.now() + DAY

@@ -24,7 +24,7 @@ _LEFT = (
     " + (SELECT coalesce(sum(reserved), 0) FROM intents WHERE scope = ? AND period = ? AND bucket >= ?)"
     " + (SELECT coalesce(sum(amount), 0) FROM leases WHERE scope = ? AND period = ? AND bucket >= ?)"
 )
-_TAKE = "INSERT INTO leases (id, scope, period, bucket, amount, owner, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_TAKE = "INSERT INTO leases (id, scope, period, bucket, amount, owner) VALUES (?, ?, ?, ?, ?, ?)"
 _GIVE_BACK = "DELETE FROM leases WHERE id = ?"
 _JOURNALLED = "SELECT 1 FROM intents WHERE id = ? UNION ALL SELECT 1 FROM ledger WHERE id = ?"
 
@@ -40,7 +40,6 @@ class Wanted(NamedTuple):
     amount: int
     least: int
     owner: str
-    now: int
 
 
 def take(direct: Direct, wanted: Wanted) -> int:
@@ -52,7 +51,7 @@ def take(direct: Direct, wanted: Wanted) -> int:
     granted = min(wanted.amount, (wanted.budget - int(found[0])) // PART)
     if granted < wanted.least:
         return 0
-    direct.run(_TAKE, (wanted.id, scope, window.period, window.bucket, granted, wanted.owner, wanted.now))
+    direct.run(_TAKE, (wanted.id, scope, window.period, window.bucket, granted, wanted.owner))
     return granted
 
 

@@ -39,7 +39,7 @@ class Held(Protocol):
 
 
 class Tills:
-    """``now`` gives unix microseconds, ``ticks`` those of a monotonic clock.
+    """``now`` gives microseconds of a monotonic clock.
 
     ``again`` is given what could not be written and must be.
     """
@@ -49,13 +49,11 @@ class Tills:
         storage: Storage,
         owner: str,
         now: Callable[[], int],
-        ticks: Callable[[], int],
         again: Callable[[Act], None],
     ) -> None:
         self._storage = storage
         self._owner = owner
         self._now = now
-        self._ticks = ticks
         self._again = again
         self._tills: dict[str, Till] = {}
         self._leases: dict[str, Lease] = {}
@@ -109,12 +107,12 @@ class Tills:
         """Ask for a lease where one is needed, in the window of a request of then."""
         if not till.low or self._closed or self._tills.get(till.scope) is not till:
             return
-        now = self._ticks()
+        now = self._now()
         if (wants := till.wants(now)) is None:
             return
         lease = Lease(uuid.uuid4().hex, now)
         found = window(till.budget, at)
-        wanted = Wanted(lease.id, till.scope, found, till.amount, *wants, self._owner, self._now())
+        wanted = Wanted(lease.id, till.scope, found, till.amount, *wants, self._owner)
         try:
             till.coming = self._storage.submit_direct(partial(rows.take, wanted=wanted))
         except StorageError:
@@ -125,11 +123,11 @@ class Tills:
         till.coming = None
         if future.cancelled() or future.exception() is not None:
             self._again(partial(rows.give_back, lease=lease.id))  # it may be there all the same
-            till.rest(self._ticks())
+            till.rest(self._now())
             return
         granted = future.result()
         if not granted:
-            till.rest(self._ticks())
+            till.rest(self._now())
             return
         lease.grant(granted)
         self._leases[lease.id] = lease
@@ -157,7 +155,7 @@ class Tills:
                 await asyncio.wait([each.coming])
                 await asyncio.sleep(0)  # its callback, which knows what to do with it, comes before us
             self._empty(each)
-            each.rest(self._ticks())
+            each.rest(self._now())
 
     def _empty(self, till: Till) -> None:
         if till.lease is not None:
@@ -222,7 +220,7 @@ class Tills:
             self._tick_later(AGAIN_SECONDS)
 
     def _look(self) -> None:
-        now = self._ticks()
+        now = self._now()
         for scope, till in list(self._tills.items()):
             if not till.used:
                 del self._tills[scope]

@@ -217,7 +217,6 @@ leases = Table(
     Column("bucket", BigInteger, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("owner", Text, nullable=False),
-    Column("seen_at", BigInteger, nullable=False),
     Index(None, "scope", "period", "bucket"),
 )
 """Blocks of budgets that a process holds back, for requests that it answers without asking first.

@@ -18,7 +18,6 @@ def upgrade() -> None:
         sa.Column("bucket", sa.BigInteger(), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_leases"),
     )
     op.create_index("ix_leases_scope_period_bucket", "leases", ["scope", "period", "bucket"])
