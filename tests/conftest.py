@@ -6,7 +6,9 @@ A whole gateway is the fixture ``serve``: see `tests.gateway`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +54,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         del rest[:taken]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays until the end: the garbage collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
@@ -64,7 +74,17 @@ def _logs_as_nobody_configured_them() -> None:
 
 
 @pytest.fixture(scope="session")
-def gateway_template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+def shared_engines() -> Iterator[None]:
+    """See `tests.engines`."""
+    from tests.engines import share
+
+    with pytest.MonkeyPatch.context() as patch:
+        share(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def gateway_template(shared_engines: None, tmp_path_factory: pytest.TempPathFactory) -> Template:
     """The database that every gateway of the session begins with."""
     from tests.gateway import make_template  # the tests of a small room need not wait for the whole house
 

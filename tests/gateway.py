@@ -44,7 +44,7 @@ from sqlalchemy import Connection, select
 from sealgate.api.edge import server_config
 from sealgate.api.edge_rules import EdgeLimits
 from sealgate.api.server import EdgeServer, Hooks
-from sealgate.app import Application, Gateway
+from sealgate.app import Application, Gateway, open_gateway
 from sealgate.auth.keys import KeyStore
 from sealgate.auth.pepper import load_pepper
 from sealgate.config import Auth, Model, Provider, Route, Secret, Server, Settings, Storage, Telemetry
@@ -286,23 +286,25 @@ class Threaded:
 
 @dataclass(frozen=True)
 class Template:
-    """A migrated database with an administrator's key and a customer's."""
+    """A migrated database with an administrator's key and a customer's, and the keys a first start makes."""
 
     folder: Path
     admin_key: str
     key: str
 
 
-async def make_template(folder: Path) -> Template:
-    made = settings(folder, {})
+async def make_template(folder: Path, **tables: Any) -> Template:
+    made = settings(folder, {}, **tables)
     storage = open_storage(made.database_url)
     try:
         keys = KeyStore(storage, await load_pepper(storage, made.data_dir, made.auth.pepper))
         first, second = await keys.create_first(), await keys.create(name="customer")
         assert first is not None
-        return Template(folder, first.key, second.key)
     finally:
         await storage.aclose()
+    gateway = await open_gateway(made)  # makes the keys that receipts and their log are signed with
+    await gateway.aclose()
+    return Template(folder, first.key, second.key)
 
 
 class Serve:

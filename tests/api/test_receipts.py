@@ -8,10 +8,11 @@ import socket
 import sqlite3
 from contextlib import AsyncExitStack, closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.gateway import Reply, Running, Serve, read_reply
+from tests.gateway import Reply, Running, Serve, make_template, read_reply
 
 from sealgate.api.edge_rules import EdgeLimits
 from sealgate.config import Receipts, Timeouts
@@ -115,7 +116,9 @@ async def test_without_receipt_nothing_is_stored_and_nothing_is_said(serve: Serv
 
 
 @pytest.mark.anyio
-async def test_switched_off_there_are_none_and_their_keys_are_not_made(serve: Serve) -> None:
+async def test_switched_off_there_are_none_and_their_keys_are_not_made(tmp_path: Path) -> None:
+    (first := tmp_path / "first").mkdir()
+    serve = Serve(await make_template(first, receipts=Receipts(enabled=False)), tmp_path)
     async with serve({"acme": answer()}, receipts=Receipts(enabled=False)) as gateway:
         reply = await gateway.chat(headers={"x-tresor-receipt": "true"})
         keys = await gateway.get("/v1/verify/jwks.json", {})
