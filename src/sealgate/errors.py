@@ -283,10 +283,16 @@ class Failure(enum.Enum):
         """True when the request itself was refused, so that no other route should be asked."""
         return self in _FINAL
 
+    @property
+    def of_the_key(self) -> bool:
+        """True for what another key of the same account may not meet."""
+        return self in _OF_THE_KEY
+
 
 _FINAL = frozenset(
     {Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUEST_TOO_LARGE, Failure.UNSUPPORTED, Failure.MEDIA}
 )
+_OF_THE_KEY = frozenset({Failure.RATE_LIMITED, Failure.QUOTA, Failure.CREDENTIAL})
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from sealgate.relay.ask import Ask
 from sealgate.relay.hall import Hall
 from sealgate.relay.told import told
 from sealgate.relay.turns import FREE, Turn
-from sealgate.relay.walk import Outcome as Attempted
+from sealgate.relay.verdict import Outcome as Attempted
 from sealgate.relay.walk import Walk
 from sealgate.storage import NewRow
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers.base import Account
-from sealgate.relay.walk import sanitise
+from sealgate.relay.verdict import sanitise
 
 UNCONNECTED = frozenset({Failure.UNREACHABLE, Failure.CONNECT_TIMEOUT, Failure.TLS, Failure.POOL})
 """Failures before anything could be asked."""

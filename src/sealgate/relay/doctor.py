@@ -276,7 +276,7 @@ def _second_targets(routes: Sequence[Route], seen: Examined) -> Iterator[Target]
     good = next((key for key in _keys(seen.account) if seen.works(key)), None)
     for route in routes:
         failed = [each.error for each in seen.trials if each.target.route is route]
-        if good is not None and failed and all(each is not None and each.failure in _OF_THE_KEY for each in failed):
+        if good is not None and failed and all(each is not None and each.failure.of_the_key for each in failed):
             yield Target(route, good)
 
 
@@ -287,7 +287,7 @@ def _of_keys(seen: Examined) -> Iterator[Finding]:
     account = seen.account
     for key in _keys(account):
         check = "key" if len(account.secrets) < 2 else f"key {key + 1}"
-        wrong = next((each for each in seen.errors(key) if each.failure in _OF_THE_KEY), None)
+        wrong = next((each for each in seen.errors(key) if each.failure.of_the_key), None)
         if seen.works(key):
             yield Finding(account.table, check, "ok", _accepted(account))
         elif wrong is not None:
@@ -296,9 +296,6 @@ def _of_keys(seen: Examined) -> Iterator[Finding]:
             yield _by_list(seen, check)
         elif account.secrets:
             yield Finding(account.table, check, "note", "not known: nothing came of which it could be told")
-
-
-_OF_THE_KEY = frozenset({Failure.CREDENTIAL, Failure.QUOTA, Failure.RATE_LIMITED})
 
 
 def _accepted(account: Account) -> str:
@@ -326,7 +323,7 @@ def _of_models(seen: Examined) -> Iterator[Finding]:
         yield Finding(account.table, "models", "note", f"has no list of models ({error.status})")
     elif seen.works(0):
         yield Finding(account.table, "models", "note", f"routes answer, but not the list: {sentence(error, account)}")
-    elif error.failure not in _OF_THE_KEY:
+    elif not error.failure.of_the_key:
         yield Finding(account.table, "models", "wrong", sentence(error, account))
 
 
@@ -343,7 +340,7 @@ def _of_route(route: Route, seen: Examined) -> Finding:
         says += f", but it refuses {', '.join(sorted(trial.refused))}; {LEARNED} {setting(route, trial.refused)}"
         return Finding(seen.account.table, route.id, "note", says)
     says = sentence(trial.error, seen.account, route.upstream_model)
-    if trial.error.failure in _OF_THE_KEY:
+    if trial.error.failure.of_the_key:
         says = f"not answered: {says.partition(';')[0]}"  # its key's own line says the rest
     elif trial.error.failure is Failure.MODEL_GONE and not known:
         says += _suggestion(route, seen)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import msgspec
 from msgspec.structs import replace
 
 from sealgate.config import Timeouts
-from sealgate.errors import CODES, Failure, Problem, UpstreamError
+from sealgate.errors import Failure, Problem, UpstreamError
 from sealgate.outward.client import Limits
 from sealgate.providers.base import Adjustment, Prompt
 from sealgate.providers.refused import LEFT_OUT, NOTHING, refused_by
@@ -34,27 +32,15 @@ from sealgate.relay.parts import PartedAttempt
 from sealgate.relay.plan import Plan, Seen
 from sealgate.relay.recall import NO_LOOP, Loop
 from sealgate.relay.upstreams import Upstreams
+from sealgate.relay.verdict import Outcome, broken, rendered, verdict
 from sealgate.storage import NewRow
 
-MAX_TEXT = 500
-MAX_RETRY_AFTER = 120
-
-_BROKEN_STREAM = {
-    Failure.TRUNCATED: "upstream_stream_truncated",
-    Failure.RESET: "upstream_stream_reset",
-    Failure.STALLED: "upstream_stream_timeout",
-    Failure.BAD_STREAM: "upstream_bad_stream",
-    Failure.BAD_RESPONSE: "upstream_bad_stream",
-    Failure.TOO_LARGE: Failure.TOO_LARGE.value,
-}
-"""How a stream broke, as the caller is told it; all else is ``upstream_error``."""
 _BEFORE_CONTENT = {
     Failure.TRUNCATED: Failure.BAD_RESPONSE,
     Failure.BAD_STREAM: Failure.BAD_RESPONSE,
     Failure.STALLED: Failure.TIMEOUT,
 }
 """What the same means where the caller has seen nothing of a stream."""
-_TIMED_OUT = {Failure.TIMEOUT, Failure.CONNECT_TIMEOUT}
 _CUT = {Failure.TRUNCATED, Failure.RESET, Failure.STALLED}
 """Failures of the connection rather than of what came over it."""
 _LASTING = {
@@ -70,24 +56,8 @@ _LASTING = {
 """Classes that the same route would only repeat."""
 CLOCK_STEP = 0.002
 """Timers may ring this much early."""
-_TELLING = {
-    Failure.INVALID_REQUEST,
-    Failure.UNPROCESSABLE,
-    Failure.REQUEST_TOO_LARGE,
-    Failure.UNSUPPORTED,
-    Failure.PARAMETER,
-    Failure.MEDIA,
-    Failure.MEDIA_FETCH,
-    Failure.MODEL_GONE,
-    Failure.CONTEXT_LENGTH,
-}
-"""Classes about the caller's own request: the provider's sentence is shown, sanitised."""
 MAX_LESSONS = 4
 """Refusals from which one request learns."""
-_SECRET = re.compile(r"\b(?:sk|pk|key|tr|xai|gsk|AIza)[-_][\w.*-]{6,}|\bBearer\s+\S+|\b[A-Za-z0-9+/_-]{40,}\b")
-_PLACE = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
-_OF_THE_KEY = {Failure.RATE_LIMITED, Failure.QUOTA, Failure.CREDENTIAL}
-"""Classes that another key of the same account may not meet."""
 
 Give: TypeAlias = Callable[[bytes], Awaitable[None] | None]
 """Takes one payload of an answer: at once, or the walk waits until it is taken."""
@@ -102,19 +72,6 @@ class Means(NamedTuple):
     seen: Seen
     budget: RetryBudget
     background: set[asyncio.Task[None]]
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """How one attempt ended, for the caller's ``error.attempts`` and for the operator."""
-
-    route: Route
-    failure: Failure | None
-    status: int | None
-    seconds: float
-
-    def render(self) -> dict[str, Any]:
-        outcome = self.failure.name.lower() if self.failure else "ok"
-        return {"route": self.route.id, "outcome": outcome, "status": self.status}
 
 
 class Walk:
@@ -244,7 +201,7 @@ class Walk:
             finally:
                 attempt.close()
                 self._end(visit)
-        raise self._problem()
+        raise verdict(self._said, self.outcomes)
 
     def _targets(self) -> Iterator[Target]:
         """The targets in order; one that is to be asked again, without what it refuses, comes again."""
@@ -339,7 +296,7 @@ class Walk:
         failure = self._said[-1].failure
         if target == before:
             return failure not in _LASTING
-        return target.route is not before.route or failure in _OF_THE_KEY
+        return target.route is not before.route or failure.of_the_key
 
     def _pay(self, before: Target, target: Target) -> bool:
         """Charge one more attempt to the retry budget of the account that was left, if there is room.
@@ -399,52 +356,16 @@ class Walk:
             # A caller in more of a hurry than we are says nothing about the provider.
             self._health.failed(visit, error)
         if self.answer is not None and self._prompt.stream:
-            raise Problem(_BROKEN_STREAM.get(error.failure, "upstream_error"), attempts=self._rendered()) from error
+            raise broken(error.failure, self.outcomes) from error
         self.answer = self.route = None
         if late and not error.failure.final:
-            raise Problem(Failure.TIMEOUT.value, attempts=self._rendered()) from error
+            raise Problem(Failure.TIMEOUT.value, attempts=rendered(self.outcomes)) from error
 
     def _outcome(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.current = None
 
-    def _problem(self) -> Problem:
-        """One answer for all failures: that of their class where they agree, else ``upstream_error`` (9.4)."""
-        errors = self._said
-        last = errors[-1]
-        failures = {error.failure for error in errors}
-        if len(failures) > 1 and not last.failure.final:
-            if failures <= _TIMED_OUT:
-                return Problem("upstream_timeout", attempts=self._rendered())
-            return Problem("upstream_error", "Every route failed.", attempts=self._rendered())
-        code = last.failure.value
-        told = last.failure in _TELLING and last.text
-        waits = [error.retry_after for error in errors if error.retry_after is not None]
-        return Problem(
-            code,
-            sanitise(last.text, self.outcomes[-1].route.account.secrets) if told else None,
-            param=last.param if told else None,
-            retry_after=_whole_seconds(min(waits)) if waits and CODES[code].retry_after is not None else None,
-            attempts=self._rendered(),
-        )
-
     @property
     def _said(self) -> Sequence[UpstreamError]:
         """What speaks against the targets; a refusal that was a lesson only where nothing came after it."""
         return self._errors or [error for error in (self._lesson,) if error is not None]
-
-    def _rendered(self) -> list[dict[str, Any]]:
-        return [outcome.render() for outcome in self.outcomes]
-
-
-def _whole_seconds(seconds: float) -> int:
-    return math.ceil(min(MAX_RETRY_AFTER, max(1.0, seconds)))
-
-
-def sanitise(text: str, secrets: Iterable[str] = ()) -> str:
-    """A provider's sentence without its key, nor what could be a key, an address or a path, and not too long."""
-    for secret in secrets:
-        text = text.replace(secret, "[redacted]")
-    text = "".join(character if character.isprintable() else " " for character in text[: MAX_TEXT * 4])
-    text = _SECRET.sub("[redacted]", _PLACE.sub("[redacted]", text))
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
