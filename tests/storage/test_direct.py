@@ -70,19 +70,20 @@ async def test_one_that_fails_undoes_only_its_own_work(storage: Storage) -> None
     assert not storage.failing
 
 
-async def test_what_is_to_be_prepared_is_so_before_the_transaction_and_once(storage: Storage) -> None:
+async def test_what_is_to_be_prepared_is_so_before_the_transaction_and_as_often_as_it_says(storage: Storage) -> None:
     class Prepared:
         said: list[str] = []  # noqa: RUF012 - one object
 
-        def prepare(self) -> None:
+        def prepare(self) -> bool:
             self.said.append("prepared")
+            return self.said == ["prepared"]
 
         def __call__(self, direct: Direct) -> None:
             self.said.append("done")
 
     act = Prepared()
     await storage.submit_direct(act)
-    assert act.said == ["prepared", "done"]
+    assert act.said == ["prepared", "prepared", "done"]
 
 
 async def test_nobody_has_to_wait_for_it(storage: Storage) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -344,3 +344,26 @@ async def test_a_row_is_not_waited_for_beyond_its_limit_and_is_written_all_the_s
     await asyncio.gather(writing, patient, later)
     assert await storage.read(lambda c: c.execute(select(func.count()).select_from(ledger)).scalar()) == 3
     await storage.aclose()
+
+
+async def test_rows_of_one_transaction_are_worked_out_in_turns_step_by_step(storage: Storage) -> None:
+    """So that the same work comes side by side; a later step that fails is its own row's fault alone."""
+    taken: list[str] = []
+
+    def steps(name: str, number: int | None) -> Callable[[], Any]:
+        def first() -> Any:
+            taken.append(f"first of {name}")
+            return second
+
+        def second() -> Any:
+            taken.append(f"second of {name}")
+            if number is None:
+                raise RuntimeError("no key")
+            return make_row(number)
+
+        return first
+
+    await storage.append(ledger, steps("a", 1), beside=[(ledger, steps("b", None)), (ledger, steps("c", 2))])
+    assert taken == [f"{step} of {name}" for step in ("first", "second") for name in "bca"]
+    assert await storage.read(lambda c: c.execute(select(func.count()).select_from(ledger)).scalar()) == 2
+    assert storage.lost_appends == 1

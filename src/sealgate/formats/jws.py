@@ -82,9 +82,12 @@ def header(typ: str, kid: str) -> bytes:
     return canonical.encode({"alg": "ES256", "kid": kid, "typ": typ})
 
 
-def sign(key: ec.EllipticCurvePrivateKey, signing_input: bytes) -> bytes:
-    """64 bytes, r then s. The nonce is RFC 6979's, and s the lower of the two that are valid."""
-    der = key.sign(hashlib.sha256(signing_input).digest(), _DETERMINISTIC)
+def sign(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
+    """64 bytes, r then s, over the SHA-256 of a signing input.
+
+    The nonce is RFC 6979's, and s the lower of the two that are valid.
+    """
+    der = key.sign(digest, _DETERMINISTIC)
     # Two integers in DER (RFC 3279, section 2.2.3), each behind its type and length: 30 len 02 len r 02 len s.
     middle = 4 + der[3]
     r, s = der[4:middle], int.from_bytes(der[middle + 2 :])

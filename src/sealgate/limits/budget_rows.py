@@ -157,10 +157,11 @@ class Settlement:
         """Whether there may be an intent, or even a row."""
         self._ran = False
 
-    def prepare(self) -> None:
-        """Work the row out, before anything is locked."""
+    def prepare(self) -> bool:
+        """Take a step to work the row out, before anything is locked; whether there is another."""
         if callable(self._row):
             self._row = self._row()
+        return callable(self._row)
 
     def __call__(self, direct: Direct) -> None:
         alone_direct(direct)
@@ -176,8 +177,8 @@ class Settlement:
                     return
                 direct.run(_REMOVE, (self._request,))
                 charged, lease = known[1] or 0, None
-        self.prepare()
-        assert not callable(self._row)
+        while callable(self._row):
+            self.prepare()
         direct.insert(ledger, self._row)
         cost = self._row.cost or 0
         if cost != charged:

@@ -95,8 +95,8 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     """The receipt's place in the transparency log: None while it waits, -1 where none was promised."""
 
 
-Written: TypeAlias = Entry | Callable[[], Entry]
-"""A row to be written, or what makes it in the thread that writes."""
+Written: TypeAlias = "Entry | Callable[[], Written]"
+"""A row to be written, or what makes it, step by step, in the thread that writes."""
 
 
 def row(entry: Entry) -> Entry:

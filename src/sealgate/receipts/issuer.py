@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ from sealgate.formats import ids, jws
 from sealgate.receipts import receipt
 from sealgate.receipts.attester import Attester
 from sealgate.receipts.keys import SigningKeys
-from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms, Outcome, Software, Told
+from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms, Outcome, Software, Told, Unsigned
 from sealgate.receipts.store import NOT_LOGGED
 
 
@@ -32,6 +33,8 @@ class Row(Protocol):
 
 
 R = TypeVar("R", bound=Row)
+Made: TypeAlias = "R | Callable[[], Made[R]]"
+"""A row, or a step that makes it or the next step."""
 Said: TypeAlias = Callable[[], Sequence[dict[str, Any]]]
 
 _POOL = 256
@@ -84,7 +87,7 @@ class Draft(Protocol):
     def written(self, data: bytes) -> None:
         """These bytes of the answer's body were handed to the transport."""
 
-    def sealed(self, row: R, told: Callable[[], Told]) -> R | Callable[[], R]:
+    def sealed(self, row: R, told: Callable[[], Told]) -> Made[R]:
         """The request's row with its receipt: for the thread that writes it. What is written later is not in it."""
 
 
@@ -158,22 +161,24 @@ class SignedDraft:
         self._size += len(data)
         self._wire.update(data)
 
-    def sealed(self, row: R, told: Callable[[], Told]) -> Callable[[], R]:
+    def sealed(self, row: R, told: Callable[[], Told]) -> Callable[[], Made[R]]:
         seen, wire, size = told(), self._wire.digest(), self._size
         if size:
             seen.status = 200
 
-        def signed() -> R:
+        def stated() -> Made[R]:
             if self.jws is not None:
                 return row  # a commit that failed is tried again with the same receipt
-            digests = self._digests(seen, jws.b64(wire), size)
-            payload = receipt.payload(self._about, seen, digests, int(time.time()))
-            self.jws = row.receipt = self._keys.signer().sign(payload)
-            row.receipt_id = self._about.id
-            row.log_index = None if self._about.log else NOT_LOGGED
-            return row
+            payload = receipt.payload(self._about, seen, self._digests(seen, jws.b64(wire), size), int(time.time()))
+            return partial(self._signed, row, self._keys.signer().takes(payload))
 
-        return signed
+        return stated
+
+    def _signed(self, row: R, unsigned: Unsigned) -> R:
+        self.jws = row.receipt = unsigned.sign()
+        row.receipt_id = self._about.id
+        row.log_index = None if self._about.log else NOT_LOGGED
+        return row
 
     def _digests(self, told: Told, wire: str, size: int) -> Digests:
         said = None if told.choices is None else self._order.said or told.choices

@@ -253,6 +253,18 @@ def payload(about: About, told: Told, digests: Digests, now: int) -> bytes:
     )
 
 
+class Unsigned(Struct, gc=False):
+    """A receipt that has everything but its signature."""
+
+    key: Any
+    signing_input: bytes
+    digest: bytes
+
+    def sign(self) -> str:
+        """The compact JWS."""
+        return (b"%b.%b" % (self.signing_input, jws.b64url(jws.sign(self.key, self.digest)))).decode()
+
+
 class Signer(NamedTuple):
     """A signing key, ready: ``head`` is the encoded header with the dot behind it."""
 
@@ -260,10 +272,14 @@ class Signer(NamedTuple):
     key: Any
     head: bytes
 
+    def takes(self, content: bytes) -> Unsigned:
+        """A payload, up to the step that is this key's alone."""
+        signing_input = self.head + jws.b64url(content)
+        return Unsigned(self.key, signing_input, sha256(signing_input).digest())
+
     def sign(self, content: bytes) -> str:
         """The compact JWS over a payload."""
-        signing_input = self.head + jws.b64url(content)
-        return (b"%b.%b" % (signing_input, jws.b64url(jws.sign(self.key, signing_input)))).decode()
+        return self.takes(content).sign()
 
 
 def signer(kid: str, key: Any) -> Signer:

@@ -22,9 +22,9 @@ from sealgate.storage.sqlite import SqliteBackend
 from sealgate.storage.writer import ACT, Job, Writer, touch
 
 T = TypeVar("T")
-Appended: TypeAlias = Row | Callable[[], Row]
+Appended: TypeAlias = "Row | Callable[[], Appended]"
+"""A row, or what makes it: a step, and another one where that gives none yet. Of several rows, steps go in turns."""
 NewRow: TypeAlias = tuple[Table, Appended]
-"""A row to insert, or what makes it."""
 
 SWEEP_SECONDS = 0.25
 FRESH_SECONDS = 1.0
@@ -131,7 +131,7 @@ class Storage:
 
         Columns not named are NULL; defaults do not apply; a column there is not is a `ValueError`. A row whose waiter
         was cancelled, or waited until ``until`` (by the event loop's clock, give or take `SWEEP_SECONDS`), is written
-        all the same. A row that is costly to work out may be a function: the writer calls it before it begins. The
+        all the same. A row that is costly to work out may be a function, or several: the writer calls them before it begins. The
         rows ``beside`` it are in the same transaction, never in a later one; where the database refuses one of those,
         it is lost as with `append_nowait`, and the row itself is not.
         """

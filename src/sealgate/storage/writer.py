@@ -45,7 +45,7 @@ _log = structlog.get_logger("sealgate.storage")
 class Act:
     """In the place of a job's insert: its work is a function of `Direct`.
 
-    Where the function has a ``prepare``, that is called before the transaction begins.
+    Where the function has a ``prepare``, that is called before the transaction begins, again while it returns True.
     """
 
 
@@ -57,7 +57,8 @@ Groups: TypeAlias = "list[tuple[Insert | Act | None, list[Job]]]"
 class Job:
     """One thing to write and, where somebody waits, the future to tell.
 
-    ``work`` is the values of a row for ``insert``, or what makes the row; without one a function of the connection.
+    ``work`` is the values of a row for ``insert``, or what makes the row, maybe in several steps; without one a
+    function of the connection.
     """
 
     __slots__ = ("error", "future", "insert", "result", "work")
@@ -191,7 +192,7 @@ class Writer:
     def _execute(self, batch: Sequence[Job]) -> None:
         if self.ruined is not None:
             raise StorageError(self.ruined)
-        batch = [job for job in batch if job.insert is None or _is_worked_out(job)]
+        batch = _worked_out(batch)
         link = self._link = self._usable_link()
         link.begin()
         groups: Groups = [(insert, list(jobs)) for insert, jobs in itertools.groupby(batch, _INSERT)]
@@ -350,18 +351,32 @@ class Writer:
             _log.error(event, error=f"{error} (rows: {rows})")
 
 
-def _is_worked_out(job: Job) -> bool:
-    """Make the row that is still to be made, while no lock is held for it; what fails is its own job's alone."""
+def _worked_out(batch: Sequence[Job]) -> list[Job]:
+    """Make the rows that are still to be made, while no lock is held for them; those jobs that can be carried out.
+
+    In rounds, one step of each job: what a step needs is in the processor's caches when the next job takes the same
+    step. A signature alone fills all of the nearest one.
+    """
+    unready = [job for job in batch if job.insert is not None]
+    while unready:
+        unready = [job for job in unready if _goes_on(job)]
+    return [job for job in batch if job.error is None]
+
+
+def _goes_on(job: Job) -> bool:
+    """Take one step; whether there is another. What fails is its own job's alone."""
     try:
-        if isinstance(job.insert, Insert):
-            if callable(job.work):
-                job.work = job.insert.values(job.work())
-        elif (prepare := getattr(job.work, "prepare", None)) is not None:
-            prepare()
+        if not isinstance(job.insert, Insert):
+            prepare = getattr(job.work, "prepare", None)
+            return prepare is not None and bool(prepare())
+        if callable(job.work):
+            job.work = job.work()
+            return True
+        if type(job.work) is not tuple:
+            job.work = job.insert.values(job.work)
     except Exception as error:  # whatever it is, it must not end this thread
         job.error = _failed(error)
-        return False
-    return True
+    return False
 
 
 def touch(connection: Connection) -> None:
