@@ -10,7 +10,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -26,6 +26,47 @@ __all__ = ["anyio_backend", "postgres", "redis_server"]
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("sealgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sealgate")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``-m long`` needs no file where neither the tests nor the modules beside them know the mark."""
+    if config.option.markexpr != "long" or not collection_path.match("test_*.py"):
+        return None
+    return not knows_long(collection_path) or None
+
+
+def knows_long(path: Path) -> bool:
+    beside = (file for file in path.parent.glob("*.py") if not file.match("test_*.py"))
+    return any("mark.long" in file.read_text() for file in (path, *beside))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
+    """Let each worker begin to collect with another folder.
+
+    On a machine that has not run the tests before, every file must be compiled: so no two workers compile the same one.
+    """
+    report = yield
+    if collector.path == Path(__file__).parent and "PYTEST_XDIST_WORKER" in os.environ:
+        worker, workers = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        first = len(report.result) * worker // workers
+        report.result = report.result[first:] + report.result[:first]
+    return report
+
+
+class Collected:
+    """What was collected, before anything is left out or shuffled."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        long = {item.path for item in items if item.get_closest_marker("long")}
+        assert all(map(knows_long, long)), "`-m long` would not find all of them: the mark comes from another folder"
+        # Whatever folder a worker began with, all workers have the tests in one order.
+        items.sort(key=lambda item: item.nodeid.partition("::")[0])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Collected())
 
 
 @pytest.hookimpl(trylast=True)
