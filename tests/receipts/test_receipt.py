@@ -119,3 +119,12 @@ def test_the_fast_way_to_canonical_bytes_is_the_slow_one(value: Any) -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_that_are_left_to_the_fast_encoder_are_written_alike(value: float) -> None:
     assert receipt.canonical_or_none([value]) == b"[%b]" % canonical.number(value).encode()
+
+
+@given(st.lists(st.binary(max_size=40) | st.integers(0, 40_000).map(bytes), max_size=5))
+def test_bytes_that_come_in_pieces_are_digested_as_if_they_came_at_once(pieces: list[bytes]) -> None:
+    wire = receipt.Wire(golden.FIRST_SALT, "response.wire")
+    for piece in pieces:
+        wire.add(piece)
+    whole = b"".join(pieces)
+    assert (wire.size, wire.digest()) == (len(whole), receipt.digest(golden.FIRST_SALT, "response.wire", whole))

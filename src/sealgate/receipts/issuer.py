@@ -1,7 +1,7 @@
 """From a request at the door to its signed receipt: one draft each, filled while the request runs, signed once.
 
-The draft's id is fixed before the answer's head goes out. What is costly (digests of the request, the signature) is
-done in the thread that writes the ledger, next to the commit: the receipt is a column of the request's row.
+The draft's id is fixed before the answer's head goes out. What is costly (digests, the signature) is done in the thread
+that writes the ledger, next to the commit: the receipt is a column of the request's row.
 """
 
 from __future__ import annotations
@@ -16,11 +16,22 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from sealgate.errors import Problem, StorageError
-from sealgate.formats import ids, jws
+from sealgate.formats import ids
 from sealgate.receipts import receipt
 from sealgate.receipts.attester import Attester
 from sealgate.receipts.keys import SigningKeys
-from sealgate.receipts.receipt import SALT_BYTES, About, Digests, Kind, LogTerms, Outcome, Software, Told, Unsigned
+from sealgate.receipts.receipt import (
+    SALT_BYTES,
+    About,
+    Digests,
+    Kind,
+    LogTerms,
+    Outcome,
+    Software,
+    Told,
+    Unsigned,
+    Wire,
+)
 from sealgate.receipts.store import NOT_LOGGED
 
 
@@ -88,7 +99,7 @@ class Draft(Protocol):
         """These bytes of the answer's body were handed to the transport."""
 
     def sealed(self, row: R, told: Callable[[], Told]) -> Made[R]:
-        """The request's row with its receipt: for the thread that writes it. What is written later is not in it."""
+        """The request's row with its receipt, made in the thread that writes it. What is written later is not in it."""
 
 
 class _Begun(NamedTuple):
@@ -124,22 +135,18 @@ NO_DRAFT = NoDraft()
 class SignedDraft:
     """For all others."""
 
-    __slots__ = ("_about", "_forwarded", "_keys", "_order", "_received", "_rewritten", "_size", "_wire", "jws")
+    __slots__ = ("_about", "_forwarded", "_keys", "_order", "_received", "_rewritten", "_written", "id", "jws")
 
     def __init__(self, about: About, keys: SigningKeys, order: Order) -> None:
+        self.id: str | None = about.id
         self.jws: str | None = None
         self._about = about
         self._keys = keys
         self._order = order
         self._received: tuple[str, str | None] | None = None
-        self._forwarded: str | None = None
+        self._forwarded: Wire | None = None
         self._rewritten = False
-        self._size = 0
-        self._wire = receipt.begun(about.salt, "response.wire")
-
-    @property
-    def id(self) -> str:
-        return self._about.id
+        self._written = Wire(about.salt, "response.wire")
 
     def begun(self) -> str:
         return msgspec.json.encode(_Begun(self._about, *self._of_request())).decode()
@@ -154,22 +161,23 @@ class SignedDraft:
         return self._received
 
     def forwarded(self, body: bytes) -> None:
-        self._forwarded = receipt.digest(self._about.salt, "forwarded.wire", body)
+        self._forwarded = Wire(self._about.salt, "forwarded.wire")
+        self._forwarded.add(body)
         self._rewritten = body != self._order.body
 
     def written(self, data: bytes) -> None:
-        self._size += len(data)
-        self._wire.update(data)
+        self._written.add(data)
 
     def sealed(self, row: R, told: Callable[[], Told]) -> Callable[[], Made[R]]:
-        seen, wire, size = told(), self._wire.digest(), self._size
-        if size:
-            seen.status = 200
+        written, self._written = self._written, Wire(b"", "")  # what comes now is nobody's
 
         def stated() -> Made[R]:
             if self.jws is not None:
                 return row  # a commit that failed is tried again with the same receipt
-            payload = receipt.payload(self._about, seen, self._digests(seen, jws.b64(wire), size), int(time.time()))
+            seen = told()
+            if written.size:
+                seen.status = 200
+            payload = receipt.payload(self._about, seen, self._digests(seen, written), int(time.time()))
             return partial(self._signed, row, self._keys.signer().takes(payload))
 
         return stated
@@ -180,18 +188,19 @@ class SignedDraft:
         row.log_index = None if self._about.log else NOT_LOGGED
         return row
 
-    def _digests(self, told: Told, wire: str, size: int) -> Digests:
+    def _digests(self, told: Told, written: Wire) -> Digests:
         said = None if told.choices is None else self._order.said or told.choices
         found = None if said is None else said()
         content = found if found is None or isinstance(found, bytes) else receipt.canonical_or_none(found)
         request_wire, request_jcs = self._of_request()
+        forwarded = None if told.routed_model is None else self._forwarded
         return Digests(
             request_wire,
             request_jcs,
-            forwarded=self._forwarded if told.routed_model is not None else None,
+            forwarded=None if forwarded is None else forwarded.digest(),
             rewritten=self._rewritten,
-            response_wire=wire,
-            response_bytes=size,
+            response_wire=written.digest(),
+            response_bytes=written.size,
             response_content=None if content is None else receipt.digest(self._about.salt, "response.content", content),
         )
 

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from sealgate.formats import canonical, jws
+from sealgate.formats.canonical import LARGEST
 
 SCHEMA = "1.0.0"
 TYP = "receipt+jwt"
@@ -131,6 +132,34 @@ def digest(salt: bytes, label: str, data: bytes | memoryview) -> str:
     return jws.b64(hashed.digest())
 
 
+class Wire(Struct, gc=False):
+    """A salted digest of bytes on their way, and how many they are.
+
+    A first piece that is not large waits, for mostly it is the only one: a digest costs least beside others.
+    """
+
+    salt: bytes
+    label: str
+    size: int = 0
+    _first: bytes = b""
+    _hashed: Any = None
+
+    def add(self, data: bytes) -> None:
+        if self._hashed is not None:
+            self._hashed.update(data)
+        elif not self.size and len(data) < _SMALL:
+            self._first = data
+        else:
+            self._hashed = begun(self.salt, self.label)
+            self._hashed.update(self._first)
+            self._hashed.update(data)
+            self._first = b""
+        self.size += len(data)
+
+    def digest(self) -> str:
+        return digest(self.salt, self.label, self._first) if self._hashed is None else jws.b64(self._hashed.digest())
+
+
 def canonical_or_none(value: Any) -> bytes | None:
     """The canonical bytes of a parsed document, or None where it has none: an integer beyond 2^53."""
     if _is_plain(value):
@@ -154,13 +183,9 @@ def _is_plain(value: Any) -> bool:
             waiting += each.values()
         elif kind is list:
             waiting += each
-        elif not (_is_plain_integer(each) if kind is int else _is_plain_fraction(each)):
+        elif not (-LARGEST <= each <= LARGEST if kind is int else _is_plain_fraction(each)):
             return False
     return True
-
-
-def _is_plain_integer(value: int) -> bool:
-    return -canonical.LARGEST <= value <= canonical.LARGEST
 
 
 def _is_plain_fraction(value: Any) -> bool:
@@ -262,7 +287,7 @@ class Unsigned(Struct, gc=False):
 
     def sign(self) -> str:
         """The compact JWS."""
-        return (b"%b.%b" % (self.signing_input, jws.b64url(jws.sign(self.key, self.digest)))).decode()
+        return b".".join((self.signing_input, jws.b64url(jws.sign(self.key, self.digest)))).decode()
 
 
 class Signer(NamedTuple):

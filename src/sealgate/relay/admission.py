@@ -162,11 +162,8 @@ class Admission:
             if walk.answer is None and outcome in (Outcome.CLIENT_DISCONNECTED, Outcome.TRUNCATED):
                 _abandoned(entry, walk, self.ask)
         self._turn.settle(self._tokens())
-        return (
-            row(entry)
-            if walk is None
-            else self.draft.sealed(row(entry), lambda: told(entry, walk, self._hall.inference))
-        )
+        values = row(entry)
+        return values if walk is None else self.draft.sealed(values, lambda: told(values, walk, self._hall.inference))
 
     def _tokens(self) -> int | None:
         """What the request used, for its turn; None where its prompt was sent and nothing was heard of it."""

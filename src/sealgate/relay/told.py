@@ -25,7 +25,7 @@ _BY_PROVIDERS = {Outcome.UPSTREAM_FAILED, Outcome.TRUNCATED}
 
 
 def told(entry: Entry, walk: Walk, inference: Inference | NoInference) -> Told:
-    """``entry`` is closed; what the walk's answer has said so far is the answer."""
+    """``entry`` is the row, which changes no more; what the walk's answer has said so far is the answer."""
     answer, usage = walk.answer, entry.usage_source
     evidence = None if answer is None or walk.route is None else inference.claim(walk.route.account.table)
     tresor = {} if answer is None else answer.label.tresor
