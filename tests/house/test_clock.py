@@ -1,7 +1,9 @@
 """Durations and deadlines go by the monotonic clock: the wall clock, which may jump, only dates things (row D13)."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from tests.house.trees import nodes
 
 WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
 """What reads the wall clock: a name, and the attribute of it."""
@@ -40,9 +42,9 @@ DATES = {
 """Modules that may look at the wall clock, and what they date with it."""
 
 
-def _looks(tree: ast.AST) -> Iterator[ast.AST]:
+def _looks(found: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Places where the wall clock is read or handed on."""
-    for node in ast.walk(tree):
+    for node in found:
         if isinstance(node, ast.Attribute):
             owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
             if (owner, node.attr) in WALL:
@@ -52,7 +54,7 @@ def _looks(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def test_the_wall_clock_is_looked_at_only_to_date_things(sources: dict[str, ast.Module]) -> None:
-    looking = {name for name, tree in sources.items() if any(_looks(tree))}
+    looking = {name for name, tree in sources.items() if any(_looks(nodes(tree)))}
 
     assert looking - DATES.keys() == set(), "take time.monotonic() for durations, or say here what is dated"
     assert DATES.keys() - looking == set(), "these do not look at it any more"
@@ -62,8 +64,8 @@ def test_no_duration_is_a_difference_of_two_looks_at_the_wall_clock(sources: dic
     differences = [
         f"{name}:{node.lineno}"
         for name, tree in sources.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and any(_looks(node))
+        for node in nodes(tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and any(_looks(ast.walk(node)))
     ]
 
     assert not differences, f"a clock that is set in between makes nonsense of these: {differences}"

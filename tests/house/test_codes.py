@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 import pytest
+from tests.house.trees import nodes
 
 from sealgate.errors import CODES, Failure
 
@@ -12,7 +13,7 @@ AWAITED: dict[str, str] = {}
 
 
 def _calls_of_problem(tree: ast.Module) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name == "Problem":
@@ -40,8 +41,8 @@ def _mentioned(sources: dict[str, ast.Module]) -> set[str]:
     words = {failure.value for failure in Failure}
     for name, tree in sources.items():
         if name != "errors.py":
-            nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
-            words |= {node.value for node in nodes if isinstance(node.value, str)}
+            constants = (node for node in nodes(tree) if isinstance(node, ast.Constant))
+            words |= {node.value for node in constants if isinstance(node.value, str)}
     return words
 
 

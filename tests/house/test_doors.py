@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.house.trees import nodes
 
 DOORS: dict[str, tuple[str, ...]] = {
     "uvicorn": ("api/", "cli/"),
@@ -51,7 +52,7 @@ BROUGHT = {"yarl": "aiohttp takes its addresses", "google": "google-auth is a pa
 
 def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Line and top-level name of everything a module imports, inside functions too."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -60,7 +61,7 @@ def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def _reads_environment(tree: ast.Module) -> Iterator[int]:
     names = {"environ", "environb", "getenv", "getenvb"}
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         used = isinstance(node, ast.Attribute) and node.attr in names and getattr(node.value, "id", "") == "os"
         taken = isinstance(node, ast.ImportFrom) and node.module == "os" and names & {a.name for a in node.names}
         if used or taken:
@@ -128,7 +129,7 @@ def test_every_door_to_a_model_shares_one_relay(name: str, sources: dict[str, as
     callers = {
         source
         for source, tree in sources.items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.ImportFrom) and node.module == module and name in {each.name for each in node.names}
         if _calls(tree, name)
     }
@@ -140,6 +141,5 @@ def test_every_door_to_a_model_shares_one_relay(name: str, sources: dict[str, as
 
 def _calls(tree: ast.Module, name: str) -> bool:
     return any(
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
-        for node in ast.walk(tree)
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name for node in nodes(tree)
     )

@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.house.trees import nodes
+
 MODULE = 450
 FUNCTION = 60
 
@@ -14,7 +16,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 
 
 def _functions(name: str, tree: ast.Module) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0]
             said = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)

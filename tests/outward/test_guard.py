@@ -119,18 +119,16 @@ def test_what_the_standard_library_holds_for_ordinary_is_public(address: ipaddre
     assert public(address) == (ordinary and not known)
 
 
-@pytest.mark.parametrize("wrap", WRAPS)
 @given(inner=inner_v4)
-def test_an_inner_address_is_refused_in_whichever_clothes(wrap: str, inner: ipaddress.IPv4Address) -> None:
+def test_an_inner_address_is_refused_in_whichever_clothes(inner: ipaddress.IPv4Address) -> None:
     assert not public(inner)
-    assert not public(ipaddress.IPv6Address(WRAPS[wrap](int(inner))))
+    assert [name for name, wrap in WRAPS.items() if public(ipaddress.IPv6Address(wrap(int(inner))))] == []
 
 
-@pytest.mark.parametrize("wrap", WRAPS)
 @given(outer=outer_v4)
-def test_only_nat64_is_a_way_to_an_outer_address(wrap: str, outer: ipaddress.IPv4Address) -> None:
+def test_only_nat64_is_a_way_to_an_outer_address(outer: ipaddress.IPv4Address) -> None:
     """In a network without IPv4 it is the only one; nobody who serves media has the others."""
-    assert public(ipaddress.IPv6Address(WRAPS[wrap](int(outer)))) == (wrap == "nat64")
+    assert [name for name, wrap in WRAPS.items() if public(ipaddress.IPv6Address(wrap(int(outer))))] == ["nat64"]
 
 
 @pytest.mark.parametrize(
