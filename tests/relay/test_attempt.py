@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.gateway import Reply, Running, Serve
+from tests.spare import Spare
 
 from sealgate.config import Telemetry, Timeouts
 from sealgate.errors import CODES, UpstreamError
@@ -461,20 +462,10 @@ async def test_with_a_backup_only_a_cut_after_the_first_content_is_seen(serve: S
     assert codes == {"", "upstream_stream_reset"}
 
 
-def longer(received: Received) -> Script:
-    """Reasoning, text, parallel tool calls and usage, with line ends and characters of several bytes."""
-    calls = [tool("now", {"in": "Zürich"}), tool("x", {})]
-    base = Answer(["Grüße ", "👋"], reasoning=["Hm"], tool_calls=calls, newline="\r\n")
-    chunks = base.chunks(received)
-    for each in chunks:
-        for choice in each["choices"]:
-            choice.pop("logprobs", None)
-            if choice["finish_reason"] is None:
-                del choice["finish_reason"]
-    first, *rest = chunks
-    documents = [first, *({name: each[name] for name in ("choices", "usage") if each.get(name)} for each in rest)]
-    events = [chunk(sse(each, newline="\r\n")) for each in documents]
-    return [head(200, {"content-type": "text/event-stream"}), *events, chunk(base.done()), LAST_CHUNK]
+LONGER = Spare(
+    ["Grüße ", "👋"], reasoning=["Hm"], tool_calls=[tool("now", {"in": "Zürich"}), tool("x", {})], newline="\r\n"
+)
+"""Reasoning, text, parallel tool calls and usage, with line ends and characters of several bytes."""
 
 
 @pytest.mark.anyio
@@ -483,9 +474,9 @@ def longer(received: Received) -> Script:
 @pytest.mark.parametrize(("rst", "with_backup"), [(False, False), (True, True)])
 async def test_no_cut_of_a_longer_stream_looks_like_success(serve: Serve, rst: bool, with_backup: bool) -> None:
     """Reasoning, text, parallel tool calls and usage, cut at each byte."""
-    backup = {"backup": longer} if with_backup else {}
-    async with serve({"acme": longer, **backup}, telemetry=QUIET) as gateway:
-        codes = await cut_everywhere(gateway, longer, stream=True, rst=rst)
+    backup = {"backup": LONGER} if with_backup else {}
+    async with serve({"acme": LONGER, **backup}, telemetry=QUIET) as gateway:
+        codes = await cut_everywhere(gateway, LONGER, stream=True, rst=rst)
     early = set() if with_backup else {"upstream_bad_response", "upstream_stream_reset"}
     assert codes == {"", "upstream_stream_reset" if rst else "upstream_stream_truncated", *early}
 
