@@ -218,7 +218,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     def issue(name: str, subject: str, days: list[str]) -> Path:
         openssl(*["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"], f"{name}.key")
         openssl("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={name}", "-out", f"{name}.csr")
-        (folder / f"{name}.ext").write_text(f"subjectAltName={subject}\n")
+        (folder / f"{name}.ext").write_text(f"subjectAltName={subject}\nauthorityKeyIdentifier=keyid\n")
         openssl(
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
             *("-extfile", f"{name}.ext", "-out", f"{name}.crt", *days),
@@ -228,7 +228,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         return both
 
     openssl(*["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "ca.key"])
-    openssl(*["req", "-x509", "-new", "-key", "ca.key", "-days", "2", "-subj", "/CN=authority", "-out", "ca.pem"])
+    # Python 3.13 and newer ask for what RFC 5280 does: what an authority's key is for, and whose signature it is.
+    openssl(
+        *["req", "-x509", "-new", "-key", "ca.key", "-days", "2", "-subj", "/CN=authority", "-out", "ca.pem"],
+        *["-addext", "keyUsage=critical,keyCertSign,cRLSign"],
+    )
     week = ["-days", "2"]
     return Certificates(
         authority=folder / "ca.pem",
