@@ -14,16 +14,19 @@ POOL = 256
 _SHAPE = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?7[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""The digit with RFC 9562's variant 10 in its upper bits and two bits of noise below."""
+
 _pool: deque[str] = deque()
 """Ends of ids that wait for their time. Taking and adding are atomic, so any thread may make ids."""
 
 
 def _fill() -> str:
     """Fetch noise for many ids; return the end of one: version 7, 12 random bits, variant 10, 62 random bits."""
-    noise = os.urandom(10 * POOL)
-    for start in range(0, len(noise), 10):
-        bits = int.from_bytes(noise[start : start + 10])
-        _pool.append(f"{0x7 << 76 | (bits >> 68) << 64 | 0x2 << 62 | (bits & 0x3FFF_FFFF_FFFF_FFFF):020x}")
+    noise = os.urandom(10 * POOL).hex()
+    _pool.extend(
+        f"7{noise[at : at + 3]}{_VARIANT[noise[at + 3]]}{noise[at + 4 : at + 19]}" for at in range(0, len(noise), 20)
+    )
     return _pool.pop()
 
 
