@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
 from sealgate.outward.client import Fixed, Request
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
@@ -125,7 +127,7 @@ class HeadLimits(NamedTuple):
     max_headers: int = 200
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True):
     """An answer's head: headers by lower-case name (the first of each; see `Several`), whether the body has a length
     of its own, whether a second answer may follow on the connection as far as the head says."""
 
