@@ -119,7 +119,7 @@ def test_p21_every_operation_answers_as_the_document_says(gateway: Threaded, ope
     assert len(operations) > 15
     for operation in operations:
         mode = modes(operation)[-1] if operation.path.startswith("/api/") else GenerationMode.POSITIVE
-        probe(gateway, operation, mode, 3)
+        probe(gateway, operation, mode, 2)
 
 
 @pytest.mark.long

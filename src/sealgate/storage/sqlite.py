@@ -72,7 +72,8 @@ class SqliteBackend:
             max_overflow=0,
         )
         # The driver opens no transaction for us; with BEGIN all statements of a read see one state.
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        # It is said to the driver itself: SQLAlchemy would make a result of it, at each read.
+        event.listen(engine, "begin", lambda connection: connection.connection.driver_connection.execute("BEGIN"))
         return engine
 
     def _connect(self, mode: str) -> sqlite3.Connection:
