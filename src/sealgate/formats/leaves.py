@@ -24,7 +24,7 @@ def receipt(signing_input: bytes) -> bytes:
 
 def of_jws(compact: str) -> bytes:
     """The entry of a receipt as it is stored."""
-    return receipt(compact.rpartition(".")[0].encode("ascii"))
+    return receipt(compact[: compact.rindex(".")].encode("ascii"))
 
 
 def hash_of(entry: bytes) -> bytes:

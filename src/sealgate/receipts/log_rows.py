@@ -16,8 +16,8 @@ from sealgate.receipts import statements as statement
 from sealgate.receipts import store
 from sealgate.storage import bump
 from sealgate.storage.alone import alone
-from sealgate.storage.direct import write
-from sealgate.storage.tables import checkpoints, cosignatures, log_entries, log_statements, logs
+from sealgate.storage.direct import read, write
+from sealgate.storage.tables import checkpoints, cosignatures, log_statements, logs
 
 SKEW = 60_000_000
 """By how much the clocks of replicas may differ, in microseconds; beyond that they take the place from each other."""
@@ -116,8 +116,10 @@ def release(connection: Connection, log: int, writer: str) -> None:
 
 def is_writer(connection: Connection, log: int, writer: str) -> bool:
     """Whether this process may enter; keeps others from becoming it until the transaction ends."""
-    mine = update(logs).where(logs.c.id == log, logs.c.writer == writer, logs.c.sealed.is_(None))
-    return connection.execute(mine.values(writer=writer)).rowcount == 1
+    return write(connection, _STILL_WRITER, (writer, log, writer)) == 1
+
+
+_STILL_WRITER = "UPDATE logs SET writer = ? WHERE id = ? AND writer = ? AND sealed IS NULL"
 
 
 def enter(connection: Connection, log: int, writer: str, statements: Mapping[str, bytes], limit: int) -> int | None:
@@ -177,16 +179,19 @@ def revocations(connection: Connection) -> dict[str, dict[str, int]]:
 
 def size(connection: Connection, log: int) -> int:
     """How many entries there are."""
-    last = select(func.max(log_entries.c.position)).where(log_entries.c.log == log)
-    found = connection.execute(last).scalar()
+    (found,) = read(connection, _LAST, (log,))[0]
     return 0 if found is None else int(found) + 1
+
+
+_LAST = "SELECT max(position) FROM log_entries WHERE log = ?"
 
 
 def entries(connection: Connection, log: int, start: int, limit: int) -> list[bytes]:
     """Entries from a position on."""
-    where = (log_entries.c.log == log, log_entries.c.position >= start, log_entries.c.position < start + limit)
-    rows = connection.execute(select(log_entries.c.entry).where(*where).order_by(log_entries.c.position))
-    return [bytes(entry) for entry in rows.scalars().all()]
+    return [bytes(entry) for (entry,) in read(connection, _ENTRIES, (log, start, start + limit))]
+
+
+_ENTRIES = "SELECT entry FROM log_entries WHERE log = ? AND position >= ? AND position < ? ORDER BY position"
 
 
 def extent(connection: Connection, log: int) -> Extent:

@@ -116,28 +116,33 @@ class Edge:
         found._known = [dict(each) for each in self._known]
         return found
 
-    def append(self, entry: bytes) -> Iterator[tuple[Tile, bytes]]:
-        """Take in an entry; gives the tiles that are full by it."""
-        number = self.size // WIDTH
-        self._bundle.append(entry)
-        if len(self._bundle) == WIDTH:
-            yield Tile(None, number), bundled(self._bundle)
-            self._bundle = []
-        self.size += 1
-        yield from self._add(0, leaves.hash_of(entry), number)
+    def extend(self, entries: Sequence[bytes]) -> Iterator[tuple[Tile, bytes]]:
+        """Take in entries; gives the tiles that are full by them."""
+        at = 0
+        while at < len(entries):
+            number = self.size // WIDTH
+            fitting = entries[at : at + WIDTH - len(self._bundle)]
+            self._bundle += fitting
+            if len(self._bundle) == WIDTH:
+                yield Tile(None, number), bundled(self._bundle)
+                self._bundle = []
+            at += len(fitting)
+            self.size += len(fitting)
+            yield from self._add(0, [leaves.hash_of(entry) for entry in fitting], number)
 
-    def _add(self, level: int, value: bytes, number: int) -> Iterator[tuple[Tile, bytes]]:
+    def _add(self, level: int, hashes: Sequence[bytes], number: int) -> Iterator[tuple[Tile, bytes]]:
+        """Put hashes into the tile that is being filled; there is room for them."""
         if level == len(self._levels):
             self._levels.append([])
             self._known.append({})
         tile = self._levels[level]
-        tile.append(value)
+        tile += hashes
         self._known[level].clear()
         if len(tile) == WIDTH:
             self._levels[level] = []
             yield Tile(level, number), b"".join(tile)
             middle = self._middles.keep(Tile(level, number), tile)
-            yield from self._add(level + 1, _inner(middle, 8 - MIDDLE, 0), number // WIDTH)
+            yield from self._add(level + 1, [_inner(middle, 8 - MIDDLE, 0)], number // WIDTH)
 
     def partial(self) -> Iterator[tuple[Tile, bytes]]:
         """The tiles that are not full."""
@@ -160,7 +165,7 @@ class Edge:
 
 def bundled(entries: Iterable[bytes]) -> bytes:
     """Entries as a bundle: each behind its length in two bytes."""
-    return b"".join(len(entry).to_bytes(2) + entry for entry in entries)
+    return b"".join([len(entry).to_bytes(2) + entry for entry in entries])
 
 
 def unbundled(data: bytes) -> list[bytes]:
@@ -200,6 +205,10 @@ class Files:
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file in its place so that it survives whatever comes next. Raises `OSError`."""
+        _sync(self._move(path, data))
+
+    def _move(self, path: str, data: bytes) -> Path:
+        """Put a whole file in its place; the folder that is still to be synced."""
         place = self.folder / path
         _make(place.parent, self.folder.parent)
         draft = place.with_name(f".{place.name}-{secrets.token_hex(6)}")
@@ -215,23 +224,18 @@ class Files:
             draft.unlink(missing_ok=True)
             raise
         self._step("moved")
-        _sync(place.parent)
+        return place.parent
 
     def extend(self, edge: Edge, entries: Iterable[bytes]) -> Edge:
-        """Write the files of these further entries; the new edge."""
+        """Write the files of these further entries; the new edge. Each folder is synced once."""
         grown = edge.copy(self._middles)
-        for entry in entries:
-            for tile, data in grown.append(entry):
-                self._put(tile, data)
-        for tile, data in grown.partial():
-            self._put(tile, data)
-        return grown
-
-    def _put(self, tile: Tile, data: bytes) -> None:
-        if self.read(tile.path) != data:
-            self.write(f"tile/{tile.path}", data)
-        if tile.width == WIDTH:
+        full = dict(grown.extend(list(entries)))
+        new = {tile: data for tile, data in (*full.items(), *grown.partial()) if self.read(tile.path) != data}
+        for folder in {self._move(f"tile/{tile.path}", data) for tile, data in new.items()}:
+            _sync(folder)
+        for tile in full:
             shutil.rmtree(self.folder / f"tile/{tile.path}.p", ignore_errors=True)
+        return grown
 
     def read(self, path: str) -> bytes | None:
         """A file below ``tile/`` as it is; None where there is none. Raises `FilesError`."""

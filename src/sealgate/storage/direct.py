@@ -94,10 +94,11 @@ def read(connection: Connection, statement: str, values: tuple[Any, ...]) -> Seq
     return connection.exec_driver_sql(statement if qmark else percents(statement), values).all()
 
 
-def write(connection: Connection, statement: str, values: tuple[Any, ...] | list[tuple[Any, ...]]) -> None:
-    """Run such a statement for a function of the writer, or once for each of several values."""
+def write(connection: Connection, statement: str, values: tuple[Any, ...] | list[tuple[Any, ...]]) -> int:
+    """Run such a statement for a function of the writer, or once for each of several values; how many rows changed."""
     qmark = connection.dialect.paramstyle == "qmark"
-    connection.exec_driver_sql(statement if qmark else percents(statement), values)
+    changed: int = connection.exec_driver_sql(statement if qmark else percents(statement), values).rowcount
+    return changed
 
 
 def percents(statement: str) -> str:
