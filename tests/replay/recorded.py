@@ -7,6 +7,7 @@ it. Nothing of the tools is copied: the upstream runs as a process, the judge is
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import importlib.util
 import io
@@ -174,9 +175,18 @@ def configured(plan: Sequence[Json]) -> tuple[dict[str, Provider], dict[str, Any
     return providers, models
 
 
-async def replayed(serve: Serve, replay: str, options: str) -> list[Verdict]:
-    """Drive a gateway through every case and have each answer judged. ``options`` are those of the upstream."""
-    plan = cases(replay, options)
+def body(case: Json) -> bytes:
+    """What the provider's answer held."""
+    response = recording(case)["response"]
+    return base64.b64decode(response["body_base64"]) if "body_base64" in response else str(response["body"]).encode()
+
+
+async def replayed(serve: Serve, replay: str, options: str, most: int | None = None) -> list[Verdict]:
+    """Drive a gateway through every case and have each answer judged. ``options`` are those of the upstream.
+
+    ``most``: no case whose answer has more bytes.
+    """
+    plan = [case for case in cases(replay, options) if most is None or len(body(case)) <= most]
     verdicts: list[Verdict] = []
     order = iter(plan)
 
