@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.faults.program import free_port
 
 
 class RedisServer:
@@ -25,7 +26,7 @@ class RedisServer:
     def __init__(self, folder: Path, binary: Path) -> None:
         self._folder = folder
         self._binary = binary
-        self.port = _free_port()
+        self.port = free_port()
         self.start()
 
     @property
@@ -68,12 +69,6 @@ class RedisServer:
                 sent = [f"${len(word.encode())}\r\n{word}\r\n" for word in each]
                 connection.sendall(f"*{len(each)}\r\n{''.join(sent)}".encode())
             return connection.makefile("rb").read()
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _binary() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import sqlite3
@@ -23,8 +24,16 @@ PATIENCE = 50.0
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port for several listeners, one after the other.
+
+    It is below those that the system gives to whoever asks for any, so that in between no server of another test gets
+    it, and with it the requests of these callers.
+    """
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", secrets.randbelow(10_000) + 20_000))
+            return int(probe.getsockname()[1])
 
 
 def environment(**more: str) -> dict[str, str]:
