@@ -33,13 +33,13 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import uvloop
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from sealgate.api.edge import server_config
 from sealgate.api.edge_rules import EdgeLimits
@@ -241,10 +241,13 @@ class Running:
 
     # The ledger
 
-    async def rows(self, count: int = 1) -> list[Entry]:
-        """All rows in order, once there are ``count``. Fails where there are more, or too few for too long."""
+    async def rows(self, count: int = 1, *, behind: int = 0) -> list[Entry]:
+        """All rows in order, once there are ``count``. Fails where there are more, or too few for too long.
+
+        ``behind``: of those only that come behind so many.
+        """
         async with asyncio.timeout(PATIENCE):
-            while len(found := await self._rows()) < count:  # noqa: ASYNC110 - nobody tells of a row
+            while len(found := await self._rows(behind)) < count:  # noqa: ASYNC110 - nobody tells of a row
                 await asyncio.sleep(0.005)
         assert len(found) == count, f"{len(found)} rows: {found}"
         return found
@@ -254,10 +257,15 @@ class Running:
         [found] = await self.rows(1)
         return found
 
-    async def _rows(self) -> list[Entry]:
+    async def counted(self) -> int:
+        """How many rows there are."""
+        await self.hall.storage.write(lambda _: None)  # behind everything that was queued before
+        return await self.hall.storage.read(lambda connection: connection.scalar(select(func.count(ledger.c.id))) or 0)
+
+    async def _rows(self, behind: int = 0) -> list[Entry]:
         storage = self.hall.storage
-        await storage.write(lambda _: None)  # behind everything that was queued before
-        return await storage.read(_read_rows)
+        await storage.write(lambda _: None)
+        return await storage.read(partial(_read_rows, behind=behind))
 
 
 class Threaded:
@@ -430,6 +438,7 @@ def _refused(application: Application, code: str) -> None:
         application.gateway.hall.metrics.edge_refusal(code)
 
 
-def _read_rows(connection: Connection) -> list[Entry]:
-    found = connection.execute(select(ledger).order_by(ledger.c.created_at, ledger.c.id)).mappings()
+def _read_rows(connection: Connection, behind: int) -> list[Entry]:
+    wanted = select(ledger).order_by(ledger.c.created_at, ledger.c.id).offset(behind)
+    found = connection.execute(wanted).mappings()
     return [msgspec.structs.replace(Entry(**each), outcome=Outcome(each["outcome"])) for each in found]

@@ -142,11 +142,11 @@ def test_an_answer_with_neither_content_nor_usage_is_none(row: Row, stream: bool
 def test_the_ledger_has_one_row_for_each_outcome(row: Row) -> None:
     """Whole, streamed, refused and broken."""
     ledger = row.matrix.gateway
-    before = len(row.matrix.run(ledger._rows()))
+    before = row.matrix.run(ledger.counted())
     row.mock.enqueue(Said("Hi"), Said("Hi"), Fault("quota"), Fault("cut", after=5, reply=Said("a b c d e f g h i")))
     for stream in (False, True, False, True):
         row.ask(stream=stream)
-    found = row.matrix.run(ledger.rows(before + 4))[before:]
+    found = row.matrix.run(ledger.rows(4, behind=before))
     assert [each.outcome for each in found][:3] == [Outcome.OK, Outcome.OK, Outcome.UPSTREAM_FAILED]
     assert found[3].outcome is not Outcome.OK
     assert {each.upstream_model for each in found if each.outcome is Outcome.OK} == {row.route.upstream_model}
