@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tests.relay.walker import walk
 
 from sealgate.config import Timeouts
 from sealgate.errors import CODES
-from sealgate.limits.ledger import Outcome
+from sealgate.limits.ledger import Entry, Outcome
 from sealgate.relay.health import EJECT_AFTER, Health
 from sealgate.relay.pace import Paces
 from sealgate.relay.plan import Seen
@@ -160,45 +161,52 @@ WHOLE = {
     "finish_reason network_error": Fault(answer(finish_reason="network_error"), "server_error", 200, "upstream_error"),
 }
 CASES = [
-    *(pytest.param(fault, stream, id=f"{name}, {'stream' if stream else 'whole'}")
-      for name, fault in EITHER.items() for stream in (True, False)),
-    *(pytest.param(fault, True, id=f"{name}, stream") for name, fault in STREAMED.items()),
-    *(pytest.param(fault, False, id=f"{name}, whole") for name, fault in WHOLE.items()),
-]  # fmt: skip
+    *(pytest.param(fault, (True, False), id=name) for name, fault in EITHER.items()),
+    *(pytest.param(fault, (True,), id=f"{name}, stream") for name, fault in STREAMED.items()),
+    *(pytest.param(fault, (False,), id=f"{name}, whole") for name, fault in WHOLE.items()),
+]
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("fault", "stream"), CASES)
+@pytest.mark.parametrize(("fault", "forms"), CASES)
 async def test_a_route_that_fails_before_its_first_content_is_left_and_nobody_sees_it(
-    serve: Serve, fault: Fault, stream: bool
+    serve: Serve, fault: Fault, forms: Sequence[bool]
 ) -> None:
     """And where there is no other route, the caller is told the class of the failure, and each attempt."""
     async with serve({"acme": fault.behaviour, "backup": GOOD}, MODELS) as gateway:
-        served = await gateway.chat(stream=stream)
-        gateway.forget()
-        failed = await gateway.chat(model="alone", stream=stream)
-        first, second = await gateway.rows(2)
+        for number, stream in enumerate(forms):
+            gateway.forget()
+            served = await gateway.chat(stream=stream)
+            gateway.forget()
+            failed = await gateway.chat(model="alone", stream=stream)
+            first, second = await gateway.rows(2, behind=2 * number)
+            assert_left(served, first, stream, gateway.upstreams["backup"].requests[number].watermark)
+            assert_told(failed, second, fault)
 
+
+def assert_left(served: Reply, row: Entry, stream: bool, watermark: str) -> None:
+    """The backup answered, and it alone."""
     assert (served.status, served.error) == (200, None)
     assert served.done is stream
-    assert watermarks(served.body.decode()) == [gateway.upstreams["backup"].requests[0].watermark], (
-        "P3: one answer, never a mixture"
-    )
+    assert watermarks(served.body.decode()) == [watermark], "P3: one answer, never a mixture"
     assert served.text.endswith(GREETING)
     assert served.tresor | {"cost": None} == {
         "receipt_id": served.headers["x-tresor-receipt-id"],
         "cost": None,
         "requested_route": "auto/auto/m", "routed_model": "global/backup/m", "failover": True,
     }  # fmt: skip
-    assert (first.outcome, first.status, first.code) == (Outcome.OK, 200, None)
-    assert (first.attempts, first.failover, first.routed_model) == (2, True, "global/backup/m")
+    assert (row.outcome, row.status, row.code) == (Outcome.OK, 200, None)
+    assert (row.attempts, row.failover, row.routed_model) == (2, True, "global/backup/m")
 
+
+def assert_told(failed: Reply, row: Entry, fault: Fault) -> None:
+    """The class of the failure, with a status of its own: nothing had come before it."""
     assert (failed.code, failed.status) == (fault.code, CODES[fault.code].status)
     assert failed.attempts == [("global/acme/alone", fault.outcome, fault.status)]
     assert not failed.events, "an error before the first content has a status of its own"
     assert_may_retry(failed)
-    assert (second.outcome, second.status, second.code) == (Outcome.UPSTREAM_FAILED, failed.status, fault.code)
-    assert (second.attempts, second.routed_model, second.prompt_tokens) == (1, None, None)
+    assert (row.outcome, row.status, row.code) == (Outcome.UPSTREAM_FAILED, failed.status, fault.code)
+    assert (row.attempts, row.routed_model, row.prompt_tokens) == (1, None, None)
 
 
 @pytest.mark.anyio
