@@ -1,23 +1,27 @@
 """What receipts cost a whole answer: three gateways side by side, without receipts, with them, and with the log too.
 
-Each is the default configuration but for the table ``[receipts]``. The log enters once a second, so a round lasts
-longer than that, and its work is in the figures.
+Each is the default configuration but for the table ``[receipts]``. The log enters once a second, so each is still
+watched for a while after its last answer: all of the log's work is in the figures.
 """
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.loadgen import Window
 from bench.measures import Bench, Figures, whole_load
-from bench.sampling import Sample, others, ratio, rounds
+from bench.sampling import Load, Sample, others, ratio, rounds
 from bench.subjects import Stage, Subject, start_sealgate
 
 COUNT = 2500
 CONNECTIONS = 16
 ROUNDS = 10
-SECONDS = 80
+SECONDS = 120
+AFTER = 1.5
+"""Seconds for which a gateway is watched after its last answer."""
 
 WITHOUT = "without"
 TABLES = {
@@ -35,7 +39,7 @@ async def measure_receipts(bench: Bench) -> Figures:
     """
     subjects = [await _with(bench.stage, name, tables) for name, tables in TABLES.items()]
     try:
-        load = whole_load(COUNT, connections=CONNECTIONS)
+        load = _watched(whole_load(COUNT, connections=CONNECTIONS))
         taken = await rounds(bench.stage, [bench.floor, *subjects], load, count=ROUNDS, seconds=SECONDS)
     finally:
         for subject in subjects:
@@ -53,6 +57,24 @@ async def measure_receipts(bench: Bench) -> Figures:
                 "ratio": ratio(values, without),
             }
     return {"rounds": taken.taken, "used": len(floor), "subjects": found}
+
+
+class _Longer(Window):
+    """A window that closes some time after the last answer."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+
+    def start(self) -> None:
+        self._window.start()
+
+    async def stop(self) -> None:
+        await asyncio.sleep(AFTER)
+        await self._window.stop()
+
+
+def _watched(load: Load) -> Load:
+    return lambda subject, window: load(subject, _Longer(window))
 
 
 def _cost(samples: Sequence[Sample]) -> list[float]:

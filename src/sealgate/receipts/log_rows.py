@@ -7,6 +7,7 @@ read before what is put there, and both are in one transaction. Times are unix m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, count, repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -140,7 +141,8 @@ def enter(connection: Connection, log: int, writer: str, statements: Mapping[str
     if not added:
         return 0
     first = size(connection, log)
-    write(connection, _ENTRY, [(log, position, entry) for position, entry in enumerate(added, first)])
+    values = chain.from_iterable(zip(repeat(log), count(first), added, strict=False))
+    write(connection, _insert(len(added)), tuple(values))
     middle = first + len(before)
     told = [*enumerate(before, first), *enumerate(behind, middle + len(waiting))]
     if told:
@@ -154,7 +156,9 @@ def enter(connection: Connection, log: int, writer: str, statements: Mapping[str
     return len(added)
 
 
-_ENTRY = "INSERT INTO log_entries (log, position, entry) VALUES (?, ?, ?)"
+def _insert(entries: int) -> str:
+    """One statement for all: at each one the driver lets others have the interpreter, and must get it back."""
+    return f"INSERT INTO log_entries (log, position, entry) VALUES {', '.join(['(?, ?, ?)'] * entries)}"  # noqa: S608
 
 
 def _fresh(connection: Connection, log: int, statements: Mapping[str, bytes]) -> list[str]:
