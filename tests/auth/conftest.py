@@ -64,14 +64,6 @@ class BreakableStorage:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database with all tables; copying it is faster than migrating each time."""
-    file = tmp_path_factory.mktemp("template") / "empty.db"
-    open_storage(f"sqlite:///{file}").close()
-    return file
-
-
-@pytest.fixture(scope="session")
 def postgres_url(postgres: PostgresServer) -> str:
     """The address of a database with all tables."""
     url = postgres.create()

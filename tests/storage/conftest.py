@@ -1,6 +1,7 @@
 """Both engines for the contract suite, and a child process for the tests that kill one."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import threading
@@ -88,7 +89,8 @@ def empty(url: str) -> None:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of each engine without a row."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/data/sealgate.db"
+        (folder := tmp_path / "data").mkdir()
+        return f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), folder / 'sealgate.db')}"
     shared: str = request.getfixturevalue("database")
     empty(shared)
     return shared
