@@ -13,10 +13,11 @@ class Spare(Answer):
 
     def chunks(self, received: Received) -> list[dict[str, Any]]:
         first, *rest = super().chunks(received)
-        return [first, *map(_changes, rest)]
+        return [first, *map(bare, rest)]
 
 
-def _changes(chunk: dict[str, Any]) -> dict[str, Any]:
+def bare(chunk: dict[str, Any]) -> dict[str, Any]:
+    """What is its own of a chunk: its choices, and its usage where it has one."""
     choices = [{name: value for name, value in each.items() if value is not None} for each in chunk["choices"]]
     usage = chunk.get("usage")
     return {"choices": choices, **({"usage": usage} if usage else {})}

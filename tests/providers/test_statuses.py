@@ -28,6 +28,7 @@ def test_every_status_has_a_class(status: int | None, failure: Failure) -> None:
     assert by_status(status) is failure
 
 
-@pytest.mark.parametrize("status", range(100, 1000))
-def test_only_the_requests_own_faults_keep_the_walk_from_going_on(status: int) -> None:
-    assert not by_status(status).final or 400 <= status < 500
+def test_only_the_requests_own_faults_keep_the_walk_from_going_on() -> None:
+    final = {status for status in range(100, 1000) if by_status(status).final}
+    assert final
+    assert final <= set(range(400, 500))

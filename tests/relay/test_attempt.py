@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.gateway import Reply, Running, Serve
-from tests.spare import Spare
+from tests.spare import Spare, bare
 
 from sealgate.config import Telemetry, Timeouts
 from sealgate.errors import CODES, UpstreamError
@@ -385,8 +385,7 @@ def least(received: Received) -> Script:
     if not received.streams:
         body = {"choices": [{"message": {"content": "word"}, "finish_reason": "stop"}], "usage": base.usage}
         return json_answer(body)
-    documents = [{"choices": each["choices"], "usage": each.get("usage")} for each in base.chunks(received)]
-    events = [chunk(sse(each)) for each in documents]
+    events = [chunk(sse(bare(each))) for each in base.chunks(received)]
     return [head(200, {"content-type": "text/event-stream"}), *events, chunk(sse("[DONE]")), LAST_CHUNK]
 
 
