@@ -354,17 +354,17 @@ async def test_row_b16_a_cookie_is_no_credential(serve: Serve) -> None:
 async def test_all_refusals_of_tokens_are_the_same_bytes_and_the_log_says_why(serve: Serve) -> None:
     """Rows B9 to B12: who sends a bad token learns nothing of what is bad about it."""
     async with Issuer() as issuer, gateway(serve, issuer) as running:
-        lines: list[dict[str, Any]] = []
+        lines: list[logs.Access] = []
         running.hall.access = lines.append
         bad = [issuer.unsigned(), issuer.forged(), issuer.token(aud="other"), issuer.token(lasts=-5), "a.b.c"]
         replies = [await ask(running, token) for token in bad]
         assert len({reply.body for reply in replies}) == 1
         assert {reply.headers["www-authenticate"] for reply in replies} == {'Bearer error="invalid_token"'}
-        assert [line["reason"] for line in lines] == ["algorithm", "signature", "audience", "exp", "malformed"]
+        assert [line.reason for line in lines] == ["algorithm", "signature", "audience", "exp", "malformed"]
         lines.clear()
         await ask(running, issuer.token())
         [line] = lines
-        assert (line["user"] is not None, line["key"], line["customer"][:5]) == (True, None, "user-")
+        assert (line.user is not None, line.key, (line.customer or "")[:5]) == (True, None, "user-")
 
 
 @pytest.mark.anyio

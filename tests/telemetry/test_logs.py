@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 
-from sealgate.telemetry.logs import configure, where
+from sealgate.telemetry.logs import Access, configure, where
 from sealgate.telemetry.registry import LOG_FIELDS
 
 
@@ -26,7 +26,7 @@ def test_levels_below_the_set_one_are_silent() -> None:
     out = io.BytesIO()
     logs = configure("warning", out=out)
     logs.log.info("routine")
-    logs.access({"request_id": "r"})
+    logs.access(Access("r"))
     logs.log.error("broken")
     assert [line["event"] for line in lines(out)] == ["broken"]
 
@@ -36,7 +36,7 @@ def test_routine_lines_are_written_together_and_errors_at_once() -> None:
 
     async def main() -> tuple[int, int]:
         logs = configure(out=out)
-        logs.access({"request_id": "r", "status": 200})
+        logs.access(Access("r", status=200))
         before = len(out.getvalue())
         logs.log.error("broken")
         return before, len(lines(out))
@@ -46,11 +46,20 @@ def test_routine_lines_are_written_together_and_errors_at_once() -> None:
     assert lines(out)[0]["status"] == 200
 
 
+def test_a_requests_line_has_declared_fields_and_leaves_out_what_there_is_not() -> None:
+    out = io.BytesIO()
+    configure(out=out).access(Access("r", status=200, stream=False, attempts=0))
+    [line] = lines(out)
+    assert set(line) == {"event", "level", "timestamp", "request_id", "status", "stream", "attempts"}
+    assert (line["event"], line["level"], line["stream"], line["attempts"]) == ("request", "info", False, 0)
+    assert set(Access.__struct_fields__) < set(LOG_FIELDS)
+
+
 def test_a_terminal_gets_text() -> None:
     out = io.BytesIO()
     logs = configure(form="console", out=out)
     logs.log.warning("thing_happened", provider="acme")
-    logs.access({"request_id": "r-1"})
+    logs.access(Access("r-1"))
     assert "thing_happened" in out.getvalue().decode()
     assert "r-1" in out.getvalue().decode()
 

@@ -15,6 +15,7 @@ from sealgate.errors import Problem
 from sealgate.formats import ids
 from sealgate.relay.turns import FREE, Turn
 from sealgate.storage.audit import Actor
+from sealgate.telemetry.logs import Access
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -44,7 +45,7 @@ class Call:
     """
 
     __slots__ = (
-        "_first", "admitted", "caller", "extra", "fields", "headers", "id", "manner", "path_value", "receipt_id",
+        "_first", "admitted", "caller", "extra", "headers", "id", "line", "manner", "path_value", "receipt_id",
         "receive", "request_id", "route", "scope", "send", "started", "started_us", "status", "turn",
     )  # fmt: skip
 
@@ -70,7 +71,8 @@ class Call:
         self.extra: Iterable[tuple[bytes, bytes]] = ()
         self.receipt_id: str | None = None
         self.manner: problems.Manner = problems.OPENAI
-        self.fields: dict[str, Any] = {}
+        self.line = Access(self.request_id)
+        """What the access log will say."""
 
     def _given_id(self) -> str | None:
         given = self.header(b"x-request-id")
@@ -170,7 +172,7 @@ class Call:
 
     async def problem(self, problem: Problem) -> None:
         """Send an error; under ``/api/v1`` a malformed body gets S3's form too."""
-        self.fields["code"] = problem.code.name
+        self.line.code = problem.code.name
         with_detail = bool(problem.details) and problem.status == 422
         body = _encode(self.manner.envelope(problem, self.request_id, with_detail=with_detail))
         headers = problems.headers(problem, body)

@@ -266,7 +266,7 @@ async def _break_off(call: Call, events: EventStream, dialect: Dialect, problem:
     if not events.started:
         raise problem
     _name_as_asked(problem, ask)
-    call.fields["code"] = problem.code.name
+    call.line.code = problem.code.name
     await events.end(dialect.broken(problem, call.request_id, call.receipt_id))
 
 
@@ -277,11 +277,10 @@ def _cost_header(entry: Entry) -> Headers:
 
 def _describe(call: Call, entry: Entry) -> None:
     """What the access log says of it."""
-    call.fields |= {
-        "routed_model": entry.routed_model,
-        "outcome": entry.outcome,
-        "attempts": entry.attempts,
-        "stream": entry.stream,
-        "prompt_tokens": entry.prompt_tokens,
-        "completion_tokens": entry.completion_tokens,
-    }
+    line = call.line
+    line.routed_model = entry.routed_model
+    line.outcome = entry.outcome
+    line.attempts = entry.attempts
+    line.stream = entry.stream
+    line.prompt_tokens = entry.prompt_tokens
+    line.completion_tokens = entry.completion_tokens

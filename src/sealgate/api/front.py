@@ -70,17 +70,13 @@ class Front:
         hall.metrics.http_request(method if call.route else "_OTHER", call.route, call.status, seconds)
         if not hall.settings.telemetry.access_log:
             return
-        client = call.scope.get("client")
-        hall.access(
-            {
-                "request_id": call.request_id,
-                "method": method,
-                "route": call.route,
-                "status": call.status,
-                "seconds": int(seconds * 1e6) / 1e6,
-                "client": client[0] if client else None,
-                "customer": call.caller.customer_id if call.caller else None,
-                "key": call.caller.key_id if call.caller else None,
-                **call.fields,
-            }
-        )
+        line, caller, client = call.line, call.caller, call.scope.get("client")
+        line.method = method
+        line.route = call.route
+        line.status = call.status
+        line.seconds = int(seconds * 1e6) / 1e6
+        if client:
+            line.client = client[0]
+        if caller is not None:
+            line.customer, line.key, line.user = caller.customer_id, caller.key_id, caller.user_id
+        hall.access(line)

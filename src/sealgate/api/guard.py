@@ -40,8 +40,6 @@ class Guard:
             credential = parse_authorization(call.headers)
             caller = self._known(credential) or await self._find(call, credential)
         call.caller = caller
-        if caller.user_id is not None:
-            call.fields["user"] = caller.user_id
         if call.route.startswith(MOUNTS):
             call.turn = self._turns.turn(caller)
         return caller
@@ -63,7 +61,7 @@ class Guard:
         try:
             return await self._tokens.find(credential)
         except TokenProblem as problem:
-            call.fields["reason"] = problem.reason
+            call.line.reason = problem.reason
             raise
 
     async def admitted(self, call: Call) -> Caller:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from sealgate.config import Settings
 from sealgate.limits.budgets import Budgets
@@ -19,7 +18,7 @@ from sealgate.relay.turns import Turns
 from sealgate.relay.walk import Means
 from sealgate.sessions.sessions import Sessions
 from sealgate.storage import Storage
-from sealgate.telemetry.logs import Logger
+from sealgate.telemetry.logs import Access, Logger
 from sealgate.telemetry.metrics import Metrics
 
 
@@ -34,7 +33,7 @@ class Hall:
     recall: Recall
     metrics: Metrics
     log: Logger
-    access: Callable[[dict[str, Any]], None]
+    access: Callable[[Access], None]
     """Writes a request's line into the log."""
     load: Load
     turns: Turns

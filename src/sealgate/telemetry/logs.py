@@ -21,16 +21,42 @@ Logger = Any
 
 FLUSH_SECONDS = 0.1
 
+_OF_THE_LINE = ("level", "timestamp")
+"""Fields that structlog adds by itself."""
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _encode = msgspec.json.Encoder().encode
 
 
+class Access(msgspec.Struct, omit_defaults=True, tag_field="event", tag="request", gc=False):
+    """The one line that each request has. Fields are those of the registry; what is None is left out."""
+
+    request_id: str
+    level: str = ""
+    timestamp: str | None = None
+    method: str | None = None
+    route: str | None = None
+    status: int | None = None
+    code: str | None = None
+    seconds: float | None = None
+    client: str | None = None
+    customer: str | None = None
+    key: str | None = None
+    user: str | None = None
+    reason: str | None = None
+    routed_model: str | None = None
+    outcome: str | None = None
+    attempts: int | None = None
+    stream: bool | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
 class Logs(NamedTuple):
-    """``log`` is for everything; ``access`` writes the one line that each request has, past structlog's machinery, and
-    keeps what it is given."""
+    """``log`` is for everything; ``access`` writes a request's line, past structlog's machinery."""
 
     log: Logger
-    access: Callable[[dict[str, Any]], None]
+    access: Callable[[Access], None]
     flush: Callable[[], None]
     """Writes what waits: for the end of the process."""
 
@@ -56,12 +82,13 @@ def configure(level: str = "info", form: str = "auto", out: BinaryIO | None = No
 
     moment = Moment()
 
-    def as_json(fields: dict[str, Any]) -> None:
-        fields["event"], fields["level"], fields["timestamp"] = "request", "info", moment(time.time_ns())
-        sink.info(_encode(fields))
+    def as_json(line: Access) -> None:
+        line.level, line.timestamp = "info", moment(time.time_ns())
+        sink.info(_encode(line))
 
-    def as_event(fields: dict[str, Any]) -> None:
-        log.info("request", **fields)
+    def as_event(line: Access) -> None:
+        fields = {name: getattr(line, name) for name in line.__struct_fields__ if name not in _OF_THE_LINE}
+        log.info("request", **{name: value for name, value in fields.items() if value is not None})
 
     return Logs(log, as_event if console or _LEVELS[level] > logging.INFO else as_json, sink.flush)
 
