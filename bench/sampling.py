@@ -96,7 +96,7 @@ class Rounds:
 async def rounds(
     stage: Stage, subjects: Sequence[Subject], load: Load, *, count: int, seconds: float, paired: bool = True
 ) -> Rounds:
-    """A B A B …, until ``count`` rounds were calm, at most twice as many, and no new one (but two) after ``seconds``.
+    """A B B A …, until ``count`` rounds were calm, at most twice as many, and no new one (but two) after ``seconds``.
 
     A round is calm if others had at most `CALM` of either core in all its parts. Only calm rounds count; where there
     are fewer than `FEW`, all do, and the figures say how disturbed they are. Not ``paired``, for what is not compared
@@ -105,7 +105,8 @@ async def rounds(
     taken: list[dict[str, Sample]] = []
     begun = time.monotonic()
     while not _enough(taken, count) and (len(taken) < min(2, count) or time.monotonic() - begun < seconds):
-        taken.append({one.name: await sample(stage, one, load, limit=max(10.0, seconds)) for one in subjects})
+        order = subjects[:: -1 if len(taken) % 2 else 1]  # nobody always comes after the same one
+        taken.append({one.name: await sample(stage, one, load, limit=max(10.0, seconds)) for one in order})
     calm = [one for one in taken if all(map(_is_calm, one.values()))]
     counted = calm if paired and len(calm) >= min(FEW, count) else taken
     used = {subject.name: [one[subject.name] for one in counted] for subject in subjects}
