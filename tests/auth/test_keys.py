@@ -700,9 +700,11 @@ async def refusal_times(
         random.shuffle(order)
         for kind in order:
             begin = seconds()
-            with pytest.raises(Problem):
+            try:
                 await store.find(kinds[kind])
-            times[kind].append(seconds() - begin)
+            except Problem:  # `pytest.raises` would cost as much as a part of what is measured
+                times[kind].append(seconds() - begin)
+    assert {kind: len(found) for kind, found in times.items()} == dict.fromkeys(kinds, rounds), "all are refused"
     return times
 
 
