@@ -110,7 +110,11 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _logs_as_nobody_configured_them() -> None:
-    """A gateway configures the logs of the whole process: what one test keeps quiet another one listens for."""
+    """A gateway configures the logs of the whole process: what one test keeps quiet another one listens for.
+
+    So what a gateway of a whole module or session says is not as that gateway was configured: to see what it logs, and
+    what not, a test starts its own.
+    """
     structlog.reset_defaults()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -241,3 +242,30 @@ async def test_evidence_in_an_answers_head_is_shown_and_named_by_its_digest_unve
 def test_headers_that_are_none_or_hold_secrets_cannot_be_evidence(name: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"kind": "compatible", "evidence_headers": [name]}, Provider)
+
+
+async def test_a_receipt_names_what_was_known_when_the_request_ended_not_when_its_row_was_written(serve: Serve) -> None:
+    known = Inference(Web(models=b"quote").get)
+    known.configure({"acme": asking()})
+    await known.refresh()
+    may, inside = threading.Event(), threading.Event()
+
+    def hold(_: Any) -> None:
+        inside.set()
+        may.wait(20)
+
+    async with ScriptedUpstream(default=answer()) as upstream, serve({"acme": provider(upstream)}) as gateway:
+        await gateway.hall.inference.aclose()
+        gateway.hall.inference = known
+        held = asyncio.ensure_future(gateway.hall.storage.write(hold))
+        await asyncio.to_thread(inside.wait, 20)
+        reply, claim = asyncio.ensure_future(gateway.chat()), known.claim("acme")
+        await until(lambda: gateway.hall.storage.pending)
+        known.configure({})
+        may.set()
+        await held
+        assert (await reply).status == 200
+        receipt = jws.parse((await gateway.row()).receipt or "")
+    assert claim is not None
+    assert claim["result"] == "not_checked"
+    assert msgspec.json.decode(receipt.payload)["inference_attestation"] == claim

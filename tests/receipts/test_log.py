@@ -20,7 +20,7 @@ from tests.receipts.log_house import NOW, ORIGIN, checked, jws, opened, put
 from sealgate.config_log import ReceiptLog
 from sealgate.errors import ConfigError
 from sealgate.formats import leaves, merkle, note
-from sealgate.receipts import keys, log_rows
+from sealgate.receipts import keys, log_rows, tiles
 from sealgate.receipts.keys import SigningKeys
 from sealgate.receipts.log import Log
 from sealgate.receipts.receipt import LogTerms
@@ -565,6 +565,73 @@ async def test_row_h7_after_a_power_loss_nothing_that_was_acknowledged_is_missin
     assert len(await checked(log, storage)) == len(found)
     await log.aclose()
     await storage.aclose()
+
+
+class UnpluggedError(Exception):
+    """The process ends here, and later the machine."""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("killed", [False, True])
+async def test_rows_h4_h7_a_try_that_broke_off_leaves_nothing_unsynced_behind_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """Wherever a batch breaks off, what the next one publishes stands on files and folders that were all synced."""
+    unsynced: set[Path] = set()
+    until = 0
+
+    def passed(*_: Any) -> None:
+        nonlocal until
+        until -= 1
+        if until == 0:
+            raise UnpluggedError if killed else OSError(errno.ENOSPC, "No space left on device")
+
+    rename, mkdir, sync = Path.rename, Path.mkdir, tiles._sync
+
+    def renamed(self: Path, to: Path) -> Path:
+        unsynced.add(to)
+        return rename(self, to)
+
+    def made(self: Path, *arguments: Any, **named: Any) -> None:
+        mkdir(self, *arguments, **named)
+        unsynced.add(self)
+
+    def synced(folder: Path) -> None:
+        passed()
+        sync(folder)
+        unsynced.difference_update([path for path in unsynced if path.parent == folder])
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(Path, "mkdir", made)
+    monkeypatch.setattr(tiles, "_sync", synced)
+    points = 0
+    while True:
+        points, until = points + 1, 0
+        folder = tmp_path / str(points)
+        folder.mkdir()
+        storage = open_storage(f"sqlite:///{folder}/sealgate.db")
+        log = await opened(storage, folder, step=passed)
+        await put(storage, *range(300))
+        unsynced.clear()
+        until = points
+        try:
+            await log.tick()
+        except (UnpluggedError, OSError):
+            until = 0
+        left, until = until, 0
+        if killed:
+            await log.aclose()
+            log = await opened(storage, folder)
+        await log.tick()
+        assert log.published is not None
+        assert log.published.size >= 300
+        assert not {path for path in unsynced if log.files.folder / "tile" in (path, *path.parents)}, points
+        await log.aclose()
+        await storage.aclose()
+        if left > 0:
+            break
+    assert points > 20, "it broke off at each step that there is"
 
 
 async def test_the_shadow_of_a_power_loss_lacks_what_was_not_synced(power: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Held(Protocol):
 
 
 class Tills:
-    """``now`` gives microseconds of a monotonic clock.
+    """``ticks`` gives microseconds of a monotonic clock.
 
     ``again`` is given what could not be written and must be.
     """
@@ -48,12 +48,12 @@ class Tills:
         self,
         storage: Storage,
         owner: str,
-        now: Callable[[], int],
+        ticks: Callable[[], int],
         again: Callable[[Act], None],
     ) -> None:
         self._storage = storage
         self._owner = owner
-        self._now = now
+        self._ticks = ticks
         self._again = again
         self._tills: dict[str, Till] = {}
         self._leases: dict[str, Lease] = {}
@@ -107,7 +107,7 @@ class Tills:
         """Ask for a lease where one is needed, in the window of a request of then."""
         if not till.low or self._closed or self._tills.get(till.scope) is not till:
             return
-        now = self._now()
+        now = self._ticks()
         if (wants := till.wants(now)) is None:
             return
         lease = Lease(uuid.uuid4().hex, now)
@@ -123,11 +123,11 @@ class Tills:
         till.coming = None
         if future.cancelled() or future.exception() is not None:
             self._again(partial(rows.give_back, lease=lease.id))  # it may be there all the same
-            till.rest(self._now())
+            till.rest(self._ticks())
             return
         granted = future.result()
         if not granted:
-            till.rest(self._now())
+            till.rest(self._ticks())
             return
         lease.grant(granted)
         self._leases[lease.id] = lease
@@ -155,7 +155,7 @@ class Tills:
                 await asyncio.wait([each.coming])
                 await asyncio.sleep(0)  # its callback, which knows what to do with it, comes before us
             self._empty(each)
-            each.rest(self._now())
+            each.rest(self._ticks())
 
     def _empty(self, till: Till) -> None:
         if till.lease is not None:
@@ -220,7 +220,7 @@ class Tills:
             self._tick_later(AGAIN_SECONDS)
 
     def _look(self) -> None:
-        now = self._now()
+        now = self._ticks()
         for scope, till in list(self._tills.items()):
             if not till.used:
                 del self._tills[scope]

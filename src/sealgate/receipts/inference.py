@@ -120,10 +120,10 @@ class Inference:
             name: kept[name]._replace(type=_type(row)) if name in kept else Held(name, _type(row))
             for name, row in wanted.items()
         }
-        self._claims = {name: each.claim() for name, each in self._held.items()}
-        for name, row in providers.items():
-            if row.evidence_headers:
-                self._claims[name] = Held(name, row.evidence_type or "headers").claim()
+        by_header = {name: row.evidence_type or "headers" for name, row in providers.items() if row.evidence_headers}
+        self._claims = {name: each.claim() for name, each in self._held.items()} | {
+            name: Held(name, kind).claim() for name, kind in by_header.items()
+        }
         self._changed.set()
 
     def claim(self, table: str) -> Claim | None:

@@ -1,7 +1,7 @@
 """The files of a log (https://c2sp.org/tlog-tiles): its entries in bundles and the hashes over them in tiles of 256.
 
 A file's name says what is in it, once and for all, so writing one again writes the same. Each is written beside its
-place, synced, moved there, and the folder is synced: after a crash it is there whole or not at all.
+place, synced and moved there; then the folders are synced: after a crash it is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class Files:
     def _move(self, path: str, data: bytes) -> Path:
         """Put a whole file in its place; the folder that is still to be synced."""
         place = self.folder / path
-        _make(place.parent, self.folder.parent)
+        _make(place.parent)
         draft = place.with_name(f".{place.name}-{secrets.token_hex(6)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
@@ -227,15 +227,29 @@ class Files:
         return place.parent
 
     def extend(self, edge: Edge, entries: Iterable[bytes]) -> Edge:
-        """Write the files of these further entries; the new edge. Each folder is synced once."""
+        """Write the files of these further entries; the new edge.
+
+        A file that is there already was moved by a try that came to nothing, maybe before its folder was synced: so all
+        folders are, each once.
+        """
         grown = edge.copy(self._middles)
         full = dict(grown.extend(list(entries)))
-        new = {tile: data for tile, data in (*full.items(), *grown.partial()) if self.read(tile.path) != data}
-        for folder in {self._move(f"tile/{tile.path}", data) for tile, data in new.items()}:
+        tiles = {f"tile/{tile.path}": data for tile, data in (*full.items(), *grown.partial())}
+        for path, data in tiles.items():
+            if self.find(path) != data:
+                self._move(path, data)
+        for folder in {folder for path in tiles for folder in self._above(path)}:
             _sync(folder)
         for tile in full:
             shutil.rmtree(self.folder / f"tile/{tile.path}.p", ignore_errors=True)
         return grown
+
+    def _above(self, path: str) -> Iterator[Path]:
+        """The folders that a file is in, up to the log's own."""
+        place = self.folder / path
+        while place != self.folder:
+            place = place.parent
+            yield place
 
     def read(self, path: str) -> bytes | None:
         """A file below ``tile/`` as it is; None where there is none. Raises `FilesError`."""
@@ -365,11 +379,11 @@ def _resting(items: Iterable[Any], rest: Callable[[], None]) -> Iterator[Any]:
         rest()
 
 
-def _make(folder: Path, above: Path) -> None:
+def _make(folder: Path) -> None:
     """Make a folder, and let each one it is in know of it for good."""
     if folder.exists():
         return
-    _make(folder.parent, above)
+    _make(folder.parent)
     folder.mkdir(mode=0o755, exist_ok=True)
     _sync(folder.parent)
 

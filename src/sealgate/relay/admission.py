@@ -163,7 +163,12 @@ class Admission:
                 _abandoned(entry, walk, self.ask)
         self._turn.settle(self._tokens())
         values = row(entry)
-        return values if walk is None else self.draft.sealed(values, lambda: told(values, walk, self._hall.inference))
+        if walk is None:
+            return values
+        # Now, since what is known of a provider may change before the row is written.
+        served = walk.route if walk.answer is not None else None
+        evidence = self._hall.inference.claim(served.account.table) if served is not None else None
+        return self.draft.sealed(values, lambda: told(values, walk, evidence))
 
     def _tokens(self) -> int | None:
         """What the request used, for its turn; None where its prompt was sent and nothing was heard of it."""

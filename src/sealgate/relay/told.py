@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sealgate.limits.ledger import Entry, Outcome
-from sealgate.receipts.inference import Inference, NoInference, sent
+from sealgate.receipts.inference import Claim, sent
 from sealgate.receipts.receipt import Outcome as Word
 from sealgate.receipts.receipt import Told
 from sealgate.relay.walk import Walk
@@ -24,10 +24,12 @@ _BY_CODE = {"client_stalled": Word.CLIENT_STALLED, "gateway_shutting_down": Word
 _BY_PROVIDERS = {Outcome.UPSTREAM_FAILED, Outcome.TRUNCATED}
 
 
-def told(entry: Entry, walk: Walk, inference: Inference | NoInference) -> Told:
-    """``entry`` is the row, which changes no more; what the walk's answer has said so far is the answer."""
+def told(entry: Entry, walk: Walk, evidence: Claim | None) -> Told:
+    """``entry`` is the row and ``evidence`` what is claimed of the provider at the end: neither changes any more.
+
+    What the walk's answer has said so far is the answer.
+    """
     answer, usage = walk.answer, entry.usage_source
-    evidence = None if answer is None or walk.route is None else inference.claim(walk.route.account.table)
     tresor = {} if answer is None else answer.label.tresor
     if evidence is not None and "inference_evidence" in tresor:
         evidence = sent(evidence, tresor["inference_evidence"])

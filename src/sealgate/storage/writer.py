@@ -372,7 +372,7 @@ def _goes_on(job: Job) -> bool:
         if callable(job.work):
             job.work = job.work()
             return True
-        if type(job.work) is not tuple:
+        if type(job.work) is not tuple:  # a tuple is what the driver takes
             job.work = job.insert.values(job.work)
     except Exception as error:  # whatever it is, it must not end this thread
         job.error = _failed(error)
