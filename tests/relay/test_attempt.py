@@ -276,11 +276,13 @@ async def test_row_f15_a_caller_who_does_not_read_stops_the_upstream(serve: Serv
 
 
 async def settled(count: Callable[[], int]) -> int:
-    """The number once it has not grown for a while."""
-    before = -1
-    while count() != before:
-        before = count()
-        await asyncio.sleep(0.05)
+    """The number, once there is one and it has not grown for a while."""
+    before, same = 0, 0
+    async with asyncio.timeout(20):
+        while same < 4:
+            await asyncio.sleep(0.05)
+            same = same + 1 if before and count() == before else 0
+            before = count()
     return before
 
 
