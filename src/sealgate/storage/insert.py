@@ -6,7 +6,7 @@ that it runs, and the event loop is in between each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -19,21 +19,25 @@ Values = tuple[Any, ...]
 Row: TypeAlias = Mapping[str, Any] | Struct
 """Values by column. A struct whose fields are all columns in their order costs least."""
 
-ROWS = 16
+ROWS = 32
 """The most rows in one statement; SQLite allows 32 766 parameters, PostgreSQL 65 535."""
 
 
 class Insert:
-    """Inserts whole rows of one table."""
+    """Inserts whole rows of one table.
+
+    Statements name only the columns that had a value in any row so far: what an installation never uses costs nothing,
+    and since columns only join, a few statements soon serve all rows.
+    """
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
         names = [column.name for column in table.columns]
-        self.table = table.name
         self._order = tuple(names)
         self._names = frozenset(names)
         self._pick = itemgetter(*names)
         self._converters = _converters(table, dialect)
-        self._statements = [_statement(table, dialect, rows) for rows in range(1, ROWS + 1)]
+        self._table, self._dialect = table, dialect
+        self._name([column.name for column in table.columns if not column.nullable] or names)
 
     def values(self, row: Row) -> Values:
         """A row as the driver wants it, columns not given as NULL. Raises `ValueError` for a column there is not."""
@@ -46,10 +50,33 @@ class Insert:
         return tuple(converted)
 
     def run(self, cursor: Any, rows: Sequence[Values]) -> None:
-        """Insert all rows, in order. One that fails leaves some of those before it inserted."""
+        """Insert all rows, in order. One that fails leaves some of those before it inserted. Not from two threads."""
+        self._widen(rows)
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
-            cursor.execute(self._statements[len(some) - 1], tuple(chain.from_iterable(some)))
+            statement = self._statements.get(len(some)) or self._statement(len(some))
+            cursor.execute(statement, tuple(chain.from_iterable(map(self._named, some))))
+
+    def _widen(self, rows: Sequence[Values]) -> None:
+        """Name the columns too that have their first value here."""
+        empty = self._empty
+        for row in rows:
+            if self._unnamed(row) != empty:
+                named = [name for name, value in zip(self._order, row, strict=True) if value is not None]
+                self._name([*self._columns, *named])
+                empty = self._empty
+
+    def _name(self, columns: Collection[str]) -> None:
+        self._columns = tuple(name for name in self._order if name in columns)
+        self._named = _picker([at for at, name in enumerate(self._order) if name in columns])
+        self._unnamed = _picker([at for at, name in enumerate(self._order) if name not in columns])
+        self._empty = (None,) * (len(self._order) - len(self._columns))
+        self._statements: dict[int, str] = {}
+        """By the number of rows."""
+
+    def _statement(self, rows: int) -> str:
+        statement = self._statements[rows] = _statement(self._table, self._columns, self._dialect, rows)
+        return statement
 
     def _of_struct(self, row: Struct) -> Values:
         return astuple(row) if row.__struct_fields__ == self._order else self._of_mapping(asdict(row))
@@ -62,7 +89,7 @@ class Insert:
 
     def _completed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if unknown := row.keys() - self._names:
-            raise ValueError(f"the table {self.table} has no column {', '.join(sorted(unknown))}")
+            raise ValueError(f"the table {self._table.name} has no column {', '.join(sorted(unknown))}")
         return dict.fromkeys(self._names) | dict(row)
 
 
@@ -77,10 +104,17 @@ def _converters(table: Table, dialect: Dialect) -> list[tuple[int, Callable[[Any
     return found
 
 
-def _statement(table: Table, dialect: Dialect, rows: int) -> str:
+def _picker(places: Sequence[int]) -> Callable[[Values], Values]:
+    """Takes the values at these places, always as a tuple, which `itemgetter` does not where there is one."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda row: tuple(row[at] for at in places)
+
+
+def _statement(table: Table, columns: Sequence[str], dialect: Dialect, rows: int) -> str:
     quoted = dialect.identifier_preparer
-    names = ", ".join(quoted.format_column(column) for column in table.columns)
+    names = ", ".join(quoted.format_column(table.columns[name]) for name in columns)
     mark = "?" if dialect.paramstyle == "qmark" else "%s"
-    row = f"({', '.join([mark] * len(table.columns))})"
+    row = f"({', '.join([mark] * len(columns))})"
     # Names come from our own Table and values are bound, so there is nothing of a caller's in this text.
     return f"INSERT INTO {quoted.format_table(table)} ({names}) VALUES {', '.join([row] * rows)}"  # noqa: S608

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sealgate.errors import StorageError
 from sealgate.storage.backend import Backend, reason
 from sealgate.storage.direct import Direct
-from sealgate.storage.insert import Insert
+from sealgate.storage.insert import ROWS, Insert
 
 BATCH = 1000
 """The most jobs in one transaction, give or take those that came together with the last."""
@@ -194,8 +194,9 @@ class Writer:
             raise StorageError(self.ruined)
         batch = _worked_out(batch)
         link = self._link = self._usable_link()
-        link.begin()
         groups: Groups = [(insert, list(jobs)) for insert, jobs in itertools.groupby(batch, _INSERT)]
+        if not _is_one_statement(groups):
+            link.begin()
         if not self._at_once(link, groups):
             self._one_by_one(link, groups)
 
@@ -349,6 +350,14 @@ class Writer:
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             _log.error(event, error=f"{error} (rows: {rows})")
+
+
+def _is_one_statement(groups: Groups) -> bool:
+    """Whether it is a transaction by itself: SQLite commits a lone statement at its end, and needs no BEGIN.
+
+    Each call of its driver lets go of the interpreter's lock and waits for the event loop to give it back.
+    """
+    return len(groups) == 1 and isinstance(groups[0][0], Insert) and len(groups[0][1]) <= ROWS
 
 
 def _worked_out(batch: Sequence[Job]) -> list[Job]:
