@@ -80,3 +80,18 @@ async def test_every_dialect_says_its_episode_and_is_listed_by_the_id_of_its_ans
     assert vectors.json["episode_id"] == EPISODE
     assert (late.status, late.code) == (400, "invalid_episode_id")
     assert "episode_id" not in sent
+
+
+@pytest.mark.anyio
+async def test_a_request_that_names_no_episode_begins_one_that_others_can_join(serve: Serve) -> None:
+    async with serve({"acme": answer("yes")}) as running:
+        began, alone = await running.chat(), await running.chat()
+        episode = began.json["episode_id"]
+        await running.chat(episode_id=episode)
+        await running.rows(3)
+        found = (await running.get(f"/v1/episodes/{episode}")).json
+
+    assert episode.replace("-", "") == began.json["id"].removeprefix("chatcmpl-")
+    assert alone.json["episode_id"] != episode
+    assert found["inferences"][0]["id"] == began.json["id"]
+    assert found["total"] == 2

@@ -18,7 +18,7 @@ from sealgate.api.events import EventStream
 from sealgate.api.guard import Guard
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
-from sealgate.formats import sse
+from sealgate.formats import ids, sse
 from sealgate.limits.ledger import Entry
 from sealgate.limits.prices import shown
 from sealgate.providers.base import Json
@@ -155,7 +155,8 @@ class Desk:
         order = Order(self._kind, call.route, ask.model, body, ask.fields, controls.nonce, controls.receipt, said)
         draft = hall.receipts.draft(call.id, order)
         if self._endpoint != IN_BODY:
-            call.extra = (*call.extra, (b"x-tresor-episode-id", ask.episode_id.encode("ascii")))
+            episode_id = ask.episode_id or ids.dashed(call.id)
+            call.extra = (*call.extra, (b"x-tresor-episode-id", episode_id.encode("ascii")))
         usual = hall.settings.timeouts.total if seconds is None else seconds
         exchange = Exchange(
             hall,

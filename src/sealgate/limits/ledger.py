@@ -78,6 +78,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     """From the request's arrival to the first content of the answer."""
     duration_us: int = 0
     episode_id: str | None = None
+    """None where the request began the episode, which then bears the request's id in its dashed form."""
     session_id: str | None = None
     end_user: str | None = None
     """The request's ``user``, under a name that SQL does not need quoted."""

@@ -33,7 +33,8 @@ class Ask(msgspec.Struct, kw_only=True):
     type: ModelType
     """What a model must be for."""
     prompt: Prompt
-    episode_id: str
+    episode_id: str | None = None
+    """The one that the request names; else it begins one, which bears its own id."""
     session_id: str | None = None
     """The session that the request names."""
     include_usage: bool = False

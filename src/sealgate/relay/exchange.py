@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from sealgate.auth.caller import Caller, scope
 from sealgate.config_tables import Budget
+from sealgate.formats import ids
 from sealgate.limits.ledger import Entry
 from sealgate.providers.base import Adjustment, Json
 from sealgate.receipts.issuer import NO_DRAFT, Draft
@@ -187,7 +188,7 @@ class AnswerMaker:
             id=f"chatcmpl-{self._entry.id}",
             model=ask.named.model or ask.model,
             created=self._entry.created_at // 1_000_000,
-            episode_id=ask.episode_id,
+            episode_id=ask.episode_id or ids.dashed(self._entry.id),
             tresor=tresor,
             tariff=route.tariff,
             session_id=self._entry.session_id,

@@ -222,10 +222,10 @@ def _rules(typed: ChatRequest, fields: Json) -> None:
         raise Problem("invalid_parameter", "tool_choice needs tools.", param="tool_choice")
 
 
-def episode(given: str | None) -> str:
-    """The caller's episode id in canonical form, or a new one. Raises `Problem`."""
+def episode(given: str | None) -> str | None:
+    """The caller's episode id in canonical form. Raises `Problem`."""
     if given is None:
-        return ids.dashed(ids.uuid7_hex())
+        return None
     made = ids.uuid7_milliseconds(given)
     if made is None or made > time.time_ns() // 1_000_000 + EPISODE_SLACK_MS:
         raise Problem("invalid_episode_id", param="episode_id")

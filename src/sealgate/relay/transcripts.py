@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from sealgate.errors import Failure, Problem, UpstreamError
-from sealgate.formats import ids, sound
+from sealgate.formats import sound
 from sealgate.formats.sound import Sound
 from sealgate.providers.audio import GRANULARITIES, WITH_SEGMENTS, Upload
 from sealgate.providers.base import Adjustment, Json, Operation, Prompt
@@ -94,7 +94,6 @@ def read_transcription(
         model=model,
         type="transcription",
         prompt=Prompt({**fields, "file": upload}, typed.stream, {}, {}, trace or {}, operation=operation),
-        episode_id=ids.dashed(ids.uuid7_hex()),
         adjustments=adjustments,
         size=size,
         sound=found if found.milliseconds else None,

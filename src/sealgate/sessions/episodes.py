@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, union_all
 
 from sealgate.storage.tables import ledger
 
@@ -38,8 +38,14 @@ _COLUMNS = [ledger.c[name] for name in Inference.__struct_fields__]
 
 
 def page(connection: Connection, customer_id: str, episode_id: str, limit: int, offset: int) -> Page:
-    """The customer's inferences in that episode. An episode of another customer has none, as one there is not."""
-    mine = (ledger.c.customer_id == customer_id, ledger.c.episode_id == episode_id)
-    total = connection.execute(select(func.count()).select_from(ledger).where(*mine)).scalar_one()
-    found = select(*_COLUMNS).where(*mine).order_by(ledger.c.id).limit(limit).offset(offset)
+    """The customer's inferences in that episode. An episode of another customer has none, as one there is not.
+
+    The request that began it has its id, and is in no episode besides.
+    """
+    mine = select(*_COLUMNS).where(ledger.c.customer_id == customer_id)
+    began = mine.where(ledger.c.id == episode_id.replace("-", ""), ledger.c.episode_id.is_(None))
+    # Each half has an index; for an OR of the two SQLite would look at all of the customer's.
+    held = union_all(mine.where(ledger.c.episode_id == episode_id), began).subquery()
+    total = connection.execute(select(func.count()).select_from(held)).scalar_one()
+    found = select(held).order_by(held.c.id).limit(limit).offset(offset)
     return Page([Inference(**row) for row in connection.execute(found).mappings()], int(total))
