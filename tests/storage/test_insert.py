@@ -73,3 +73,21 @@ def test_a_type_that_needs_converting_is_converted() -> None:
     values = Insert(table, sqlite.dialect()).values({"at": datetime.datetime(2026, 1, 2), "n": 3})
 
     assert values == ("2026-01-02 00:00:00.000000", 3)
+
+
+def test_a_column_is_named_from_its_first_value_on() -> None:
+    cursor = Cursor()
+    table = Table("t", MetaData(), Column("id", Text, primary_key=True), Column("a", Text), Column("b", Integer))
+    insert = Insert(table, sqlite.dialect())
+
+    insert.run(cursor, [("1", None, None)])
+    insert.run(cursor, [("2", None, None), ("3", None, 0)])
+    insert.run(cursor, [("4", None, None)])
+    insert.run(cursor, [("5", "x", None)])
+
+    assert cursor.calls == [
+        ("INSERT INTO t (id) VALUES (?)", ("1",)),
+        ("INSERT INTO t (id, b) VALUES (?, ?), (?, ?)", ("2", None, "3", 0)),
+        ("INSERT INTO t (id, b) VALUES (?, ?)", ("4", None)),
+        ("INSERT INTO t (id, a, b) VALUES (?, ?, ?)", ("5", "x", None)),
+    ]
