@@ -75,6 +75,7 @@ _OF_THE_REQUEST = {Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUE
 
 
 _NOTHING: Json = {}
+_OBJECTS = frozenset({dict})
 
 
 class OpenAIWire:
@@ -182,9 +183,10 @@ class WholeReader(WholeBody):
             answer = _decode(self.body)
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
-        raise_if_error(answer)
+        if "choices" not in answer or answer.get("error"):
+            raise_if_error(answer)
         choices = answer.get("choices")
-        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        if type(choices) is not list or not _OBJECTS.issuperset(map(type, choices)):
             raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no choices")
         return (answer,)
 

@@ -133,7 +133,7 @@ class Admission:
         """
         limit = None
         if self._until != math.inf:
-            limit = max(self._until, asyncio.get_running_loop().time() + COMMIT_SECONDS)
+            limit = max(self._until, self._hall.loop.time() + COMMIT_SECONDS)
         return self.purse.settle(values, limit, beside)
 
     def _cut_off(self) -> tuple[Outcome, int, str | None]:

@@ -43,7 +43,8 @@ class Attempt:
         self._background = background
         self._response: Response | None = None
         self._reader: Reader | None = None
-        self._over = False
+        self.over = False
+        """Whether all of the answer has been read."""
         self.size = 0
         """Bytes that have come of the answer's body."""
         self.adjustments: Sequence[Adjustment] = ()
@@ -90,19 +91,20 @@ class Attempt:
         if isinstance(reader, WholeBody):
             reader.headers = response.headers
 
-    async def read(self) -> Iterable[Json] | None:
-        """Objects in OpenAI's shape that the next piece of the body completed; None when the answer is over."""
+    async def read(self) -> Iterable[Json]:
+        """Objects in OpenAI's shape that the next piece of a stream completed, or a whole body; none once it is over."""
         reader, response = self._reader, self._response
         assert reader is not None
         assert response is not None
-        if self._over:
-            return None
-        if not reader.done and (piece := await response.read()):
+        if self.over:
+            return ()
+        while not reader.done and (piece := await response.read()):
             self.size += len(piece)
             if self.size > MAX_STREAM:
                 raise UpstreamError(Failure.TOO_LARGE, "the stream has no end")
-            return reader.feed(piece)
-        self._over = True
+            if (found := reader.feed(piece)) or self._prompt.stream:
+                return found
+        self.over = True
         self.heavy = self.size > HEAVY and isinstance(reader, WholeBody)
         return await asyncio.to_thread(reader.end) if self.heavy else reader.end()
 
@@ -116,7 +118,7 @@ class Attempt:
         response = self._response
         if response is None:
             return
-        if self._over and self.marked:
+        if self.over and self.marked:
             # The body's end is due at once; waiting for it aside keeps the connection usable.
             task = asyncio.get_running_loop().create_task(_read_out(response))
             self._background.add(task)

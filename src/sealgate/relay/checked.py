@@ -125,6 +125,7 @@ class CheckedAttempt:
         background: set[asyncio.Task[None]],
         may_repair: Callable[[], bool],
     ) -> None:
+        self.over = False
         self.status: int | None = None
         self.adjustments: Sequence[Adjustment] = ()
         self.sent = b""
@@ -137,7 +138,7 @@ class CheckedAttempt:
         self._may_repair = may_repair
         self._plain = "guided_choice" in prompt.fields
         self._schemas = Schemas(schema_of(prompt.fields))
-        self._events: Iterable[Json] | None = None
+        self._events: Iterable[Json] = ()
 
     async def open(self, limits: Limits) -> None:
         """Generate until the answer satisfies the schema. Raises `UpstreamError`."""
@@ -160,9 +161,9 @@ class CheckedAttempt:
         self.adjustments = [*self.adjustments, Adjustment(name, "emulated", detail)]
         self._events = _streamed(answer) if self._prompt.stream else (answer,)
 
-    async def read(self) -> Iterable[Json] | None:
-        events, self._events = self._events, None
-        return events
+    async def read(self) -> Iterable[Json]:
+        self.over = True
+        return self._events
 
     def set_silence(self, seconds: float) -> None:
         """Nothing comes from the upstream any more."""
@@ -178,8 +179,8 @@ class CheckedAttempt:
             self.adjustments, self.sent = attempt.adjustments, attempt.sent
             self.evidence = attempt.evidence
             found: Json | None = None
-            while (events := await attempt.read()) is not None:
-                for event in events:
+            while not attempt.over:
+                for event in await attempt.read():
                     found = event
         finally:
             self.status = attempt.status

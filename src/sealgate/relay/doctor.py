@@ -237,8 +237,8 @@ class Doctor:
         answer = WholeAnswer(_LABEL, 1, ask.size)
         try:
             await attempt.open(self._limits(self._seconds))
-            while (events := await attempt.read()) is not None:
-                for event in events:
+            while not attempt.over:
+                for event in await attempt.read():
                     answer.take(event)
             answer.end()
         except UpstreamError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -62,7 +61,7 @@ class Exchange:
         until = math.inf
         if not ask.prompt.stream:
             # A whole answer must be there by then; streams have only limits on silence.
-            until = asyncio.get_running_loop().time() + seconds - (time.monotonic() - started)
+            until = hall.loop.time() + seconds - (time.monotonic() - started)
         self.entry = entry
         self._hall = hall
         self._caller = caller

@@ -41,10 +41,12 @@ TELLING = (STOPPED, "stop_reason", "matched_stop", _NATIVE)
 
 def reason(value: Any, *, called: bool) -> str:
     """The public reason; a word that nobody knows counts as ``stop``. Raises `UpstreamError` for a failure."""
-    word = str(value).lower()
-    if word in BROKEN:
-        raise UpstreamError(Failure.SERVER_ERROR, f"the answer ended with {word}")
-    found = REASONS.get(word, "stop")
+    found = REASONS.get(value) if type(value) is str else None
+    if found is None:
+        word = str(value).lower()
+        if word in BROKEN:
+            raise UpstreamError(Failure.SERVER_ERROR, f"the answer ended with {word}")
+        found = REASONS.get(word, "stop")
     # Some upstreams say stop after a tool call; clients decide by the reason.
     return "tool_calls" if called and found == "stop" else found
 

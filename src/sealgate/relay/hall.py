@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -43,4 +44,6 @@ class Hall:
     receipts: Receipts = field(default_factory=NoReceipts)
     transparency: Log | NoLog = field(default_factory=NoLog)
     inference: Inference | NoInference = field(default_factory=NoInference)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    """Where the gateway runs: asking for the running one is a system call each time."""
     draining: bool = False

@@ -53,6 +53,7 @@ class PartedAttempt:
     def __init__(
         self, upstreams: Upstreams, target: Target, prompts: Sequence[Prompt], background: set[asyncio.Task[None]]
     ) -> None:
+        self.over = False
         self.status: int | None = None
         self.adjustments: Sequence[Adjustment] = ()
         self.sent = b""
@@ -65,7 +66,7 @@ class PartedAttempt:
         self._background = background
         self._sent = [b""] * len(prompts)
         self._found: list[Json] = [{}] * len(prompts)
-        self._events: Iterable[Json] | None = None
+        self._events: Iterable[Json] = ()
 
     @property
     def heavy(self) -> bool:
@@ -84,9 +85,9 @@ class PartedAttempt:
         self.sent = b"\n".join(self._sent)
         self._events = (_joined(self._prompts, self._found),)
 
-    async def read(self) -> Iterable[Json] | None:
-        events, self._events = self._events, None
-        return events
+    async def read(self) -> Iterable[Json]:
+        self.over = True
+        return self._events
 
     def set_silence(self, seconds: float) -> None:
         """Nothing comes from the upstream any more."""
@@ -105,8 +106,8 @@ class PartedAttempt:
         try:
             await call.open(limits)
             self._sent[place], self.adjustments = call.sent, call.adjustments
-            while (events := await call.read()) is not None:
-                found = next(iter(events), found)
+            while not call.over:
+                found = next(iter(await call.read()), found)
             self.size += call.size
         finally:
             self.status = call.status

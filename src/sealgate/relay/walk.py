@@ -125,7 +125,6 @@ class Walk:
         self._lesson: UpstreamError | None = None
         self._again = False
         self._media: Media | None = None
-        self._loop = asyncio.get_running_loop()
 
     @property
     def attempts(self) -> int:
@@ -162,7 +161,7 @@ class Walk:
                     started = heard = monotonic()
                 await attempt.open(self._limits(target))
                 answer = self._answer(target, attempt)
-                while True:
+                while not attempt.over:
                     try:
                         events = await attempt.read()
                     except UpstreamError as error:
@@ -170,8 +169,6 @@ class Walk:
                         if answer.finished and error.failure in _CUT:
                             break
                         raise
-                    if events is None:
-                        break
                     now = monotonic()
                     if self.answer is not None and now - heard > self.longest_gap:
                         self.longest_gap = now - heard
@@ -351,7 +348,7 @@ class Walk:
             error.status = attempt.status
         self._errors.append(error.with_traceback(None))  # its frames hold this walk: a circle
         self._outcome(Outcome(visit.target.route, error.failure, error.status, seconds))
-        late = self._loop.time() >= self._until - CLOCK_STEP
+        late = asyncio.get_running_loop().time() >= self._until - CLOCK_STEP
         if visit.probes or not (late and self._hurried and seconds < self._means.timeouts.first_content):
             # A caller in more of a hurry than we are says nothing about the provider.
             self._health.failed(visit, error)
