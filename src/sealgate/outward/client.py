@@ -18,8 +18,10 @@ class Fixed(dict[str, str]):
 
     __slots__ = ("lines",)
 
-    lines: str
-    """As they go on the wire; set by the client that has checked them."""
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self.lines = ""
+        """As they go on the wire; set by the client that has checked them."""
 
 
 class Request(msgspec.Struct, frozen=True):

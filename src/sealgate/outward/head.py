@@ -91,19 +91,16 @@ def check_method(method: str) -> str:
 def encode_head(request: Request, target: Target) -> bytes:
     """The request line and all headers, as they go on the wire."""
     method, headers, body = request.method, request.headers, request.body
+    if method != "POST":
+        check_method(method)
+    if type(headers) is Fixed:
+        if not headers.lines:
+            headers.lines = _lines(headers)
+        lines = headers.lines
+    else:
+        lines = _lines(headers)
     length = f"content-length: {len(body)}\r\n" if body or method != "GET" else ""
-    return (
-        f"{check_method(method)} {target.path} HTTP/1.1\r\nhost: {target.authority}\r\n"
-        f"{_fixed(headers) if type(headers) is Fixed else _lines(headers)}{length}\r\n"
-    ).encode("ascii")
-
-
-def _fixed(headers: Fixed) -> str:
-    try:
-        return headers.lines
-    except AttributeError:
-        headers.lines = _lines(headers)
-        return headers.lines
+    return f"{method} {target.path} HTTP/1.1\r\nhost: {target.authority}\r\n{lines}{length}\r\n".encode("ascii")
 
 
 def _lines(headers: Mapping[str, str]) -> str:

@@ -78,7 +78,7 @@ class Pool(Generic[C]):
 
     def keep(self, connection: C) -> None:
         """Take a connection back: to the first in the queue, else kept for later."""
-        if self._promise(connection):
+        if self._queue and self._promise(connection):
             return
         if len(self._idle) >= self._limits.max_idle:
             connection.close()

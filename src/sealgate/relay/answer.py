@@ -54,7 +54,7 @@ class Label(msgspec.Struct, frozen=True):
 class Answer(ABC):
     """What every answer has: whether content came, what was used, and how it ended."""
 
-    def __init__(self, label: Label, choices: int, request_bytes: int) -> None:
+    def __init__(self, label: Label, choices: int, request_bytes: int, stops: Sequence[str] = ()) -> None:
         self.label = label
         self.expected = choices
         self.has_content = False
@@ -65,6 +65,7 @@ class Answer(ABC):
         self.characters = 0
         self.thoughts: Thoughts | None = None
         self._request_bytes = request_bytes
+        self._stops = stops
         self._passed: Json = {}
 
     @property
@@ -79,9 +80,10 @@ class Answer(ABC):
     @property
     def cost(self) -> int | None:
         """What the usage so far costs, in nano-units; None where the route has no price."""
-        tariff, usage = self.label.tariff, self.usage
+        tariff = self.label.tariff
         if tariff is None:
             return None
+        usage = self.usage
         return tariff.cost(usage.prompt, usage.completion, usage.cached, usage.cache_write, usage.reasoning)
 
     @property
@@ -122,6 +124,12 @@ class Answer(ABC):
             if (value := upstream.get(name)) is not None:
                 self._passed[name] = value
 
+    def _beside(self, choice: Json) -> Json:
+        """What else is told of a choice: what Azure's content filter says of it, and the stop text that ended it."""
+        filtered = choice.get("content_filter_results")
+        found = {"content_filter_results": filtered} if filtered else {}
+        return {**found, **finish.stopped_at(choice, self._stops)} if self._stops else found
+
     def _require_substance(self) -> None:
         if not self.has_content and self.reported is None:
             raise UpstreamError(Failure.BAD_RESPONSE, "the answer has no content and no usage")
@@ -132,10 +140,6 @@ class WholeAnswer(Answer):
 
     _body: bytes = b""
     _choices: list[Json]
-
-    def __init__(self, label: Label, choices: int, request_bytes: int, stops: Sequence[str] = ()) -> None:
-        super().__init__(label, choices, request_bytes)
-        self._stops = stops
 
     @property
     def finished(self) -> bool:
@@ -186,16 +190,16 @@ class WholeAnswer(Answer):
         self._weigh(message)
         if self.thoughts is not None:
             self.thoughts.take(position, message)
-        if choice.get("finish_reason") in (None, "") and not calls:
+        said = choice.get("finish_reason")
+        if said in (None, "") and not calls:
             raise UpstreamError(Failure.TRUNCATED, "a choice has no finish reason")
-        index = choice.get("index")
+        index, logprobs = choice.get("index"), choice.get("logprobs")
         return {
             "index": index if isinstance(index, int) else position,
             "message": message,
-            "logprobs": contents.logprobs(choice.get("logprobs"), message["content"] or ""),
-            "finish_reason": finish.reason(choice.get("finish_reason") or "stop", called=bool(calls)),
-            **_filtered(choice),
-            **finish.stopped_at(choice, self._stops),
+            "logprobs": None if logprobs is None else contents.logprobs(logprobs, message["content"] or ""),
+            "finish_reason": finish.reason(said or "stop", called=bool(calls)),
+            **self._beside(choice),
         }
 
     def _weigh(self, message: Json) -> None:
@@ -219,10 +223,9 @@ class StreamedAnswer(Answer):
         receipted: bool = True,
         stops: Sequence[str] = (),
     ) -> None:
-        super().__init__(label, choices, request_bytes)
+        super().__init__(label, choices, request_bytes, stops)
         self._usage_chunk = include_usage and not usage_on_finish
         self._usage_on_finish = usage_on_finish
-        self._stops = stops
         self._held: list[tuple[int, str, Json]] = []
         self._begun: set[int] = set()
         self._closed: set[int] = set()
@@ -305,7 +308,7 @@ class StreamedAnswer(Answer):
             self._piece(index, choice, ready)
         said = choice.get("finish_reason")
         if said:
-            self._close(index, said, {**_filtered(choice), **finish.stopped_at(choice, self._stops)}, ready)
+            self._close(index, said, self._beside(choice), ready)
             if self.has_content:
                 # One choice with content is over now; of several, only the end tells which finish was the last.
                 self._release(ready, keep=int(self.expected > 1 or self._usage_on_finish))
@@ -418,9 +421,3 @@ def _message(message: Json) -> Json:
         elif name not in _RENAMED and value is not None and value != []:
             found[name] = value
     return found
-
-
-def _filtered(choice: Json) -> Json:
-    """What Azure's content filter says of a choice."""
-    found = choice.get("content_filter_results")
-    return {"content_filter_results": found} if found else {}

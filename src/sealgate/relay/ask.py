@@ -38,6 +38,8 @@ class Ask(msgspec.Struct, kw_only=True):
     session_id: str | None = None
     """The session that the request names."""
     include_usage: bool = False
+    media: frozenset[str] | None = None
+    """What kinds of media its messages hold, where that was looked for."""
     media_param: str | None = None
     """Where the first medium given by https URL stands, if there is one."""
     adjustments: list[Adjustment]

@@ -66,7 +66,7 @@ class Attempt:
         account, prompt = self._target.route.account, self._prompt
         wire = account.kind.wires[prompt.operation]
         client, signer = self._upstreams.way(account)
-        if _is_heavy(prompt):
+        if prompt.operation != "chat" and _is_heavy(prompt):
             request, found = await asyncio.to_thread(compose, self._target, prompt)
         else:
             request, found = compose(self._target, prompt)
@@ -79,7 +79,8 @@ class Attempt:
             response = self._response = inflated(response, coding)
         if response.status != 200:
             raise wire.failure(response.status, response.headers, await _error_body(response))
-        if mismatch := _mismatch(response, _types(self._target, prompt)):
+        said = response.headers.get("content-type", "")
+        if (said != JSON or prompt.stream) and (mismatch := _mismatch(said, _types(self._target, prompt))):
             # An error may come as a plain 200 document where a stream was asked for; its class matters.
             document = _reader(wire, found, prompt, stream=False)
             document.feed(await _error_body(response))
@@ -92,7 +93,7 @@ class Attempt:
             reader.headers = response.headers
 
     async def read(self) -> Iterable[Json]:
-        """Objects in OpenAI's shape that the next piece of a stream completed, or a whole body; none once it is over."""
+        """Objects in OpenAI's shape: of the next piece of a stream, or of a whole body; none once it is over."""
         reader, response = self._reader, self._response
         assert reader is not None
         assert response is not None
@@ -133,7 +134,7 @@ class Attempt:
 
 
 def _is_heavy(prompt: Prompt) -> bool:
-    upload = prompt.fields.get("file") if prompt.operation != "chat" else None
+    upload = prompt.fields.get("file")
     return isinstance(upload, Upload) and len(upload.data) > HEAVY
 
 
@@ -188,9 +189,8 @@ def _types(target: Target, prompt: Prompt) -> Sequence[str]:
     return (streamed, JSON) if kind.array_streams or operation != "chat" else (streamed,)
 
 
-def _mismatch(response: Response, wanted: Sequence[str]) -> str | None:
-    """Why an answer is plainly not what was asked for: a page, or a document instead of a stream."""
-    said = response.headers.get("content-type", "")
+def _mismatch(said: str, wanted: Sequence[str]) -> str | None:
+    """Why an answer of this type is plainly not what was asked for: a page, or a document instead of a stream."""
     if said in wanted:
         return None
     kind = said.partition(";")[0].strip().lower()

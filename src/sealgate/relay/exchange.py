@@ -122,7 +122,8 @@ class Exchange:
         hall, ask, entry, means = self._hall, self._ask, self._admission.entry, self._hall.means
         loop = hall.recall.loop(self._caller.customer_id, ask.prompt)
         draft = self._admission.draft
-        answers = AnswerMaker(plan, ask, entry, _usage_on_finish(hall, self._caller), loop, draft)
+        on_finish = ask.include_usage and _usage_on_finish(hall, self._caller)
+        answers = AnswerMaker(plan, ask, entry, on_finish, loop, draft)
         walk = Walk(means, plan, ask.prompt, answers, self._until, hurried=self._hurried, loop=loop)
         self._admission.walk = walk
         return walk
@@ -206,6 +207,6 @@ class AnswerMaker:
             return WholeAnswer(label, ask.choices, ask.size, ask.stops)
         return StreamedAnswer(
             label, ask.choices, ask.size,
-            include_usage=ask.include_usage, usage_on_finish=self._usage_on_finish and ask.include_usage,
+            include_usage=ask.include_usage, usage_on_finish=self._usage_on_finish,
             receipted=self._draft.id is not None, stops=ask.stops,
         )  # fmt: skip

@@ -94,7 +94,7 @@ def make(catalog: Catalog, ask: Ask, caller: Caller, seen: Seen, pin: str | None
     """``pin`` is the route's id at which the request's session is. Raises `Problem` where no route is left."""
     named = ask.named
     primary = selected(catalog, caller, ask.type, ask.model, named.region, named.provider)
-    wanted = needed(ask.prompt.fields) if ask.type == "chat" else NOTHING
+    wanted = needed(ask.prompt.fields, ask.media) if ask.type == "chat" else NOTHING
     if (
         named.failover is None
         and primary.policy == "order"

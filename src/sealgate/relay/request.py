@@ -17,6 +17,7 @@ import msgspec
 from sealgate.errors import Problem
 from sealgate.formats import ids
 from sealgate.providers.base import Adjustment, Json, Prompt
+from sealgate.providers.capabilities import media_of
 from sealgate.relay import form, pointer
 from sealgate.relay.ask import Ask
 from sealgate.relay.shapes import (
@@ -46,11 +47,12 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _decode = msgspec.json.Decoder().decode
 _FIELDS = {field.encode_name: field.type for field in msgspec.structs.fields(ChatRequest)}
-_CONSTRAINTS = frozenset(CONSTRAINTS)
 _OWN = GATEWAY_FIELDS | (WALLED_FIELDS - _FIELDS.keys())
 _RARE = dict.fromkeys(WALLED_FIELDS - _FIELDS.keys(), "callers may not set this") | dict.fromkeys(
     WITHOUT_EFFECT, "accepted for compatibility, has no effect"
 )
+_SELDOM = _RARE.keys() | CONSTRAINTS
+"""Fields that have rules of their own, and that hardly anybody sends."""
 _LONE_SURROGATE = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F])"
 )
@@ -63,39 +65,52 @@ def read_chat(body: bytes, default_model: str | None = None, trace: Mapping[str,
     fields = decode_object(body)
     typed = typed_as(ChatRequest, fields)
     model = model_named(typed.model, default_model)
-    _rules(typed, fields)
-    media_param, media_size = _media(fields["messages"])
+    _rules(typed)
+    adjustments = [] if _SELDOM.isdisjoint(fields) else _of_seldom(fields)
+    media = media_of(fields["messages"])
+    media_param, media_size = _media(fields["messages"]) if media else (None, 0)
     episode_id = episode(typed.tensorzero_episode_id or typed.episode_id)
-    adjustments = _dropped(fields)
     carried = _carried(fields)
     if not typed.tools:
         carried.pop("tools", None)
         carried.pop("tool_choice", None)
     _tidy_messages(carried)
-    _smaller_max_tokens(carried)
+    older, newer = typed.max_tokens, typed.max_completion_tokens
+    if older is not None and newer is not None:
+        carried["max_completion_tokens"] = newer = min(older, newer)
+        del carried["max_tokens"]
     options = typed.stream_options
     return Ask(
         named=typed,
         model=model,
         type="chat",
-        prompt=Prompt(carried, bool(typed.stream), _extra_body(typed, carried), _extra_headers(typed), trace or {}),
+        prompt=Prompt(
+            carried,
+            bool(typed.stream),
+            {} if typed.extra_body is None else _extra_body(typed.extra_body, carried),
+            {} if typed.extra_headers is None else _extra_headers(typed.extra_headers),
+            trace or {},
+        ),
         episode_id=episode_id,
         session_id=typed.session_id,
         include_usage=bool(options and options.include_usage),
+        media=media,
         media_param=media_param,
         adjustments=adjustments,
         size=len(body) - media_size,
         choices=typed.n or 1,
-        max_tokens=carried.get("max_completion_tokens") or carried.get("max_tokens"),
+        max_tokens=newer or older,
         fields=fields,
     )
 
 
-def _dropped(fields: Json) -> list[Adjustment]:
-    if _RARE.keys().isdisjoint(fields):
-        return []
-    given = sorted(name for name in fields.keys() & _RARE if fields[name] is not None)
-    return [Adjustment(name, "dropped", _RARE[name]) for name in given]
+def _of_seldom(fields: Json) -> list[Adjustment]:
+    """What is dropped of them. Raises `Problem` for two constraints."""
+    given = [name for name in CONSTRAINTS if fields.get(name) is not None]
+    if len(given) > 1:
+        raise Problem("invalid_parameter", f"Only one of {' and '.join(given)} may be set.", param=given[1])
+    dropped = sorted(name for name in fields.keys() & _RARE if fields[name] is not None)
+    return [Adjustment(name, "dropped", _RARE[name]) for name in dropped]
 
 
 def _carried(fields: Json) -> Json:
@@ -208,14 +223,10 @@ def model_named(given: str | None, default: str | None) -> str:
     return model
 
 
-def _rules(typed: ChatRequest, fields: Json) -> None:
+def _rules(typed: ChatRequest) -> None:
     """What spans several fields."""
     if typed.top_logprobs is not None and not typed.logprobs:
         raise Problem("invalid_parameter", "top_logprobs needs logprobs to be true.", param="top_logprobs")
-    if not _CONSTRAINTS.isdisjoint(fields):
-        given = [name for name in CONSTRAINTS if fields.get(name) is not None]
-        if len(given) > 1:
-            raise Problem("invalid_parameter", f"Only one of {' and '.join(given)} may be set.", param=given[1])
     if typed.stream_options is not None and not typed.stream:
         raise Problem("invalid_parameter", "stream_options needs stream to be true.", param="stream_options")
     if typed.tool_choice not in (None, "none", "auto") and not typed.tools:
@@ -296,19 +307,8 @@ def _tidy_messages(carried: Json) -> None:
             }
 
 
-def _smaller_max_tokens(carried: Json) -> None:
-    older = carried.get("max_tokens")
-    newer = carried.get("max_completion_tokens")
-    if older is not None and newer is not None:
-        carried["max_completion_tokens"] = min(older, newer)
-        del carried["max_tokens"]
-
-
-def _extra_body(typed: ChatRequest, carried: Json) -> Json:
+def _extra_body(given: Json | list[Json], carried: Json) -> Json:
     """The fields that ``tensorzero::extra_body`` sets, whole: a pointer into a field brings that field along."""
-    given = typed.extra_body
-    if given is None:
-        return {}
     if isinstance(given, list):
         given = pointer.apply(given, carried)
     walled = sorted(WALLED_FIELDS & given.keys())
@@ -317,10 +317,7 @@ def _extra_body(typed: ChatRequest, carried: Json) -> Json:
     return given
 
 
-def _extra_headers(typed: ChatRequest) -> dict[str, str]:
-    given = typed.extra_headers
-    if given is None:
-        return {}
+def _extra_headers(given: Json | list[Json]) -> dict[str, str]:
     pairs = given.items() if isinstance(given, dict) else [(item.get("name"), item.get("value")) for item in given]
     found: dict[str, str] = {}
     for name, value in pairs:

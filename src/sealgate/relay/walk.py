@@ -179,7 +179,7 @@ class Walk:
                             self._commit(answer, visit, attempt, started)
                             if (taken := give(payload)) is not None:
                                 await taken
-                if not (attempt.marked or answer.finished):
+                if not (answer.finished or attempt.marked):
                     raise UpstreamError(Failure.TRUNCATED, "the answer ended before all its choices did")
                 for payload in answer.end():
                     self._commit(answer, visit, attempt, started)
@@ -313,16 +313,18 @@ class Walk:
         return True
 
     def _limits(self, target: Target) -> Limits:
-        silence = self._patience(target)
-        if target.route in self.plan.checked:
-            silence = max(silence, self._means.timeouts.total)  # it is asked for whole
-        return Limits(self._means.timeouts.connect, silence, self._until)
-
-    def _patience(self, target: Target) -> float:
-        """Seconds of silence before the first content. A whole answer is silent until it is there."""
         timeouts = self._means.timeouts
         if not self._prompt.stream or self._prompt.operation != "chat":
-            return max(timeouts.total, timeouts.max_total)
+            # A whole answer is silent until it is there.
+            return Limits(timeouts.connect, max(timeouts.total, timeouts.max_total), self._until)
+        silence = self._patience(target)
+        if target.route in self.plan.checked:
+            silence = max(silence, timeouts.total)  # it is asked for whole
+        return Limits(timeouts.connect, silence, self._until)
+
+    def _patience(self, target: Target) -> float:
+        """Seconds of silence before the first content of a stream."""
+        timeouts = self._means.timeouts
         # Only a timeout's own way on makes it worth to leave early: another key of the same route is none.
         left = any(each == target or each.route is not target.route for each in self._tries[self._position :])
         return timeouts.first_content if left else timeouts.gap
@@ -332,8 +334,9 @@ class Walk:
         if self.answer is None:
             self.answer, self.route = answer, visit.target.route
             self.first_content_at = monotonic()
-            attempt.set_silence(self._means.timeouts.gap)
             means = self._means
+            if not attempt.over:
+                attempt.set_silence(means.timeouts.gap)
             if self._omitted:
                 means.seen.quirks.learn(self.route, self._omitted)
             means.seen.paces.note(self.route, stream=self._prompt.stream, seconds=self.first_content_at - started)
