@@ -70,7 +70,8 @@ class Chat:
         hall = self._hall
         seen, catalog = hall.means.seen, hall.catalog
         stay = stays.of(hall.sessions, catalog, caller, ask)
-        await stay.enter()
+        if (looking := stay.enter()) is not None:
+            await looking
         plan = plans.make(catalog, ask, caller, seen, stay.pin)
         asked = catalog.resolve(ask.model, ask.named.region, ask.named.provider)
         return {

@@ -192,7 +192,8 @@ class Desk:
         except Problem as problem:
             _name_as_asked(problem, ask)
             raise
-        await call.turn.take(plan.targets, ask)
+        if (waiting := call.turn.take(plan.targets, ask)) is not None:
+            await waiting
         try:
             return await counting.count(hall.means, plan, ask)
         finally:

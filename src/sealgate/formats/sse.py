@@ -15,6 +15,7 @@ MAX_LINE = 8 * 1024 * 1024
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
 
+_LF, _CR = b"\n\r"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 
@@ -50,15 +51,26 @@ class EventReader:
         self._between = False
         """Whether nothing is held: the next byte begins an event."""
 
+    def only(self, piece: bytes) -> bytes | None:
+        """The data of the next bytes where they are one whole message of one line, which nearly every piece is.
+
+        None: they are not, or not certainly, and have not been taken.
+        """
+        # Slices and single bytes: methods of bytes parse their arguments each time, which costs more than the search.
+        if not self._between or piece[:6] != b"data: " or len(piece) > self._max_line:
+            return None
+        if piece[-2:] == b"\n\n":
+            data = piece[6:-2]
+        elif piece[-4:] == b"\r\n\r\n":
+            data = piece[6:-4]
+        else:
+            return None
+        return None if _LF in data or _CR in data else data
+
     def feed(self, piece: bytes) -> list[Event]:
         """Take the next bytes. Raises `LineTooLongError` when a line or an event's data passes the cap."""
-        if self._between and piece.startswith(b"data: ") and len(piece) <= self._max_line:
-            # One whole event of one line: what nearly every piece is.
-            end = piece.find(b"\n")
-            if end == len(piece) - 2 and piece.endswith(b"\n") and b"\r" not in piece:
-                return [Event(b"", piece[6:-2])]
-            if end == len(piece) - 3 and piece.endswith(b"\r\n\r\n") and piece.find(b"\r") == end - 1:
-                return [Event(b"", piece[6:-4])]
+        if (data := self.only(piece)) is not None:
+            return [Event(b"", data)]
         found = self._feed(piece)
         self._between = not (self._parts or self._data or self._name or self._after_cr or self._at_start)
         return found

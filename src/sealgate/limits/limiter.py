@@ -113,6 +113,10 @@ class Limiter(Protocol):
         """
         ...
 
+    def take_now(self, rules: Sequence[Rule], tokens: int) -> Verdict | None:
+        """As `take`, by who need not ask anybody else; None: nothing was taken, the answer has to be waited for."""
+        ...
+
     def settle(self, taken: Taken, tokens: int) -> None:
         """The request has ended with so many tokens: give back its place, and correct what was reserved.
 

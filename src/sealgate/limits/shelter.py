@@ -56,6 +56,9 @@ class Shelter:
                 self._lost(error)
         return await self._memory.take(rules, tokens)
 
+    def take_now(self, rules: Sequence[Rule], tokens: int) -> Verdict | None:
+        return None if self._probing is None else self._memory.take_now(rules, tokens)
+
     def settle(self, taken: Taken, tokens: int) -> None:
         """With whoever counted it."""
         taken.limiter.settle(taken, tokens)

@@ -76,6 +76,7 @@ _OF_THE_REQUEST = {Failure.INVALID_REQUEST, Failure.UNPROCESSABLE, Failure.REQUE
 
 _NOTHING: Json = {}
 _OBJECTS = frozenset({dict})
+_OBJECT = ord("{")
 
 
 class OpenAIWire:
@@ -131,12 +132,15 @@ class StreamReader:
         self.done = False
 
     def feed(self, piece: bytes) -> Iterable[Json]:
+        data = self._events.only(piece)
+        if data and data[0] == _OBJECT:
+            return (self._chunk(data),)
         try:
             events = self._events.feed(piece)
         except sse.LineTooLongError as error:
             raise UpstreamError(Failure.BAD_STREAM, str(error)) from None
         if len(events) == 1 and not events[0].data.startswith(b"[DONE]"):
-            return (self._chunk(events[0]),)
+            return (self._chunk(events[0].data, events[0].name),)
         return self._chunks(events) if events else ()
 
     def end(self) -> Iterable[Json]:
@@ -151,14 +155,14 @@ class StreamReader:
             if event.data.startswith(b"[DONE]"):
                 self.done = True  # what an upstream sends after it is not part of the answer
                 return
-            yield self._chunk(event)
+            yield self._chunk(event.data, event.name)
 
-    def _chunk(self, event: sse.Event) -> Json:
+    def _chunk(self, data: bytes, name: bytes = b"") -> Json:
         try:
-            chunk = _decode(event.data)
+            chunk = _decode(data)
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_STREAM, "an event is not a JSON object") from None
-        if event.name == b"error":
+        if name == b"error":
             raise _error(chunk.get("error") or chunk)
         if "choices" not in chunk or chunk.get("error"):
             raise_if_error(chunk)

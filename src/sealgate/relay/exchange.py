@@ -84,10 +84,13 @@ class Exchange:
         self._admission.enter()
         try:
             stay = self._stay
-            await stay.enter()
+            if (looking := stay.enter()) is not None:
+                await looking
             plan = self._plan()
-            await self._turn.take(plan.targets, self._ask)
-            await stay.begin()
+            if (waiting := self._turn.take(plan.targets, self._ask)) is not None:
+                await waiting
+            if (opening := stay.begin()) is not None:
+                await opening
             self.entry.session_id = stay.session_id
             if self._caller.budget is not None:
                 plan = await self._reserve(plan, self._caller.budget)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from sealgate.auth.caller import Caller, account
 from sealgate.errors import Problem, StorageError
 from sealgate.relay.ask import Ask
@@ -19,11 +21,16 @@ class Stay:
     pin: str | None = None
     """The id of the route at which the session is."""
 
-    async def enter(self) -> None:
-        """Look for the session. Raises `Problem` where the request names one that it cannot have."""
+    def enter(self) -> Awaitable[None] | None:
+        """Look for the session. Raises `Problem` where the request names one that it cannot have.
 
-    async def begin(self) -> None:
+        At once or when it is awaited, here as in `begin`; None: there is nothing to wait for.
+        """
+        return None
+
+    def begin(self) -> Awaitable[None] | None:
         """The request will be sent: open a session where one is wanted and there is none. Raises `Problem`."""
+        return None
 
     def served(self, routed_model: str | None) -> None:
         """The request was answered, and its row says so: here is where the next one had best go."""
@@ -48,18 +55,31 @@ class Kept(Stay):
         self._session: Session | None = None
         self.session_id = self.pin = None
 
-    async def enter(self) -> None:
+    def enter(self) -> Awaitable[None] | None:
         ask, named = self._ask, self._ask.named
-        self._asked = asked = self._catalog.resolve(ask.model, named.region, named.provider)
+        self._asked = self._catalog.resolve(ask.model, named.region, named.provider)
+        if ask.session_id is not None:
+            return self._find(ask.session_id)
+        found = self._sessions.remembered(self._holder)
+        if found is None:
+            return self._find_last()
+        self._take(found)
+        return None
+
+    async def _find_last(self) -> None:
         try:
-            if ask.session_id is None:
-                found = self._sessions.remembered(self._holder) or await self._sessions.last(self._holder)
-                if found is not None and found.model == asked.key:
-                    self._take(found)
-                return
-            session = await self._sessions.named(ask.session_id, self._holder.customer_id)
+            found = await self._sessions.last(self._holder)
         except StorageError as error:
-            raise Problem("storage_unavailable", "The session cannot be read at the moment.") from error
+            raise _unreadable() from error
+        if found is not None:
+            self._take(found)
+
+    async def _find(self, session_id: str) -> None:
+        asked = self._asked
+        try:
+            session = await self._sessions.named(session_id, self._holder.customer_id)
+        except StorageError as error:
+            raise _unreadable() from error
         if session.model != asked.key:
             said = f"The session is for the model {session.model!r}, not for {asked.key!r}."
             raise Problem("session_model_mismatch", said, param="session_id")
@@ -67,6 +87,8 @@ class Kept(Stay):
 
     def _take(self, found: Session) -> None:
         """Stay in the session that there is, or where it was if it has just expired: a new one goes on from there."""
+        if found.model != self._asked.key:
+            return
         now = self._sessions.now()
         if found.is_active(now):
             self._stay_in(found)
@@ -76,12 +98,14 @@ class Kept(Stay):
     def _stay_in(self, session: Session) -> None:
         self._session, self.session_id, self.pin = session, session.id, session.route
 
-    async def begin(self) -> None:
-        if self._session is None and self._seconds is not None:
-            try:
-                self._stay_in(await self._sessions.open(self._holder, self._asked.key, self._seconds, reuse=True))
-            except StorageError as error:
-                raise Problem("storage_unavailable", "No session can be opened at the moment.") from error
+    def begin(self) -> Awaitable[None] | None:
+        return None if self._session is not None or self._seconds is None else self._open(self._seconds)
+
+    async def _open(self, seconds: int) -> None:
+        try:
+            self._stay_in(await self._sessions.open(self._holder, self._asked.key, seconds, reuse=True))
+        except StorageError as error:
+            raise Problem("storage_unavailable", "No session can be opened at the moment.") from error
 
     def served(self, routed_model: str | None) -> None:
         session = self._session
@@ -91,6 +115,10 @@ class Kept(Stay):
             and any(route.id == routed_model for route in self._asked.routes)
         ):
             session.route = routed_model
+
+
+def _unreadable() -> Problem:
+    return Problem("storage_unavailable", "The session cannot be read at the moment.")
 
 
 def of(sessions: Sessions, catalog: Catalog, caller: Caller, ask: Ask) -> Stay:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sealgate.auth.caller import Caller, account
 from sealgate.config_tables import Limits, Settings
 from sealgate.errors import Problem
-from sealgate.limits.limiter import Kind, Limiter, Refused, Rule, Standing, Taken, rules
+from sealgate.limits.limiter import Kind, Limiter, Refused, Rule, Standing, Taken, Verdict, rules
 from sealgate.relay.ask import Ask
 from sealgate.relay.catalog import Route, Target
 from sealgate.relay.usage import BYTES_PER_TOKEN
@@ -177,18 +177,29 @@ class Turn:
         self._taken: Taken | None = None
         self._prompt = 0
 
-    async def take(self, targets: Iterable[Target], ask: Ask, /) -> None:
-        """Raises `Problem` where a limit says no. Of tokens, the prompt's are reserved as they are estimated, and the
-        most that the answer may have, where the request sets that; else the answer's count when they are known.
+    def take(self, targets: Iterable[Target], ask: Ask, /) -> Awaitable[None] | None:
+        """Raises `Problem` where a limit says no, at once or when it is awaited; None: there is nothing to wait for.
+
+        Of tokens, the prompt's are reserved as they are estimated, and the most that the answer may have, where the
+        request sets that; else the answer's count when they are known.
         """
         turns, wanted = self._turns, self._own
         if turns.models:
             wanted = (*wanted, *turns.of_models(self._whose, (target.route for target in targets)))
         if not wanted:
-            return
-        self._prompt = max(1, ask.size // BYTES_PER_TOKEN)
-        tokens = self._prompt + _longest(ask)
-        verdict = await turns.limiter.take(wanted, tokens)
+            return None
+        self._prompt = prompt = ask.size // BYTES_PER_TOKEN or 1
+        tokens = prompt + (ask.max_tokens or 0) * ask.choices
+        verdict = turns.limiter.take_now(wanted, tokens)
+        if type(verdict) is not Taken:
+            return self._wait(verdict, wanted, tokens)
+        self._known, self._taken = verdict.standings, verdict
+        return None
+
+    async def _wait(self, verdict: Verdict | None, wanted: Sequence[Rule], tokens: int) -> None:
+        turns = self._turns
+        if verdict is None:
+            verdict = await turns.limiter.take(wanted, tokens)
         if isinstance(verdict, Refused):
             verdict = await turns.refused(verdict, wanted, tokens)
         self._known = verdict.standings
@@ -224,7 +235,7 @@ class _Free(Turn):
     def __init__(self) -> None:
         """Nothing belongs to it."""
 
-    async def take(self, _targets: Iterable[Target], _ask: Ask) -> None:
+    def take(self, _targets: Iterable[Target], _ask: Ask) -> None:
         return
 
     def settle(self, _tokens: int | None) -> None:
@@ -255,11 +266,6 @@ def _digest(*parts: str) -> str:
         encoded = part.encode("utf-8", "surrogatepass")
         digest.update(b"%d:" % len(encoded) + encoded)
     return digest.hexdigest()
-
-
-def _longest(ask: Ask) -> int:
-    """The most tokens that the request lets its answer have; 0 where it does not say."""
-    return (ask.max_tokens or 0) * ask.choices
 
 
 def _correct(standings: Sequence[Standing], more: int) -> None:

@@ -176,13 +176,15 @@ class Walk:
                     for event in events:
                         ready = await asyncio.to_thread(answer.take_big, event) if attempt.heavy else answer.take(event)
                         for payload in ready:
-                            self._commit(answer, visit, attempt, started)
+                            if self.answer is None:
+                                self._commit(answer, visit, attempt, started)
                             if (taken := give(payload)) is not None:
                                 await taken
                 if not (answer.finished or attempt.marked):
                     raise UpstreamError(Failure.TRUNCATED, "the answer ended before all its choices did")
                 for payload in answer.end():
-                    self._commit(answer, visit, attempt, started)
+                    if self.answer is None:
+                        self._commit(answer, visit, attempt, started)
                     if (taken := give(payload)) is not None:
                         await taken
             except UpstreamError as error:
@@ -331,17 +333,16 @@ class Walk:
 
     def _commit(self, answer: Answer, visit: Visit, attempt: AnyAttempt, started: float) -> None:
         """The first payload decides; from then on nothing is switched."""
-        if self.answer is None:
-            self.answer, self.route = answer, visit.target.route
-            self.first_content_at = monotonic()
-            means = self._means
-            if not attempt.over:
-                attempt.set_silence(means.timeouts.gap)
-            if self._omitted:
-                means.seen.quirks.learn(self.route, self._omitted)
-            means.seen.paces.note(self.route, stream=self._prompt.stream, seconds=self.first_content_at - started)
-            if visit.probes:
-                self._health.answered(visit)
+        self.answer, self.route = answer, visit.target.route
+        self.first_content_at = monotonic()
+        means = self._means
+        if not attempt.over:
+            attempt.set_silence(means.timeouts.gap)
+        if self._omitted:
+            means.seen.quirks.learn(self.route, self._omitted)
+        means.seen.paces.note(self.route, stream=self._prompt.stream, seconds=self.first_content_at - started)
+        if visit.probes:
+            self._health.answered(visit)
 
     def _failed(self, visit: Visit, attempt: AnyAttempt, error: UpstreamError, seconds: float) -> None:
         """Note a failed attempt. Raises `Problem` where no other may follow."""
