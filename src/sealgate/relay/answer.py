@@ -111,7 +111,8 @@ class Answer(ABC):
     def end(self) -> list[bytes]:
         """The last payloads. Raises `UpstreamError` when the answer is not complete."""
 
-    def _note(self, upstream: Json) -> None:
+    def _note(self, upstream: Json) -> bool:
+        """Take what an object says besides its choices. Whether something came that is passed on, and had not yet."""
         if (usage := upstream.get("usage")) is not None:
             found = usages.read(usage)
             if found is not None and usage.get("so_far"):
@@ -120,9 +121,12 @@ class Answer(ABC):
                 self.reported = found or self.reported
         if self.reported_model is None and isinstance(model := upstream.get("model"), str):
             self.reported_model = model
+        new = False
         for name in PASSED_ON:
-            if (value := upstream.get(name)) is not None:
+            if (value := upstream.get(name)) is not None and name not in self._passed:
                 self._passed[name] = value
+                new = True
+        return new
 
     def _beside(self, choice: Json) -> Json:
         """What else is told of a choice: what Azure's content filter says of it, and the stop text that ended it."""
@@ -229,6 +233,8 @@ class StreamedAnswer(Answer):
         self._held: list[tuple[int, str, Json]] = []
         self._begun: set[int] = set()
         self._closed: set[int] = set()
+        self._flows = False
+        """Whether the first choice has begun, and is not over."""
         self._blank: set[int] = set()
         """Choices that have said an empty text for their reason to end."""
         self._calls: dict[int, tool_calls.ToolCalls] = {}
@@ -254,9 +260,7 @@ class StreamedAnswer(Answer):
         return len(self._closed) >= self.expected and not self._begun - self._closed
 
     def take(self, upstream: Json) -> list[bytes]:
-        known = len(self._passed)
-        self._note(upstream)
-        if len(self._passed) != known:
+        if self._note(upstream):
             self._prepare()
         ready: list[bytes] = []
         choices = upstream.get("choices")
@@ -292,18 +296,17 @@ class StreamedAnswer(Answer):
         return ready
 
     def _choice(self, choice: Json, ready: list[bytes]) -> None:
-        index = choice.get("index") or 0
-        if type(index) is not int:
-            raise TypeError("a choice's index is no number")
-        if index in self._closed:
-            return
-        delta = choice.get("delta")
+        index, delta = choice.get("index") or 0, choice.get("delta")
         text = delta.get("content") if delta and len(delta) == 1 else None
-        if text and type(text) is str and choice.get("logprobs") is None and index == 0 and 0 in self._begun:
+        if text and index == 0 and self._flows and type(text) is str and choice.get("logprobs") is None:
             # A piece of text and nothing else: what nearly every chunk is.
             self.characters += len(text)
             self._transcript.pieces.append(text)
             ready.append(self._before_text + _encode(text) + self._after_text)
+        elif type(index) is not int:
+            raise TypeError("a choice's index is no number")
+        elif index in self._closed:
+            return
         else:
             self._piece(index, choice, ready)
         said = choice.get("finish_reason")
@@ -335,6 +338,7 @@ class StreamedAnswer(Answer):
     def _begin(self, index: int, ready: list[bytes]) -> None:
         if index not in self._begun:
             self._begun.add(index)
+            self._flows = 0 in self._begun - self._closed
             ready.append(self._chunk(index, b'{"role":"assistant"}', None))
 
     def _close(self, index: int, said: Any, beside: Json, ready: list[bytes]) -> None:
@@ -344,6 +348,7 @@ class StreamedAnswer(Answer):
             self._transcript.pieces.append((index, {"tool_calls": rest}))
             ready.append(self._chunk(index, _encode({"tool_calls": rest}), None))
         self._closed.add(index)
+        self._flows = 0 in self._begun - self._closed
         self._held.append((index, reason, beside))
 
     def _release(self, ready: list[bytes], keep: int) -> None:
