@@ -213,7 +213,7 @@ class RedisLimiter:
         self._leases: dict[str, list[str]] = {}
         self._renewal: asyncio.TimerHandle | None = None
 
-    def take_now(self, rules: Sequence[Rule], tokens: int) -> None:  # noqa: ARG002
+    def take_now(self, rules: Sequence[Rule], tokens: int) -> None:
         """The server is asked."""
 
     async def take(self, rules: Sequence[Rule], tokens: int) -> Verdict:
