@@ -1,5 +1,7 @@
 """Control headers: rows A13, C21, C22, C25 and C26."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from sealgate.api import controls
@@ -8,7 +10,12 @@ from sealgate.errors import Problem
 
 
 def read(*headers: tuple[str, str]) -> Controls:
-    return controls.read([(n.encode(), v.encode("latin-1")) for n, v in headers], max_timeout=600)
+    return of((n.encode(), v.encode("latin-1")) for n, v in headers)
+
+
+def of(headers: Iterable[tuple[bytes, bytes]]) -> Controls:
+    sent = list(headers)
+    return controls.read(sent, dict(reversed(sent)), 600)
 
 
 def test_nothing_said_is_nothing_wanted() -> None:
@@ -30,7 +37,7 @@ def test_every_control_is_read() -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "abc", "", "1e2", " 5", "+5", "٣"])
 def test_row_c21_a_timeout_that_is_no_whole_positive_number(value: str) -> None:
     with pytest.raises(Problem, match="invalid_timeout_override"):
-        controls.read([(controls.TIMEOUT, value.encode())], max_timeout=600)
+        of([(controls.TIMEOUT, value.encode())])
 
 
 @pytest.mark.parametrize(
@@ -82,6 +89,4 @@ def test_an_sdk_without_a_read_timeout_sets_none(value: str) -> None:
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"a\tb", b""])
 def test_a_trace_that_cannot_be_sent_on_is_left_out(value: bytes) -> None:
-    assert controls.read([(b"traceparent", value), (b"tracestate", b"a=b")], max_timeout=600).trace == {
-        "tracestate": "a=b"
-    }
+    assert of([(b"traceparent", value), (b"tracestate", b"a=b")]).trace == {"tracestate": "a=b"}

@@ -11,6 +11,7 @@ from tests.api.edge_server import HOST, Served, get, post
 
 from sealgate.api.edge import EdgeLimits
 from sealgate.api.edge_cycle import Cycle
+from sealgate.api.edge_head import HeadReader
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
@@ -55,10 +56,8 @@ async def test_the_head_and_the_first_piece_of_the_body_are_one_write() -> None:
         default_lines=lambda: b"",
         answered=lambda: None,
     )
-    cycle = Cycle(
-        carrier, {"http_version": "1.1", "method": "GET"}, keep_alive=True, body_left=0, continue_due=False
-    )  # fmt: skip
-    cycle.more_body = False
+    head = HeadReader(EdgeLimits(), None).read(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    cycle = Cycle(carrier, {"method": "GET"}, head)
 
     await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
     assert written == []

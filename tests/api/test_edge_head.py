@@ -34,6 +34,13 @@ def test_a_head_says_the_same_when_it_is_remembered(reader: HeadReader) -> None:
     assert (first.length, second.length) == (7, 7)
 
 
+def test_of_a_header_sent_twice_both_are_passed_on_and_the_first_is_noted(reader: HeadReader) -> None:
+    head = reader.read(b"GET / HTTP/1.1\r\nhost: x\r\nx-a: one\r\nx-a: two\r\n\r\n")
+
+    assert head.headers == [(b"host", b"x"), (b"x-a", b"one"), (b"x-a", b"two")]
+    assert head.noted == {b"host": b"x", b"x-a": b"one"}
+
+
 def test_nothing_that_may_be_secret_is_remembered(reader: HeadReader) -> None:
     lines = b"Authorization: Bearer s3cret\r\nX-Api-Key: s3cret\r\nCookie: s3cret\r\n"
     reader.read(b"GET /v1/x?key=s3cret HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")

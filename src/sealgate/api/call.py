@@ -24,8 +24,12 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
+IN_API = "/api/v1"
+"""The mount under which malformed bodies are refused in another form; see `sealgate.api.forms`."""
 CONNECTION = "sealgate.connection"
 """The ASGI extension under which `sealgate.api.edge` says what became of the connection."""
+NOTED = "sealgate.noted"
+"""The scope's key under which `sealgate.api.edge` gives the first value of each header."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _LAST = {408: b"close", 413: b"close", 426: b"upgrade, close"}
 """Statuses after which a connection ends, and its ``Connection`` header (of an upgrade: RFC 9110, 7.8)."""
@@ -37,7 +41,7 @@ class ClientGoneError(Exception):
 
 
 class Call:
-    """A request being answered.
+    """A request being answered. ``route`` is its endpoint's path, ``mount`` the part of it that all of an API have.
 
     ``fields`` collects what the access log says of it besides the obvious, ``extra`` are headers of every answer to it,
     ``admitted`` is whether its caller holds a place for it, ``turn`` what its caller's limits are asked through,
@@ -45,8 +49,8 @@ class Call:
     """
 
     __slots__ = (
-        "_first", "admitted", "caller", "extra", "headers", "id", "line", "manner", "path_value", "receipt_id",
-        "receive", "request_id", "route", "scope", "send", "started", "started_us", "status", "turn",
+        "admitted", "caller", "extra", "header", "headers", "id", "line", "manner", "mount", "noted", "path_value",
+        "receipt_id", "receive", "request_id", "route", "scope", "send", "started", "started_us", "status", "turn",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,13 +61,14 @@ class Call:
         self.started_us = time.time_ns() // 1000
         self.id = ids.uuid7_hex()
         self.headers: Headers = scope["headers"]
-        first: dict[bytes, bytes] = {}
-        for name, value in reversed(self.headers):
-            first[name] = value
-        self._first = first
-        self.request_id = self._given_id() or self.id
+        self.noted: dict[bytes, bytes] = scope.get(NOTED) or dict(reversed(self.headers))
+        """The first value of each header, by its name in lower case."""
+        self.header = self.noted.get
+        """The first header of that name (lower case), or None."""
+        given = self.header(b"x-request-id")
+        self.request_id = self.id if given is None else _given_id(given) or self.id
         self.status = 0
-        self.route = ""
+        self.route = self.mount = ""
         self.path_value = ""
         self.caller: Caller | None = None
         self.admitted = False
@@ -73,14 +78,6 @@ class Call:
         self.manner: problems.Manner = problems.OPENAI
         self.line = Access(self.request_id)
         """What the access log will say."""
-
-    def _given_id(self) -> str | None:
-        given = self.header(b"x-request-id")
-        return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of that name (lower case), or None."""
-        return self._first.get(name)
 
     @property
     def actor(self) -> Actor:
@@ -112,10 +109,6 @@ class Call:
             return "client_stalled" if connection.lost_how == "client_stalled" else None
         return "gateway_shutting_down" if connection.shutting_down else None
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
-
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises `Problem` when it is larger than ``limit``, `ClientGoneError` when it never ends."""
         declared = self.header(b"content-length")
@@ -145,10 +138,10 @@ class Call:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head."""
         self.status = status
-        headers.append((b"x-request-id", self.request_id.encode("ascii")))
-        headers.append((b"x-process-time", b"%.6f" % self.seconds))
+        headers.append((b"x-request-id", self.request_id.encode()))
+        headers.append((b"x-process-time", b"%.6f" % (time.monotonic() - self.started)))
         if self.receipt_id is not None:
-            headers.append((b"x-tresor-receipt-id", self.receipt_id.encode("ascii")))
+            headers.append((b"x-tresor-receipt-id", self.receipt_id.encode()))
         if self.manner is not problems.OPENAI:
             headers += self.manner.headers(self.request_id)
         headers += self.extra
@@ -160,7 +153,7 @@ class Call:
         self, status: int, body: bytes, content_type: bytes = JSON, headers: Headers | None = None
     ) -> None:
         """Send a whole answer."""
-        found: Headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode("ascii"))]
+        found: Headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
         if headers:
             found += headers
         await self.start(status, found)
@@ -180,6 +173,11 @@ class Call:
             headers.append((b"connection", _LAST[problem.status]))
         await self.start(problem.status, headers)
         await self.send({"type": "http.response.body", "body": body})
+
+
+def _given_id(given: bytes) -> str | None:
+    """The caller's own name for the request, where it can be written everywhere."""
+    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else None
 
 
 def _too_large(limit: int) -> Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from sealgate.api.call import Call
+from sealgate.api.call import IN_API, Call
 from sealgate.api.controls import Controls
 from sealgate.api.desk import HEADERS, OPENAI, Desk, Flag, hold_to
 from sealgate.api.forms import in_s3_form, require_json
@@ -52,7 +52,7 @@ class Chat:
     async def __call__(self, call: Call) -> None:
         settings = self._hall.settings
         caller, controls = await self._desk.enter(call)
-        in_api = call.route.startswith("/api/")
+        in_api = call.mount == IN_API
         dry = _dry_run(call.scope["query_string"])
         if dry and not caller.is_admin:
             raise Problem("admin_key_required", "A dry run shows what goes to providers; it needs an admin key.")

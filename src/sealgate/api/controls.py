@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -25,9 +24,6 @@ _OF_INTEREST = _CONTROLS | frozenset(SDK_READ_TIMEOUT) | frozenset(TRACE)
 _DUPLICATE = {TIMEOUT: "invalid_timeout_override", NONCE: "invalid_nonce", IDEMPOTENCY_KEY: "invalid_idempotency_key"}
 
 
-_NAME = itemgetter(0)
-
-
 class Controls(NamedTuple):
     """What the headers said. ``client_seconds`` is what the SDK's own read timeout leaves."""
 
@@ -42,9 +38,12 @@ class Controls(NamedTuple):
 NONE = Controls()
 
 
-def read(headers: Headers, *, max_timeout: float) -> Controls:
-    """Raises `Problem` for a control header that is malformed or was sent twice (rows A13, C21, C22, C25, C26)."""
-    if _OF_INTEREST.isdisjoint(map(_NAME, headers)):
+def read(headers: Headers, noted: Mapping[bytes, bytes], max_timeout: float) -> Controls:
+    """``noted`` has the first value of each header.
+
+    Raises `Problem` for a control header that is malformed or was sent twice (rows A13, C21, C22, C25, C26).
+    """
+    if _OF_INTEREST.isdisjoint(noted):
         return NONE
     found: dict[bytes, bytes] = {}
     for name, value in headers:

@@ -116,7 +116,7 @@ class Desk:
         """Who asks, with a place for the request, and what its headers want. Raises `Problem`."""
         hall = self._hall
         caller = await self._guard.admitted(call)
-        controls = control_headers.read(call.headers, max_timeout=hall.settings.timeouts.max_total)
+        controls = control_headers.read(call.headers, call.noted, hall.settings.timeouts.max_total)
         if (call.header(b"x-stainless-retry-count") or b"0") != b"0":
             hall.metrics.client_retries += 1
         return caller, controls

@@ -11,12 +11,14 @@ its sending side is taken to have left (G4); methods that the parser does not kn
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import httptools
 import uvicorn
 
+from sealgate.api.call import CONNECTION, NOTED
 from sealgate.api.edge_connection import ANSWER, BODY, CROWDED, HEAD, IDLE, NEVER, EdgeConnection, OnRefusal, Shared
 from sealgate.api.edge_cycle import UNREAD_BYTES, App, Connection, Cycle
 from sealgate.api.edge_head import Head, HeadReader
@@ -34,7 +36,8 @@ class EdgeProtocol(EdgeConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._extensions = {"sealgate.connection": self.connection}
+        self._scope: dict[str, Any] = {}
+        """What the scopes of this connection's requests have in common; a copy is filled in for each."""
         self._head_done = False
         self._message_done = False
         self._keep_alive = False
@@ -49,6 +52,26 @@ class EdgeProtocol(EdgeConnection):
             on_message_complete=self.on_message_complete,
         )
         return httptools.HttpRequestParser(listener)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": "",
+            "root_path": "",
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": (),
+            NOTED: {},
+            "state": {},
+            "extensions": {CONNECTION: self.connection},
+        }
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -151,46 +174,33 @@ class EdgeProtocol(EdgeConnection):
             self._head_done, self._keep_alive = False, keep_alive
 
     def _begin(self, head: Head) -> None:
-        cycle = self._active = Cycle(
-            self,
-            self._scope(head),
-            keep_alive=self._keep_alive and not head.target.old and not self._draining,
-            body_left=head.length,
-            continue_due=head.continue_due,
-        )
+        cycle = self._active = Cycle(self, self._scope_of(head), head)
+        cycle.keep_alive = self._keep_alive and not head.target.old and not self._draining
         self._fresh = False
         self._deadline = NEVER
         if head.length == 0:
             self._state = ANSWER
-            cycle.more_body = False
         else:
             self._state = BODY
             self._framing = ChunkFraming(self.limits.chunk_extension_bytes) if head.length is None else None
         cycle.task = self.loop.create_task(cycle.run(self.app))
         self.tasks.add(cycle.task)
 
-    def _scope(self, head: Head) -> dict[str, Any]:
+    def _scope_of(self, head: Head) -> dict[str, Any]:
         target = head.target
-        client: Any = self.client
-        scheme: Any = self.scheme
+        scope = self._scope.copy()
         if self._proxied:
-            client, scheme = self.shared.peers.origin(client, scheme, head.headers)
-        return {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": "1.0" if target.old else "1.1",
-            "server": self.server,
-            "client": client,
-            "scheme": scheme,
-            "method": target.method,
-            "root_path": "",
-            "path": target.path,
-            "raw_path": target.raw_path,
-            "query_string": target.query,
-            "headers": head.headers,
-            "state": self.app_state.copy(),
-            "extensions": self._extensions,
-        }
+            scope["client"], scope["scheme"] = self.shared.peers.origin(scope["client"], scope["scheme"], head.headers)
+        if target.old:
+            scope["http_version"] = "1.0"
+        scope["method"] = target.method
+        scope["path"] = target.path
+        scope["raw_path"] = target.raw_path
+        scope["query_string"] = target.query
+        scope["headers"] = head.headers
+        scope[NOTED] = head.noted
+        scope["state"] = self.app_state.copy()
+        return scope
 
     def _take_body(self, data: bytes) -> bytes:
         """Give the parser the body's part of ``data``. Returns what follows the body."""

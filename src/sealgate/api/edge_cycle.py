@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ from sealgate.telemetry import logs
 
 if TYPE_CHECKING:
     from sealgate.api.edge import EdgeProtocol
+    from sealgate.api.edge_head import Head
 
 Message = MutableMapping[str, Any]
 App = Callable[[Any, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -35,6 +36,7 @@ _STATUS_LINE = {status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for 
 
 _NO_BODY = frozenset({204, 304})
 _FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding"})
+_CR, _LF = b"\r\n"
 
 
 class Connection:
@@ -85,24 +87,16 @@ class Cycle:
         "version_10",
     )
 
-    def __init__(
-        self,
-        carrier: EdgeProtocol,
-        scope: dict[str, Any],
-        *,
-        keep_alive: bool,
-        body_left: int | None,
-        continue_due: bool,
-    ) -> None:
+    def __init__(self, carrier: EdgeProtocol, scope: dict[str, Any], head: Head) -> None:
         self.carrier = carrier
         self.transport = carrier.transport
         self.flow = carrier.flow
         self.scope = scope
-        self.keep_alive = keep_alive
-        self.version_10 = scope["http_version"] == "1.0"
-        self.body_left = body_left
-        self.continue_due = continue_due
-        self.more_body = True
+        self.keep_alive = True
+        self.version_10 = head.target.old
+        self.body_left = head.length
+        self.continue_due = head.continue_due
+        self.more_body = head.length != 0
         self.unread = 0
         self.disconnected = False
         self.began = False
@@ -210,13 +204,12 @@ class Cycle:
         else:
             raise RuntimeError(f"unexpected ASGI message {kind!r} before the response has started")
 
-    def _start(self, status: int, headers: Any) -> None:
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         length: int | None = None
-        defaults = self.carrier.default_lines()
-        lines = [_STATUS_LINE[status], defaults]
         closing = b"close"
-        for name, value in headers:
-            name = name.lower()
+        lines: list[bytes] = []
+        for pair in headers:
+            name, value = pair
             if name in _FRAMING:
                 if name == b"content-length":
                     length = int(value)
@@ -224,27 +217,23 @@ class Cycle:
                     if name == b"connection" and b"close" in value.lower():
                         self.keep_alive, closing = False, value
                     continue
-            lines += (name, b": ", value, b"\r\n")
-        count = len(lines) // 4 + 2 + defaults.count(b"\n")
+            lines.append(b": ".join(pair))
         bodiless = status in _NO_BODY or self.scope["method"] == "HEAD"
-        chunked = length is None and not bodiless and not self.version_10
-        if chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-            count += 1
+        self._chunked = length is None and not bodiless and not self.version_10
+        if self._chunked:
+            lines.append(b"transfer-encoding: chunked")
         if self.more_body and not self._worth_discarding():
             self.keep_alive = False
         if not self.keep_alive:
-            lines += (b"connection: ", closing, b"\r\n")
-            count += 1
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        # A value with a line end in it would be a header, or a response, of its author's choice.
-        if head.count(b"\n") != count or head.count(b"\r") != count:
+            lines.append(b"connection: " + closing)
+        said = b"".join(lines)
+        # A line end in there would make a header, or a response, of its author's choice.
+        if _CR in said or _LF in said:
             raise RuntimeError("a response header holds a line end")
+        lines += (b"", b"")
         self._length = 0 if bodiless else length
-        self._chunked = chunked
         self.continue_due = False
-        self._head = head
+        self._head = _STATUS_LINE[status] + self.carrier.default_lines() + b"\r\n".join(lines)
 
     def _worth_discarding(self) -> bool:
         return not self.continue_due and self.body_left is not None and self.body_left <= DISCARD_BYTES

@@ -18,6 +18,7 @@ T = TypeVar("T")
 KNOWN_LINES = 1024
 LINE_BYTES = 160
 
+_UNDERSCORE = ord("_")
 _ONCE = {b"host": "invalid_host", b"transfer-encoding": "invalid_http"}
 
 # Every caller sends the same few lines again and again. Only these are remembered: no other may hold a secret.
@@ -52,24 +53,17 @@ class Target:
 
 
 class Head:
-    """What a head says. ``length`` is the body's, None where it is chunked; ``noted`` has each header's last value."""
+    """What a head says. ``length`` is the body's, None where it is chunked; ``noted`` has each header's first value."""
 
-    __slots__ = ("headers", "length", "noted", "target")
+    __slots__ = ("continue_due", "headers", "length", "noted", "target")
 
     def __init__(self, target: Target, headers: list[Pair]) -> None:
         self.target = target
         self.headers = headers
-        noted: dict[bytes, bytes] = {}
-        for name, value in headers:
-            noted[name] = value
-        self.noted = noted
+        self.noted = dict(headers)
         self.length: int | None = None
-
-    @property
-    def continue_due(self) -> bool:
-        """Whether the caller waits for ``100 Continue`` (RFC 9110, 10.1.1; other expectations are ignored)."""
-        expected = self.noted.get(b"expect")
-        return expected is not None and expected.lower() == b"100-continue" and self.length != 0 and not self.target.old
+        self.continue_due = False
+        """Whether the caller waits for ``100 Continue``."""
 
 
 class HeadReader:
@@ -93,8 +87,8 @@ class HeadReader:
         if len(lines) > self._limits.header_count:
             raise RefusedError("headers_too_large")
         target = self._targets.get(first) or self._target(first)
-        headers: list[Pair] = []
         known = self._lines.get
+        headers: list[Pair] = []
         for line in lines:
             pair = known(line) or self._pair(line)
             if pair is not None:
@@ -104,9 +98,11 @@ class HeadReader:
         return head
 
     def _judge(self, head: Head) -> None:
-        noted, old = head.noted, head.target.old
-        if len(noted) != len(head.headers):
+        old = head.target.old
+        if len(head.noted) != len(head.headers):
             _refuse_doubles(head.headers)
+            head.noted = dict(reversed(head.headers))
+        noted = head.noted
         if b"host" not in noted and (not old or self._hosts is not None):
             raise RefusedError("invalid_host")
         coding = noted.get(b"transfer-encoding")
@@ -114,6 +110,9 @@ class HeadReader:
             head.length = int(noted.get(b"content-length", 0))
         elif old or coding.lower() != b"chunked":
             raise RefusedError("invalid_http")
+        # RFC 9110, 10.1.1; other expectations are ignored.
+        if b"expect" in noted and noted[b"expect"].lower() == b"100-continue":
+            head.continue_due = head.length != 0 and not old
 
     def _target(self, line: bytes) -> Target:
         target = Target(line)
@@ -125,7 +124,7 @@ class HeadReader:
         """One header, its name in lower case; None where it is dropped. Judges the host when it first sees it."""
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
-        if b"_" in name:
+        if _UNDERSCORE in name:
             return None
         if name == b"host":
             code = host_code(value, self._hosts)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from sealgate.api.call import Call
+from sealgate.api.call import IN_API, Call
 from sealgate.api.desk import HEADERS, OPENAI, Desk, hold_to
 from sealgate.api.forms import in_dialect, require_json
 from sealgate.api.guard import Guard
@@ -71,7 +71,7 @@ class Embeddings:
         caller, controls = await self._desk.enter(call)
         if controls.timeout is not None:
             raise Problem("invalid_timeout_override", "X-Tresor-Timeout-Seconds is for chat completions only.")
-        require_json(call, lenient=call.route.startswith("/api/"))
+        require_json(call, lenient=call.mount == IN_API)
         body = await call.body(server.max_body_bytes)
         with in_dialect(call):
             ask = read_embeddings(body, server.default_model, controls.trace)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from sealgate.api.call import JSON, Call
+from sealgate.api.call import IN_API, JSON, Call
 from sealgate.errors import Detail, Problem
 from sealgate.relay import form
 from sealgate.relay.request import decode_object
@@ -28,7 +28,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 async def read(call: Call, kind: type[T]) -> T:
     """The body as ``kind``. Raises `Problem`, with every wrong place in its details."""
-    in_api = call.route.startswith("/api/")
+    in_api = call.mount == IN_API
     require_json(call, lenient=in_api)
     body = await call.body(MAX_BYTES)
     with in_dialect(call):
@@ -51,7 +51,7 @@ def in_dialect(call: Call) -> Iterator[None]:
     try:
         yield
     except Problem as problem:
-        if call.route.startswith("/api/"):
+        if call.mount == IN_API:
             raise in_s3_form(problem) from None
         raise
 

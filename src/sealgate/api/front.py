@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from sealgate.api.call import CONNECTION, Call, ClientGoneError, Receive, Scope, Send
 from sealgate.api.departure import watched
@@ -65,7 +66,7 @@ class Front:
         await call.problem(problem)
 
     def _record(self, call: Call) -> None:
-        hall, seconds = self._hall, call.seconds
+        hall, seconds = self._hall, time.monotonic() - call.started
         method = call.scope["method"]
         hall.metrics.http_request(method if call.route else "_OTHER", call.route, call.status, seconds)
         if not hall.settings.telemetry.access_log:

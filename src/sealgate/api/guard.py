@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from sealgate.api.call import Call
-from sealgate.api.routes import MOUNTS
 from sealgate.auth.caller import ANONYMOUS, Caller
-from sealgate.auth.credential import MAX_KEY_BYTES, is_token_shaped, parse_authorization
+from sealgate.auth.credential import MAX_KEY_BYTES, credential_in, is_token_shaped, require_form
 from sealgate.auth.keyform import OWN_PREFIX
 from sealgate.auth.keys import KeyStore
 from sealgate.auth.tokens import TokenProblem, Tokens
@@ -37,10 +36,10 @@ class Guard:
             _require_own_machine(call)
             caller = ANONYMOUS
         else:
-            credential = parse_authorization(call.headers)
+            credential = credential_in(call.headers, call.noted)
             caller = self._known(credential) or await self._find(call, credential)
         call.caller = caller
-        if call.route.startswith(MOUNTS):
+        if call.mount:
             call.turn = self._turns.turn(caller)
         return caller
 
@@ -51,6 +50,7 @@ class Guard:
 
     async def _find(self, call: Call, credential: bytes) -> Caller:
         """A key if there is such a key; else a token if it has the shape of one (and only then)."""
+        require_form(credential)
         if len(credential) <= MAX_KEY_BYTES:  # What is longer has the shape of a token, or had not come so far.
             try:
                 return await self._keys.find(credential)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sealgate.api.anthropic_problems import ANTHROPIC
-from sealgate.api.call import Call
+from sealgate.api.call import IN_API, Call
 from sealgate.api.controls import Controls
 from sealgate.api.desk import HEADERS, Desk, hold_to
 from sealgate.api.forms import in_dialect, require_json
@@ -94,7 +94,7 @@ async def _read(
 ) -> tuple[bytes, Ask]:
     """The body, as bytes and as what it asks for. Raises `Problem`."""
     settings = hall.settings.server
-    require_json(call, lenient=call.route.startswith("/api/"))
+    require_json(call, lenient=call.mount == IN_API)
     version = call.header(b"anthropic-version")
     if version is not None and version not in VERSIONS:
         known = " and ".join(each.decode() for each in VERSIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from sealgate.api import forms
-from sealgate.api.call import Call
+from sealgate.api.call import IN_API, Call
 from sealgate.api.controls import Controls
 from sealgate.api.desk import HEADERS, Desk, hold_to
 from sealgate.api.guard import Guard
@@ -111,7 +111,7 @@ async def _read(
     server = hall.settings.server
     if controls.timeout is not None:
         raise Problem("invalid_timeout_override", "X-Tresor-Timeout-Seconds is for chat completions only.")
-    forms.require_json(call, lenient=call.route.startswith("/api/"))
+    forms.require_json(call, lenient=call.mount == IN_API)
     body = await call.body(server.max_body_bytes)
     with forms.in_dialect(call):
         return body, Responding(body, server.default_model, controls.trace, shape)

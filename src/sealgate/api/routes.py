@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sealgate.api.call import Call
+from sealgate.api.call import IN_API, Call
 from sealgate.api.problems import OPENAI, Manner, MethodProblem
 from sealgate.errors import Problem
 
 Endpoint = Callable[[Call], Awaitable[None]]
+Methods = dict[str, tuple[str, str, Endpoint]]
+"""Of each method of a path: the path as it is declared, its mount, and who answers."""
 Parameter = tuple[str, str] | tuple[str, str, Any]
-MOUNTS = ("/v1", "/api/v1")
+MOUNTS = ("/v1", IN_API)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,10 @@ class Routes:
 
     def __init__(self, table: Iterable[Route]) -> None:
         self.table = tuple(table)
-        self._exact: dict[bytes, dict[str, tuple[str, Endpoint]]] = {}
+        self._exact: dict[bytes, Methods] = {}
         self._manners: dict[bytes, Manner] = {}
         """Of the paths that have one of their own."""
-        self._around: dict[tuple[bytes, bytes], dict[str, tuple[str, Endpoint]]] = {}
+        self._around: dict[tuple[bytes, bytes], Methods] = {}
         """By what stands before and behind a name in the path."""
         for route in self.table:
             for path in route.paths:
@@ -65,9 +67,10 @@ class Routes:
         self._around = dict(sorted(self._around.items(), key=lambda item: -len(item[0][1])))
 
     def _add(self, path: str, route: Route) -> None:
-        methods: dict[str, tuple[str, Endpoint]] = {route.method: (path, route.endpoint)}
+        found = (path, path.removesuffix(route.path) if route.mounted else "", route.endpoint)
+        methods: Methods = {route.method: found}
         if route.method == "GET":
-            methods["HEAD"] = (path, route.endpoint)
+            methods["HEAD"] = found
         if "{" in path:
             before, _, rest = path.partition("{")
             self._around.setdefault((before.encode(), rest.partition("}")[2].encode()), {}).update(methods)
@@ -89,7 +92,7 @@ class Routes:
         found = methods.get(call.scope["method"])
         if found is None:
             raise MethodProblem(methods)
-        call.route, endpoint = found
+        call.route, call.mount, endpoint = found
         return endpoint
 
     def _manner_below(self, raw: bytes) -> Manner:
@@ -97,7 +100,7 @@ class Routes:
         above = (manner for path, manner in self._manners.items() if path.endswith(b"/") and raw.startswith(path))
         return next(above, OPENAI)
 
-    def _by_name(self, raw: bytes, call: Call) -> dict[str, tuple[str, Endpoint]] | None:
+    def _by_name(self, raw: bytes, call: Call) -> Methods | None:
         asked, path = raw.removesuffix(b"/"), call.scope["path"].removesuffix("/")
         for (before, behind), methods in self._around.items():
             named = asked[len(before) : len(asked) - len(behind)]
