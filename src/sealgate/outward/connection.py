@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import cast
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from sealgate.errors import Failure, UpstreamError
@@ -32,20 +33,17 @@ _COPY_LIMIT = 16 * 1024
 """Request bodies below this are joined with their head; larger ones are handed over beside it."""
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """One answer (`Response` of the seam). It holds its connection until the body was read or it is closed."""
 
-    __slots__ = ("connection", "error", "headers", "pieces", "silence", "status", "until")
-
-    def __init__(self, connection: Connection, silence: float, until: float) -> None:
-        self.status = 0
-        self.headers: Mapping[str, str] = {}
-        self.connection: Connection | None = connection
-        self.silence = silence
-        self.until = until
-        self.pieces: list[bytes] = []
-        self.error: tuple[Failure, str] | None = None
-        """How the answer broke; never the exception, whose traceback would hold this object in a circle."""
+    connection: Connection | None
+    silence: float
+    until: float
+    status: int = 0
+    headers: Mapping[str, str] = {}
+    pieces: list[bytes] = []
+    error: tuple[Failure, str] | None = None
+    """How the answer broke; never the exception, whose traceback would hold this object in a circle."""
 
     async def read(self) -> bytes:
         """What waits, joined, or else the next piece; ``b""`` at the end. Cancelling it closes the connection."""

@@ -147,7 +147,12 @@ def compose(target: Target, prompt: Prompt) -> tuple[Request, Written]:
     route, key = target
     account = route.account
     found = written(route, prompt)
-    url = account.kind.host.url(account, route.upstream_model, stream=prompt.stream, operation=prompt.operation)
+    place = prompt.operation, prompt.stream
+    url = route.urls.get(place)
+    if url is None:
+        host = account.kind.host
+        url = host.url(account, route.upstream_model, stream=prompt.stream, operation=prompt.operation)
+        route.urls[place] = url
     headers = account.headers(prompt, key)
     if found.headers:
         headers = {**headers, **found.headers}

@@ -13,7 +13,7 @@ from sealgate import config
 from sealgate.errors import ConfigError, Problem
 from sealgate.limits.prices import Tariff
 from sealgate.outward.head import check_field, parse_url
-from sealgate.providers.base import Account, Kind
+from sealgate.providers.base import Account, Kind, Operation
 from sealgate.providers.capabilities import effective
 from sealgate.providers.refused import refusable
 from sealgate.providers.table import KINDS
@@ -68,6 +68,8 @@ class Route:
     provider: str = field(init=False)
     id: str = field(init=False)
     """What callers see it as: ``region/provider/key``."""
+    urls: dict[tuple[Operation, bool], str] = field(init=False, repr=False, default_factory=dict)
+    """Where its requests go, as far as some went, by what is asked for and whether it streams."""
 
     def __post_init__(self) -> None:
         account = self.account

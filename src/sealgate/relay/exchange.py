@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeAlias
 
+import msgspec
+
 from sealgate.auth.caller import Caller, scope
 from sealgate.config_tables import Budget
 from sealgate.formats import ids
@@ -137,24 +139,15 @@ def _usage_on_finish(hall: Hall, caller: Caller) -> bool:
     return hall.settings.server.usage_on_finish_chunk if own is None else own
 
 
-class AnswerMaker:
+class AnswerMaker(msgspec.Struct, eq=False):
     """Makes the answer of one attempt, labelled with the route that will serve it."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        ask: Ask,
-        entry: Entry,
-        usage_on_finish: bool,
-        loop: Loop = NO_LOOP,
-        draft: Draft = NO_DRAFT,
-    ) -> None:
-        self._loop = loop
-        self._plan = plan
-        self._ask = ask
-        self._entry = entry
-        self._usage_on_finish = usage_on_finish
-        self._draft = draft
+    plan: Plan
+    ask: Ask
+    entry: Entry
+    usage_on_finish: bool
+    loop: Loop = NO_LOOP
+    draft: Draft = NO_DRAFT
 
     def __call__(
         self,
@@ -165,10 +158,10 @@ class AnswerMaker:
         evidence: Mapping[str, str] = NO_EVIDENCE,
     ) -> Answer:
         """``sent`` is the body that was sent to this route, ``evidence`` what its answer's head showed of itself."""
-        ask, draft = self._ask, self._draft
+        ask, draft = self.ask, self.draft
         draft.forwarded(sent)
         tresor: Json = {
-            "requested_route": self._plan.requested_route,
+            "requested_route": self.plan.requested_route,
             "routed_model": route.id,
             "failover": failover,
         }
@@ -176,7 +169,7 @@ class AnswerMaker:
             tresor = {"receipt_id": draft.id, **tresor}
         if ask.names:
             changed = [each._replace(param=ask.names.get(each.param, each.param)) for each in changed]
-        adjustments = [*ask.adjustments, *self._loop.said, *changed]
+        adjustments = [*ask.adjustments, *self.loop.said, *changed]
         if ask.prompt.extra_headers:
             adjustments += [
                 Adjustment(f"tensorzero::extra_headers.{name}", "dropped", "the operator does not let callers set it")
@@ -188,20 +181,20 @@ class AnswerMaker:
         if evidence:
             tresor["inference_evidence"] = evidence
         label = Label(
-            id=f"chatcmpl-{self._entry.id}",
+            id=f"chatcmpl-{self.entry.id}",
             model=ask.named.model or ask.model,
-            created=self._entry.created_at // 1_000_000,
-            episode_id=ask.episode_id or ids.dashed(self._entry.id),
+            created=self.entry.created_at // 1_000_000,
+            episode_id=ask.episode_id or ids.dashed(self.entry.id),
             tresor=tresor,
             tariff=route.tariff,
-            session_id=self._entry.session_id,
+            session_id=self.entry.session_id,
         )
         answer = self._blank(label)
-        answer.thoughts = self._loop.watch()
+        answer.thoughts = self.loop.watch()
         return answer
 
     def _blank(self, label: Label) -> Answer:
-        ask = self._ask
+        ask = self.ask
         if ask.type == "transcription":
             return transcripts.answer(label, ask)
         if ask.prompt.operation == "embeddings":
@@ -210,6 +203,6 @@ class AnswerMaker:
             return WholeAnswer(label, ask.choices, ask.size, ask.stops)
         return StreamedAnswer(
             label, ask.choices, ask.size,
-            include_usage=ask.include_usage, usage_on_finish=self._usage_on_finish,
-            receipted=self._draft.id is not None, stops=ask.stops,
+            include_usage=ask.include_usage, usage_on_finish=self.usage_on_finish,
+            receipted=self.draft.id is not None, stops=ask.stops,
         )  # fmt: skip

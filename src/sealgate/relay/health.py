@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from sealgate.errors import Failure, UpstreamError
 from sealgate.relay.catalog import Route, Target
 
@@ -62,16 +64,13 @@ class Standing(NamedTuple):
 WELL = Standing()
 
 
-class Visit:
+class Visit(msgspec.Struct, eq=False):
     """One attempt, as health knows it: from `Health.begin` to `Health.end`."""
 
-    __slots__ = ("began", "probes", "target")
-
-    def __init__(self, target: Target, began: float) -> None:
-        self.target = target
-        self.began = began
-        self.probes = False
-        """Whether it tries something that was ejected."""
+    target: Target
+    began: float
+    probes: bool = False
+    """Whether it tries something that was ejected."""
 
 
 @dataclass(slots=True)
