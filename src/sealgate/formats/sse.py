@@ -82,7 +82,7 @@ class EventReader:
             # The LF of a CRLF pair that was split: its CR has already ended the line.
             piece = piece[1:] if piece[0] == 0x0A else piece
             self._after_cr = False
-        if b"\n" not in piece and b"\r" not in piece:
+        if _LF not in piece and _CR not in piece:
             self._keep(piece)
             return []
         if self._parts:
@@ -90,7 +90,7 @@ class EventReader:
             piece = b"".join(self._parts)
             self._parts.clear()
             self._size = 0
-        if b"\r" in piece:
+        if _CR in piece:
             self._after_cr = piece.endswith(b"\r")
             lines = _LINE_END.split(piece)
         else:

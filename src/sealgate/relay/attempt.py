@@ -119,7 +119,7 @@ class Attempt:
         response = self._response
         if response is None:
             return
-        if self.over and self.marked:
+        if self.over and self._prompt.stream and self.marked:
             # The body's end is due at once; waiting for it aside keeps the connection usable.
             task = asyncio.get_running_loop().create_task(_read_out(response))
             self._background.add(task)

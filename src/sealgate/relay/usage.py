@@ -66,11 +66,11 @@ def read(usage: Any) -> Usage | None:
     """OpenAI's ``usage`` object in any provider's form of it, or None where it is missing or absurd."""
     if not isinstance(usage, dict):
         return None
+    if len(usage) == 3 and (plain := _plain(usage)) is not None:
+        return plain
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens", 0))
     if prompt is None or completion is None:
         return None
-    if len(usage) == 3 and usage.get("total_tokens") == prompt + completion and "completion_tokens" in usage:
-        return Usage(prompt, completion)  # these three and nothing else: what most servers say
     total = _count(usage.get("total_tokens"))
     inside, outside = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
     heard, reasoning = _part(inside, "audio_tokens"), _part(outside, "reasoning_tokens")
@@ -88,6 +88,15 @@ def read(usage: Any) -> Usage | None:
     reasoning = min(reasoning, completion)
     spoken = min(_part(outside, "audio_tokens"), completion - reasoning)
     return Usage(prompt, completion, cached, reasoning, "reported", written, min(heard, prompt), spoken)
+
+
+def _plain(usage: Json) -> Usage | None:
+    """Of the three counts and nothing else, which is what most servers say; None where it is not these, or they are
+    not plainly right."""
+    prompt, completion, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
+    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+        return None
+    return Usage(prompt, completion) if total == prompt + completion and total <= LARGEST else None
 
 
 def estimate(request_bytes: int, answer_characters: int) -> Usage:
