@@ -85,7 +85,7 @@ async def test_where_a_body_was_not_read_the_connection_ends(code: str, closes: 
     one, sent = call()
     await one.problem(Problem(code))
     assert ((b"connection", b"close") in sent[0]["headers"]) is closes
-    assert one.line.code == code
+    assert one.code == code
 
 
 Sender = Callable[[bytes, dict[str, str]], bytes]

@@ -13,9 +13,9 @@ from sealgate.api import problems, rates
 from sealgate.auth.caller import Caller
 from sealgate.errors import Problem
 from sealgate.formats import ids
+from sealgate.limits.ledger import Entry
 from sealgate.relay.turns import FREE, Turn
 from sealgate.storage.audit import Actor
-from sealgate.telemetry.logs import Access
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -43,14 +43,16 @@ class ClientGoneError(Exception):
 class Call:
     """A request being answered. ``route`` is its endpoint's path, ``mount`` the part of it that all of an API have.
 
-    ``fields`` collects what the access log says of it besides the obvious, ``extra`` are headers of every answer to it,
-    ``admitted`` is whether its caller holds a place for it, ``turn`` what its caller's limits are asked through,
-    ``receipt_id`` names the receipt that there will be, ``manner`` is how its endpoint says what went wrong.
+    ``code`` is the error that its caller was told, ``reason`` the log's word for why, ``entry`` the ledger's row of it,
+    where there is one; the access log tells of all three. ``extra`` are headers of every answer to it, ``admitted`` is
+    whether its caller holds a place for it, ``turn`` what its caller's limits are asked through, ``receipt_id`` names
+    the receipt that there will be, ``manner`` is how its endpoint says what went wrong.
     """
 
     __slots__ = (
-        "admitted", "caller", "extra", "header", "headers", "id", "line", "manner", "mount", "noted", "path_value",
-        "receipt_id", "receive", "request_id", "route", "scope", "send", "started", "started_us", "status", "turn",
+        "admitted", "caller", "code", "entry", "extra", "header", "headers", "id", "manner", "mount", "noted",
+        "path_value", "reason", "receipt_id", "receive", "request_id", "route", "scope", "send", "started",
+        "started_us", "status", "turn",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,8 +78,9 @@ class Call:
         self.extra: Iterable[tuple[bytes, bytes]] = ()
         self.receipt_id: str | None = None
         self.manner: problems.Manner = problems.OPENAI
-        self.line = Access(self.request_id)
-        """What the access log will say."""
+        self.code: str | None = None
+        self.reason: str | None = None
+        self.entry: Entry | None = None
 
     @property
     def actor(self) -> Actor:
@@ -165,7 +168,7 @@ class Call:
 
     async def problem(self, problem: Problem) -> None:
         """Send an error; under ``/api/v1`` a malformed body gets S3's form too."""
-        self.line.code = problem.code.name
+        self.code = problem.code.name
         with_detail = bool(problem.details) and problem.status == 422
         body = _encode(self.manner.envelope(problem, self.request_id, with_detail=with_detail))
         headers = problems.headers(problem, body)

@@ -140,7 +140,7 @@ class Desk:
         commit of the request's row, once the dialect has all of the answer.
         """
         hall = self._hall
-        entry = Entry(
+        entry = call.entry = Entry(
             id=call.id,
             request_id=call.request_id,
             customer_id=caller.customer_id,
@@ -178,8 +178,6 @@ class Desk:
         except Problem as problem:
             _name_as_asked(problem, ask)
             raise
-        finally:
-            _describe(call, entry)
 
     async def count(self, call: Call, caller: Caller, ask: Ask) -> int:
         """How many tokens the request's input has. Raises `Problem`.
@@ -268,21 +266,10 @@ async def _break_off(call: Call, events: EventStream, dialect: Dialect, problem:
     if not events.started:
         raise problem
     _name_as_asked(problem, ask)
-    call.line.code = problem.code.name
+    call.code = problem.code.name
     await events.end(dialect.broken(problem, call.request_id, call.receipt_id))
 
 
 def _cost_header(entry: Entry) -> Headers:
     """What a whole answer cost, where its route has a price; a stream's head goes out before that is known."""
     return [] if entry.cost is None else [(b"x-tresor-cost", shown(entry.cost).encode())]
-
-
-def _describe(call: Call, entry: Entry) -> None:
-    """What the access log says of it."""
-    line = call.line
-    line.routed_model = entry.routed_model
-    line.outcome = entry.outcome
-    line.attempts = entry.attempts
-    line.stream = entry.stream
-    line.prompt_tokens = entry.prompt_tokens
-    line.completion_tokens = entry.completion_tokens

@@ -12,6 +12,7 @@ from sealgate.api.routes import Routes
 from sealgate.errors import Problem, StorageError
 from sealgate.relay.hall import Hall
 from sealgate.telemetry import logs
+from sealgate.telemetry.logs import Access
 
 CLIENT_LEFT = 499
 """Status in logs and metrics of a request whose caller left; it is never sent."""
@@ -71,13 +72,24 @@ class Front:
         hall.metrics.http_request(method if call.route else "_OTHER", call.route, call.status, seconds)
         if not hall.settings.telemetry.access_log:
             return
-        line, caller, client = call.line, call.caller, call.scope.get("client")
-        line.method = method
-        line.route = call.route
-        line.status = call.status
-        line.seconds = int(seconds * 1e6) / 1e6
-        if client:
-            line.client = client[0]
-        if caller is not None:
-            line.customer, line.key, line.user = caller.customer_id, caller.key_id, caller.user_id
+        caller, entry, client = call.caller, call.entry, call.scope.get("client")
+        line = Access(  # no more than fourteen by name: of a longer list Python makes a dict
+            call.request_id,
+            method=method,
+            route=call.route,
+            status=call.status,
+            seconds=int(seconds * 1e6) / 1e6,
+            client=client[0] if client else None,
+            customer=caller.customer_id if caller else None,
+            key=caller.key_id if caller else None,
+            user=caller.user_id if caller else None,
+            routed_model=entry.routed_model if entry else None,
+            outcome=entry.outcome if entry else None,
+            attempts=entry.attempts if entry else None,
+            stream=entry.stream if entry else None,
+            prompt_tokens=entry.prompt_tokens if entry else None,
+            completion_tokens=entry.completion_tokens if entry else None,
+        )
+        if call.code is not None:
+            line.code, line.reason = call.code, call.reason
         hall.access(line)

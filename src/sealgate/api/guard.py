@@ -61,7 +61,7 @@ class Guard:
         try:
             return await self._tokens.find(credential)
         except TokenProblem as problem:
-            call.line.reason = problem.reason
+            call.reason = problem.reason
             raise
 
     async def admitted(self, call: Call) -> Caller:

@@ -6,9 +6,11 @@ costs a tenth of a request's time; it does what it is best at, the exposition.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -22,36 +24,38 @@ from sealgate.telemetry.registry import Metric
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = tuple[str, ...]
+Seen = tuple[str | int, ...]
+"""Labels as they come; they are written out when somebody asks."""
 
 
 class _Histogram:
-    """Observations of one metric by labels: the count in each bucket, and their sum last."""
+    """Observations of one metric by labels: their sum, and the count in each bucket."""
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
-        self._buckets = metric.buckets
-        self._series: dict[Labels, list[float]] = {}
+        self._bounds = (-math.inf, *metric.buckets)
+        """A value's place among them is its bucket's place in the series, where the sum stands first."""
+        self._series: dict[Seen, list[float]] = {}
 
-    def observe(self, value: float, *labels: str) -> None:
-        self.count(self._series.get(labels) or self.series(*labels), value)
+    def observe(self, value: float, labels: Seen) -> None:
+        series = self._series.get(labels) or self.series(labels)
+        series[bisect_left(self._bounds, value)] += 1
+        series[0] += value
 
-    def series(self, *labels: str) -> list[float]:
+    def series(self, labels: Seen) -> list[float]:
         """For `count`, by whoever observes it time and again."""
-        return self._series.setdefault(labels, [0.0] * (len(self._buckets) + 2))
+        return self._series.setdefault(labels, [0.0] * (len(self._bounds) + 1))
 
     def count(self, series: list[float], value: float) -> None:
-        series[bisect_left(self._buckets, value)] += 1
-        series[-1] += value
+        series[bisect_left(self._bounds, value)] += 1
+        series[0] += value
 
     def family(self) -> Family:
         found = HistogramMetricFamily(self.metric.name, self.metric.help, labels=self.metric.labels)
-        names = [*(str(float(bound)) for bound in self._buckets), "+Inf"]
-        for labels, series in self._series.items():
-            total, counts = 0.0, []
-            for count in series[:-1]:
-                total += count
-                counts.append(total)
-            found.add_metric(labels, list(zip(names, counts, strict=True)), sum_value=series[-1])
+        names = [*(str(float(bound)) for bound in self._bounds[1:]), "+Inf"]
+        for labels, (total, *counts) in self._series.items():
+            buckets = list(zip(names, accumulate(counts), strict=True))
+            found.add_metric([str(label) for label in labels], buckets, sum_value=total)
         return found
 
 
@@ -68,7 +72,7 @@ class Metrics(Collector):
         self._answers: dict[tuple[str, str, str], tuple[list[float], list[float], list[float]]] = {}
         """Of each model that has answered: the series of its first content, of its prompts and of its answers."""
         self._gap = _Histogram(registry.EVENT_GAP)
-        self._attempts: Counter[Labels] = Counter()
+        self._attempts: dict[Labels, int] = {}
         self._failovers: Counter[Labels] = Counter()
         self._ejections: Counter[Labels] = Counter()
         self._routes: Callable[[], Mapping[str, bool]] = dict
@@ -88,11 +92,11 @@ class Metrics(Collector):
 
     def http_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One answered HTTP request."""
-        self._http.observe(seconds, method, str(status), route)
+        self._http.observe(seconds, (method, status, route))
 
     def inference(self, operation: str, provider: str, model: str, outcome: str, seconds: float) -> None:
         """One model request that came to an end; ``provider`` and ``model`` are empty where none served it."""
-        self._inference.observe(seconds, operation, provider, model, outcome)
+        self._inference.observe(seconds, (operation, provider, model, outcome))
 
     def answered(self, operation: str, provider: str, model: str, seconds: float, prompt: int, completion: int) -> None:
         """The time to the first content of one answer, and its usage."""
@@ -104,13 +108,14 @@ class Metrics(Collector):
 
     def _answers_of(self, whose: tuple[str, str, str]) -> tuple[list[float], list[float], list[float]]:
         tokens = self._tokens
-        found = self._first_content.series(*whose), tokens.series(*whose, "input"), tokens.series(*whose, "output")
+        found = self._first_content.series(whose), tokens.series((*whose, "input")), tokens.series((*whose, "output"))
         self._answers[whose] = found
         return found
 
     def attempt(self, provider: str, outcome: str) -> None:
         """One upstream call."""
-        self._attempts[provider, outcome] += 1
+        labels = provider, outcome
+        self._attempts[labels] = self._attempts.get(labels, 0) + 1
 
     def failover(self, provider: str, outcome: str) -> None:
         """A route of this provider was left for another, after this outcome."""
@@ -122,7 +127,7 @@ class Metrics(Collector):
 
     def longest_gap(self, provider: str, model: str, seconds: float) -> None:
         """The longest silence within one stream."""
-        self._gap.observe(seconds, provider, model)
+        self._gap.observe(seconds, (provider, model))
 
     def edge_refusal(self, code: str) -> None:
         """One request or connection that the edge turned away or cut."""
