@@ -37,6 +37,7 @@ _HELD = (
     " UNION ALL SELECT id, amount FROM leases WHERE scope = ? AND period = ? AND bucket >= ?"
 )
 _SETTLE = "DELETE FROM intents WHERE id = ?"
+_SETTLE_MANY = "DELETE FROM intents WHERE id IN"
 _KNOWN = "SELECT outcome, cost FROM ledger WHERE id = ?"
 _REMOVE = "DELETE FROM ledger WHERE id = ?"
 _SPEND = (
@@ -167,7 +168,9 @@ class Settlement:
         alone_direct(direct)
         charged, lease = 0, self.lease
         again, self._ran = self._ran, True
-        if again or self._intended:
+        if self._intended and lease is None and direct.together and not again:
+            direct.remove(_SETTLE_MANY, self._request)
+        elif again or self._intended:
             if lease is not None:
                 direct.flush()  # its intent may wait in this very transaction
             if intent := direct.run(_SETTLE, (self._request,)):

@@ -37,7 +37,7 @@ class Outcome(enum.StrEnum):
     """A crash came between the provider's answer and its record."""
 
 
-class Entry(msgspec.Struct, kw_only=True, gc=False):
+class Entry(msgspec.Struct, kw_only=True, gc=False, omit_defaults=True):
     """One request's row while it is being filled; the fields are the columns, in the table's order.
 
     Times of day are unix microseconds UTC, durations microseconds. The defaults are those of a request about which

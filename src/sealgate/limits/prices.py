@@ -72,28 +72,28 @@ class Tariff(msgspec.Struct, frozen=True, gc=False):
         ``cached`` and ``cache_write`` are parts of ``prompt``, ``reasoning`` is one of ``completion``; ``audio_ms`` is
         the length of the sound that was transcribed.
         """
-        parts = (
-            (prompt - cached - cache_write) * self.input
-            + cached * self.cached
-            + cache_write * self.cache_write
-            + (completion - reasoning) * self.output
-            + reasoning * self.reasoning
-        )
-        if not (self.request or self.minute):
-            return max(_rounded(parts, NANO), self.minimum)
-        fine = parts * 60 + self.request * 60_000_000 + self.minute * audio_ms * 1000
-        return max(_rounded(fine, _FINE), self.minimum)
+        parts = prompt * self.input + completion * self.output
+        if cached:
+            parts += cached * (self.cached - self.input)
+        if cache_write:
+            parts += cache_write * (self.cache_write - self.input)
+        if reasoning:
+            parts += reasoning * (self.reasoning - self.output)
+        return self._amount(parts, audio_ms)
 
     def most(self, prompt: int, completion: int, audio_ms: int = 0) -> int:
         """The most that so many tokens can cost, whatever part of them is cached or reasoning; in nano-units."""
-        return _worst(self).cost(prompt, completion, audio_ms=audio_ms)
+        dearest_in, dearest_out = max(self.input, self.cached, self.cache_write), max(self.output, self.reasoning)
+        return self._amount(prompt * dearest_in + completion * dearest_out, audio_ms)
 
-
-@lru_cache(4096)
-def _worst(tariff: Tariff) -> Tariff:
-    """The same where every token costs as much as the dearest of its side."""
-    dearest_in = max(tariff.input, tariff.cached, tariff.cache_write)
-    return msgspec.structs.replace(tariff, input=dearest_in, output=max(tariff.output, tariff.reasoning))
+    def _amount(self, tokens: int, audio_ms: int) -> int:
+        """In nano-units, where the tokens cost so many parts of 10**-18."""
+        if self.request or self.minute:
+            fine = tokens * 60 + self.request * 60_000_000 + self.minute * audio_ms * 1000
+            amount = _rounded(fine, _FINE)
+        else:
+            amount = _rounded(tokens, NANO)
+        return amount if amount > self.minimum else self.minimum
 
 
 FREE = Tariff(0, 0, 0, 0, 0)
@@ -139,10 +139,12 @@ def nano(amount: Decimal) -> int:
     return int(Fraction(amount) * NANO)
 
 
+@lru_cache(1024)
 def shown(amount: int) -> str:
-    """Nano-units as a decimal string: ``1500000`` is ``0.0015``."""
-    whole, rest = divmod(abs(amount), NANO)
-    text = f"{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else str(whole)
+    """Nano-units as a decimal string: ``1500000`` is ``0.0015``. An answer says its cost twice."""
+    digits = f"{abs(amount):010d}"
+    rest = digits[-9:].rstrip("0")
+    text = f"{digits[:-9]}.{rest}" if rest else digits[:-9]
     return f"-{text}" if amount < 0 else text
 
 
@@ -156,5 +158,6 @@ def _check(name: str, price: Decimal) -> None:
 
 def _rounded(parts: int, whole: int) -> int:
     """The nearest integer to ``parts / whole``, of two equally near ones the even one."""
-    quotient, rest = divmod(parts, whole)
-    return quotient + (2 * rest > whole or (2 * rest == whole and quotient & 1))
+    quotient = parts // whole
+    twice = 2 * (parts - quotient * whole)
+    return quotient + 1 if twice > whole or (twice == whole and quotient & 1) else quotient

@@ -41,8 +41,9 @@ def wish(ask: Ask, route: Route, *, checked: bool = False) -> Wish | None:
     tariff = route.tariff
     if tariff is None:
         return None
-    prompt = -(-ask.size // BYTES_PER_TOKEN) + sum(_media(ask.prompt.fields.get("messages") or ()))
-    prompt += -(-ask.audio_ms * SOUND_TOKENS_PER_SECOND // 1000)
+    prompt = -(-ask.size // BYTES_PER_TOKEN) + _media(ask.prompt.fields.get("messages") or ())
+    if ask.audio_ms:
+        prompt += -(-ask.audio_ms * SOUND_TOKENS_PER_SECOND // 1000)
     limit = (route.max_output_tokens or ASSUMED_ANSWER) if ask.max_tokens is None else ask.max_tokens
     completion = limit * ask.choices
     if checked:
@@ -56,7 +57,12 @@ async def reserve(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:
     Raises `Problem`: ``unpriced_model``, ``insufficient_quota``, ``storage_unavailable``.
     """
     if len(plan.targets) == 1:
-        return await _reserve_only(purse, ask, plan, currency)
+        route = plan.targets[0].route
+        only = wish(ask, route, checked=route in plan.checked)
+        if only is None:
+            raise Problem("unpriced_model", param="model")
+        await purse.reserve((only,), currency)
+        return plan
     known: dict[Route, Wish] = {}
     skipped = list(plan.skipped)
     for route in dict.fromkeys(target.route for target in plan.targets):
@@ -78,26 +84,23 @@ async def reserve(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:
     return replace(plan, targets=kept, skipped=tuple(skipped))
 
 
-async def _reserve_only(purse: Purse, ask: Ask, plan: Plan, currency: str) -> Plan:
-    """The same where there is nothing to choose."""
-    route = plan.targets[0].route
-    found = wish(ask, route, checked=route in plan.checked)
-    if found is None:
-        raise Problem("unpriced_model", param="model")
-    await purse.reserve((found,), currency)
-    return plan
-
-
-def _media(messages: Iterable[Json]) -> Iterable[int]:
+def _media(messages: Iterable[Json]) -> int:
     """Tokens of everything in the messages that is no text."""
+    tokens = 0
     for message in messages:
         content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            match part.get("type"):
-                case "image_url":
-                    yield IMAGE_TOKENS
-                case "input_audio":
-                    yield len(part["input_audio"]["data"]) // MEDIA_BYTES_PER_TOKEN
-                case "file":
-                    data = part["file"].get("file_data")
-                    yield len(data) // MEDIA_BYTES_PER_TOKEN if data else STORED_FILE_TOKENS
+        if type(content) is list:
+            tokens += sum(map(_medium, content))
+    return tokens
+
+
+def _medium(part: Json) -> int:
+    match part.get("type"):
+        case "image_url":
+            return IMAGE_TOKENS
+        case "input_audio":
+            return len(part["input_audio"]["data"]) // MEDIA_BYTES_PER_TOKEN
+        case "file":
+            data = part["file"].get("file_data")
+            return len(data) // MEDIA_BYTES_PER_TOKEN if data else STORED_FILE_TOKENS
+    return 0

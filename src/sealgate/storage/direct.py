@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table
 
-from sealgate.storage.insert import Insert, Row, Values
+from sealgate.storage.insert import ROWS, Insert, Row, Values
 
 _WRITTEN: dict[str, str] = {}
 
@@ -22,7 +22,7 @@ class Direct:
     ``%``. There are a few of them, all constants.
     """
 
-    __slots__ = ("_cursor", "_dialect", "_inserts", "_qmark", "_rows", "_sums", "locked", "shared")
+    __slots__ = ("_cursor", "_dialect", "_gone", "_inserts", "_qmark", "_rows", "_sums", "locked", "shared", "together")
 
     def __init__(self, cursor: Any, dialect: Dialect) -> None:
         self.shared = dialect.name != "sqlite"
@@ -32,8 +32,11 @@ class Direct:
         self._inserts: dict[Table, Insert] = {}
         self._rows: dict[Table, list[Values]] = {}
         self._sums: dict[tuple[str, tuple[Any, ...]], int] = {}
+        self._gone: dict[str, list[str]] = {}
         self.locked = False
         """Whether this transaction has `sealgate.storage.alone`'s lock."""
+        self.together = False
+        """Whether the jobs of a batch are carried out together; where one raises, all are, one by one."""
         self._qmark = dialect.paramstyle == "qmark"
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> int:
@@ -71,12 +74,27 @@ class Direct:
         named = statement, key
         self._sums[named] = self._sums.get(named, 0) + amount
 
+    def remove(self, statement: str, name: str) -> None:
+        """Delete one row that is there: those of many jobs become one statement, which ends in ``IN``.
+
+        It is run when rows are written. Where one is missing it raises `LookupError`: it is for jobs that are carried
+        out `together`, and look themselves when they are alone.
+        """
+        self._gone.setdefault(statement, []).append(name)
+
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits. Raises `LookupError`."""
         if self._rows:
             rows, self._rows = self._rows, {}
             for table, values in rows.items():
                 self._inserts[table].run(self._cursor, values)
+        if self._gone:
+            gone, self._gone = self._gone, {}
+            for statement, names in gone.items():
+                for start in range(0, len(names), ROWS):
+                    some = names[start : start + ROWS]
+                    if self.run(f"{statement} ({', '.join('?' * len(some))})", some) != len(some):
+                        raise LookupError("a row that was to be deleted is missing")
         if self._sums:
             sums, self._sums = self._sums, {}
             for (statement, key), amount in sums.items():
@@ -85,7 +103,7 @@ class Direct:
 
     def forget(self) -> None:
         """Drop what waits: it belongs to a transaction that is undone, and the lock is let go with it."""
-        self._rows, self._sums, self.locked = {}, {}, False
+        self._rows, self._gone, self._sums, self.locked = {}, {}, {}, False
 
 
 def read(connection: Connection, statement: str, values: tuple[Any, ...]) -> Sequence[Any]:

@@ -207,6 +207,7 @@ class Writer:
         """
         if not all(insert for insert, _ in groups):
             return False
+        link.direct.together = True
         try:
             for insert, jobs in groups:
                 if isinstance(insert, Insert):
@@ -222,6 +223,8 @@ class Writer:
             link.rollback()
             link.begin()
             return False
+        finally:
+            link.direct.together = False
         return True
 
     def _one_by_one(self, link: Link, groups: Groups) -> None:
