@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select
+from tests.storage.conftest import Gate, hold
 from tests.storage.rows import make_row
 
 from sealgate.errors import StorageError
@@ -131,3 +133,53 @@ async def test_the_lock_is_asked_for_once_in_a_transaction_and_again_in_the_next
     await storage.submit_direct(act)
     shared = not storage.name.startswith("the SQLite")
     assert asked == [False, shared, False]
+
+
+async def test_what_is_submitted_idly_comes_with_the_next_commit_before_what_was_put_after_it(storage: Storage) -> None:
+    order: list[str] = []
+    idle = storage.submit_idle(lambda _: order.append("idle"))
+    await asyncio.sleep(0.02)
+    before, waited = storage.commits, idle.done()
+
+    await storage.submit_direct(lambda _: order.append("next"))
+    await idle
+
+    assert (waited, order, storage.commits - before) == (False, ["idle", "next"], 1)
+
+
+async def test_what_is_idle_is_done_at_once_when_it_shall_hurry_and_at_the_end(storage: Storage) -> None:
+    storage.hurry()  # there is nothing, and nothing comes of it
+    idle = storage.submit_idle(note("hurried"))
+    storage.hurry()
+    storage.hurry()
+    await idle
+
+    assert await notes(storage) == {"hurried"}
+    last = storage.submit_idle(note("last"))
+    await storage.aclose()
+    await last
+    with pytest.raises(StorageError):
+        storage.submit_idle(note("late"))
+
+
+async def test_where_a_row_is_missing_each_looks_for_himself(storage: Storage, gate: Gate) -> None:
+    await storage.submit_direct(note("here"))
+    held = await hold(storage, gate)
+    alone: list[bool] = []
+
+    def gone(name: str) -> Callable[[Direct], int]:
+        def act(direct: Direct) -> int:
+            alone.append(not direct.together)
+            if direct.together:
+                direct.remove("DELETE FROM meta WHERE name IN", name)
+                return 1
+            return direct.run("DELETE FROM meta WHERE name = ?", (name,))
+
+        return act
+
+    waiting = [storage.submit_direct(gone(name)) for name in ("here", "missing")]
+    gate.opened.set()
+    await held
+    both = await asyncio.gather(*waiting)
+    assert (both, alone) == ([1, 0], [False, False, True, True])
+    assert await notes(storage) == set()

@@ -21,7 +21,7 @@ from sealgate.limits.periods import window
 from sealgate.storage import Storage
 
 JOURNAL_SECONDS = 0.025
-"""Of one tick. A crash can lose the requests of the last two, and of a commit."""
+"""Of one tick. A crash can lose the requests of the last three, and of a commit."""
 AGAIN_SECONDS = 1.0
 """Of the tick after one whose commit failed."""
 IDLE_SECONDS = 1.0
@@ -179,10 +179,10 @@ class Tills:
 
         self._submit(act, given)
 
-    def _submit(self, act: Act, then: Callable[[bool], None]) -> None:
+    def _submit(self, act: Act, then: Callable[[bool], None], *, idle: bool = False) -> None:
         """``then`` is told whether it failed."""
         try:
-            future = self._storage.submit_direct(act)
+            future = self._storage.submit_idle(act) if idle else self._storage.submit_direct(act)
         except StorageError:
             then(True)
             return
@@ -196,13 +196,14 @@ class Tills:
     def _tick(self) -> None:
         ripe, self._older, self._young = self._older, self._young, {}
         self._ticking = None
-        if self._older:
+        self._storage.hurry()  # what the tick before this one wrote down, if no commit has come by since
+        if ripe or self._older:
             self._tick_later()
         if ripe:
             self._journal(list(ripe))
 
     def _journal(self, helds: Sequence[Held]) -> None:
-        self._submit(Journal([held.note() for held in helds]), partial(self._journalled, helds))
+        self._submit(Journal([held.note() for held in helds]), partial(self._journalled, helds), idle=True)
 
     def _journalled(self, helds: Sequence[Held], failed: bool) -> None:
         for held in helds:

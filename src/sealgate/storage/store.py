@@ -119,6 +119,17 @@ class Storage:
         """`submit` for what happens on each request: ``fn`` gets the driver, and SQLAlchemy costs it nothing."""
         return self._queue(Job(ACT, fn, asyncio.get_running_loop().create_future()), until, beside)
 
+    def submit_idle(self, fn: Callable[[Direct], T]) -> asyncio.Future[T]:
+        """`submit_direct` for what needs no commit of its own: ``fn`` runs with whatever comes next, or at `hurry`."""
+        job = Job(ACT, fn, asyncio.get_running_loop().create_future())
+        self._writer.put_idle(job)
+        assert job.future is not None
+        return job.future
+
+    def hurry(self) -> None:
+        """Do what was submitted idly now."""
+        self._writer.hurry()
+
     async def append(
         self,
         table: Table,

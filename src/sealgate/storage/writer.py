@@ -122,6 +122,8 @@ class Writer:
         self._errors = backend.writer.dialect.loaded_dbapi
         self._link: Link | None = None
         self._queue: queue.SimpleQueue[Job | tuple[Job, ...] | None] = queue.SimpleQueue()
+        self._idle: list[Job] = []
+        """Jobs that wait for the next batch without asking for one."""
         self._lock = threading.Lock()
         self._closed = False
         self._last = False
@@ -139,7 +141,7 @@ class Writer:
 
     @property
     def pending(self) -> int:
-        return self._queue.qsize()
+        return self._queue.qsize() + len(self._idle)
 
     def put(self, job: Job | tuple[Job, ...]) -> None:
         """Queue a job, or several for one transaction; from any thread. Raises `StorageError` after `close`."""
@@ -147,6 +149,21 @@ class Writer:
             if self._closed:
                 raise StorageError("the storage is closed")
             self._queue.put(job)
+
+    def put_idle(self, job: Job) -> None:
+        """Let a job come with the next others, or at `hurry`. Raises `StorageError` after `close`.
+
+        It is never later than what is put after it, and may be sooner than what was put before.
+        """
+        with self._lock:
+            if self._closed:
+                raise StorageError("the storage is closed")
+            self._idle.append(job)
+
+    def hurry(self) -> None:
+        """Let what waits idly wait no longer."""
+        if self._idle:
+            self._queue.put(())
 
     def close(self) -> None:
         """Write what is queued, then end the thread. Blocks; a second call only waits."""
@@ -163,7 +180,9 @@ class Writer:
         self._complain("storage_row_lost", error, 1)
 
     def _run(self) -> None:
-        while batch := self._take():
+        while (batch := self._take()) or not self._last:
+            if not batch:
+                continue  # it was to hurry, and another batch had done that already
             try:
                 self._execute(batch)
                 self._commit()
@@ -176,17 +195,23 @@ class Writer:
     def _take(self) -> list[Job]:
         """Everything queued, waiting for a first job, or a probe while commits fail; empty at the end."""
         batch: list[Job] = []
+        hurried = False
         try:
             while not self._last and len(batch) < BATCH:
-                job = self._queue.get(block=not batch, timeout=PROBE_SECONDS if self.failing else None)
+                wait = not (batch or hurried)
+                job = self._queue.get(block=wait, timeout=PROBE_SECONDS if self.failing else None)
                 if job is None:
                     self._last = True
                 elif type(job) is tuple:
                     batch.extend(job)
+                    hurried = hurried or not job
                 else:
                     batch.append(job)  # type: ignore[arg-type]  # a Job, since it is no tuple
         except queue.Empty:
-            return batch or [Job(None, touch, None)]
+            batch = batch if batch or hurried else [Job(None, touch, None)]
+        if self._idle:
+            with self._lock:
+                batch[:0], self._idle = self._idle, []
         return batch
 
     def _execute(self, batch: Sequence[Job]) -> None:
