@@ -180,7 +180,7 @@ def test_no_minute_ever_holds_more_than_the_limit(steps: list[tuple[float, int]]
             used.append((now, count))
         elif (wait := window.wait(now, count, limit)) < math.inf:
             assert 0 < wait <= MINUTE + 1e-9
-            assert len(window._pieces) <= PIECES + 2
+            assert len(window._closed) + 1 <= PIECES + 2
     for when, _ in used:
         assert sum(many for other, many in used if when - MINUTE < other <= when) <= limit
 

@@ -145,61 +145,82 @@ def amount(rule: Rule, tokens: int) -> int:
 class Window:
     """What was used in the last ``seconds``. Times are seconds of any clock that does not go back."""
 
-    __slots__ = ("_closes", "_pieces", "_seconds", "leaves", "used")
+    __slots__ = ("_closed", "_closes", "_last", "_older", "_opened", "_seconds", "leaves", "used")
 
     def __init__(self, seconds: float) -> None:
         self.used = 0
         self.leaves = math.inf
-        """When the oldest piece is too old: before that there is nothing to `forget`."""
+        """Before that there is nothing to `forget`."""
         self._seconds = seconds
-        self._closes = -math.inf
-        """Until then the newest piece gathers what comes."""
-        self._pieces: deque[list[float]] = deque()
-        """First time, last time, how much; oldest first."""
+        self._opened, self._last, self._closes = math.inf, -math.inf, -math.inf
+        """First and last time of the newest piece, infinite where there is none; until when it gathers what comes."""
+        self._closed: deque[list[float]] = deque()
+        """First time, last time, how much, of the other pieces, oldest first."""
+        self._older = 0
+        """How much these are together: the rest of what is used is in the newest piece."""
 
     def forget(self, now: float) -> None:
         """Let go what is too old."""
-        pieces, over = self._pieces, now - self._seconds
-        while pieces and pieces[0][1] <= over:
-            self.used -= int(pieces.popleft()[2])
-        self.leaves = pieces[0][1] + self._seconds if pieces else math.inf
+        closed, over = self._closed, now - self._seconds
+        while closed and closed[0][1] <= over:
+            count = int(closed.popleft()[2])
+            self._older -= count
+            self.used -= count
+        if self._last <= over:
+            self.used, self._opened = 0, math.inf
+        self.leaves = self._oldest() + self._seconds
 
-    def add(self, now: float, count: int) -> None:
-        """Use so much now."""
-        pieces = self._pieces
-        if now < self._closes:
-            piece = pieces[-1]
-            piece[1] = now
-            piece[2] += count
-        else:
-            pieces.append([now, now, count])
-            self._closes = now + self._seconds / PIECES
-        if len(pieces) == 1:
-            self.leaves = now + self._seconds
-        self.used += count
+    def add(self, now: float, count: int) -> float:
+        """Use so much now; as `reset`."""
+        if now >= self._closes:
+            self._open(now)
+        self._last = now
+        self.used = used = self.used + count
+        if not used:
+            return 0.0
+        return self.leaves - now if self._closed else self._seconds
 
     def give_back(self, at: float, count: int) -> None:
         """Undo a use of that time, as far as it is still remembered."""
-        for piece in reversed(self._pieces):
+        if at >= self._opened:
+            self.used -= min(count, self.used - self._older)
+            return
+        for piece in reversed(self._closed):
             if piece[0] <= at <= piece[1]:
                 undone = min(count, int(piece[2]))
                 piece[2] -= undone
+                self._older -= undone
                 self.used -= undone
                 return
 
     def reset(self, now: float) -> float:
         """Seconds until something leaves, 0 where nothing is used."""
-        return self.leaves - now if self.used else 0.0
+        return self._oldest() + self._seconds - now if self.used else 0.0
 
     def wait(self, now: float, count: int, limit: int) -> float:
         """Seconds until so much more fits."""
         if count > limit:
             return math.inf
         over = self.used + count - limit
-        for piece in self._pieces:
+        for _, last, held in (*self._closed, (self._opened, self._last, self.used - self._older)):
             if over <= 0:
                 break
-            over -= int(piece[2])
+            over -= int(held)
             if over <= 0:
-                return piece[1] + self._seconds - now
+                return last + self._seconds - now
         return 0.0
+
+    def _open(self, now: float) -> None:
+        """Begin a piece."""
+        if self._opened != math.inf:
+            self._closed.append([self._opened, self._last, self.used - self._older])
+            self._older = self.used
+        self._opened = self._last = now
+        self._closes = now + self._seconds / PIECES
+        self.leaves = self._oldest() + self._seconds
+
+    def _oldest(self) -> float:
+        """When the oldest piece had its last part."""
+        if self._closed:
+            return self._closed[0][1]
+        return math.inf if self._opened == math.inf else self._last

@@ -47,26 +47,28 @@ class MemoryLimiter:
                 return self._refuse(rules, tokens, now)
         standings = []
         for rule in rules:
+            key = rule.key
             if rule.seconds:
-                window = windows[rule.key]
-                window.add(now, tokens if rule.of_tokens else 1)
-                standings.append(Standing(rule, rule.limit - window.used, window.leaves - now if window.used else 0.0))
+                window = windows[key]
+                reset = window.add(now, tokens if rule.of_tokens else 1)
+                standings.append(Standing(rule, rule.limit - window.used, reset))
             else:
-                places[rule.key] = places.get(rule.key, 0) + 1
+                places[key] = places.get(key, 0) + 1
         return Taken("", rules, tokens, now, standings, self)
 
     def settle(self, taken: Taken, tokens: int) -> None:
+        more = tokens - taken.tokens
         for rule in taken.rules:
             if not rule.seconds:
                 self._leave(rule.key)
-            elif rule.of_tokens and tokens != taken.tokens:
-                now = self._clock()
-                window = self._window(rule, now)
-                assert window is not None
-                if tokens > taken.tokens:
-                    window.add(now, tokens - taken.tokens)
-                else:
-                    window.give_back(taken.at, taken.tokens - tokens)
+            elif more and rule.of_tokens:
+                if more > 0:
+                    now = self._clock()
+                    window = self._window(rule, now)
+                    assert window is not None
+                    window.add(now, more)
+                elif (window := self._windows.get(rule.key)) is not None:
+                    window.give_back(taken.at, -more)
 
     async def look(self, rules: Sequence[Rule]) -> Sequence[Standing]:
         now = self._clock()

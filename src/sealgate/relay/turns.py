@@ -214,8 +214,11 @@ class Turn:
             return
         self._taken = None
         used = self._prompt if tokens is None else tokens
-        if used != taken.tokens:
-            _correct(taken.standings, used - taken.tokens)
+        if more := used - taken.tokens:
+            for standing in taken.standings:
+                if standing.rule.of_tokens:
+                    left = standing.remaining - more
+                    standing.remaining = left if left > 0 else 0
         taken.limiter.settle(taken, used)
         if self._turns.queues:
             self._turns.left(taken.rules)
@@ -266,14 +269,6 @@ def _digest(*parts: str) -> str:
         encoded = part.encode("utf-8", "surrogatepass")
         digest.update(b"%d:" % len(encoded) + encoded)
     return digest.hexdigest()
-
-
-def _correct(standings: Sequence[Standing], more: int) -> None:
-    """Note that so many more tokens were used than were reserved."""
-    for standing in standings:
-        if standing.rule.of_tokens:
-            left = standing.remaining - more
-            standing.remaining = left if left > 0 else 0
 
 
 def _problem(refused: Refused) -> Problem:
