@@ -140,7 +140,7 @@ class Desk:
         commit of the request's row, once the dialect has all of the answer.
         """
         hall = self._hall
-        entry = call.entry = Entry(
+        entry = Entry(
             id=call.id,
             request_id=call.request_id,
             customer_id=caller.customer_id,
@@ -158,18 +158,10 @@ class Desk:
             episode_id = ask.episode_id or ids.dashed(call.id)
             call.extra = (*call.extra, (b"x-tresor-episode-id", episode_id.encode("ascii")))
         usual = hall.settings.timeouts.total if seconds is None else seconds
-        exchange = Exchange(
-            hall,
-            caller,
-            ask,
-            entry,
-            started=call.started,
-            seconds=min(controls.timeout or usual, controls.client_seconds or math.inf),
-            ending=call.ending,
-            turn=call.turn,
-            draft=draft,
-            beside=beside,
-        )
+        seconds = min(controls.timeout or usual, controls.client_seconds or math.inf)
+        # By place: of arguments by name, the making of an object makes a dict.
+        exchange = Exchange(hall, caller, ask, entry, call.started, seconds, call.ending, call.turn, draft, beside)
+        call.entry = entry
         try:
             if ask.prompt.stream:
                 await self._stream(call, exchange, draft, dialect, ask)

@@ -32,24 +32,34 @@ class Guard:
 
     async def caller(self, call: Call) -> Caller:
         """Raises `Problem` with 401 or 503."""
-        if not self._required:
-            _require_own_machine(call)
-            caller = ANONYMOUS
-        else:
-            credential = credential_in(call.headers, call.noted)
-            caller = self._known(credential) or await self._find(call, credential)
+        return self._let_in(call, self._recognised(call) or await self._find(call))
+
+    async def admitted(self, call: Call) -> Caller:
+        """The caller, with a place for this request. Raises `Problem` also where there is none (row D6)."""
+        caller = self._let_in(call, self._recognised(call) or await self._find(call))
+        self._load.enter(caller.customer_id)
+        call.admitted = True
+        return caller
+
+    def _let_in(self, call: Call, caller: Caller) -> Caller:
         call.caller = caller
         if call.mount:
             call.turn = self._turns.turn(caller)
         return caller
 
-    def _known(self, credential: bytes) -> Caller | None:
+    def _recognised(self, call: Call) -> Caller | None:
+        """The caller, where that is known without asking anybody."""
+        if not self._required:
+            _require_own_machine(call)
+            return ANONYMOUS
+        credential = credential_in(call.headers, call.noted)
         if len(credential) > MAX_KEY_BYTES:
             return self._tokens.cached(credential)
         return self._keys.cached(credential) or self._tokens.cached(credential)
 
-    async def _find(self, call: Call, credential: bytes) -> Caller:
+    async def _find(self, call: Call) -> Caller:
         """A key if there is such a key; else a token if it has the shape of one (and only then)."""
+        credential = credential_in(call.headers, call.noted)
         require_form(credential)
         if len(credential) <= MAX_KEY_BYTES:  # What is longer has the shape of a token, or had not come so far.
             try:
@@ -63,13 +73,6 @@ class Guard:
         except TokenProblem as problem:
             call.reason = problem.reason
             raise
-
-    async def admitted(self, call: Call) -> Caller:
-        """The caller, with a place for this request. Raises `Problem` also where there is none (row D6)."""
-        caller = await self.caller(call)
-        self._load.enter(caller.customer_id)
-        call.admitted = True
-        return caller
 
     async def optional(self, call: Call) -> Caller | None:
         """The caller where a credential was sent, which must then be valid."""

@@ -113,7 +113,7 @@ class KeyStore:
         """The caller with this credential, if that is known without asking the database; None: ask `find`."""
         digest = blake2s(credential).digest()  # the cache's own: it costs a third of what OpenSSL's hashes do
         caller = self._young.get(digest) or self._from_old(digest)
-        if caller is None or not self.trusted:
+        if caller is None or self._monotonic() > self._trusted_until:
             return None
         if caller.expires_at is not None and caller.expires_at <= self._now():
             return None
@@ -265,8 +265,9 @@ class KeyStore:
         """
         new = keyform.plain_key(key)
         row = self._row(new, name, customer, expires_at, models)
-        state = self._state or await self._refresh()
-        # The same key may be known in another form: as an own key, or by a salted hash.
+        # The same key may be known in another form: as an own key, or by a salted hash. Asked anew, since a poll that
+        # began before a prefix was stored may have ended after it.
+        state = await self._refresh()
         forms = [digest_of(self._pepper, form.sha256) for form in candidates(key.encode(), state.salts)]
         return await self._take_over(row, forms, actor)
 

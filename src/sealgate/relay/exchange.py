@@ -52,7 +52,6 @@ class Exchange:
         caller: Caller,
         ask: Ask,
         entry: Entry,
-        *,
         started: float,
         seconds: float,
         ending: Callable[[], str | None] = lambda: None,
