@@ -93,7 +93,7 @@ class Purse(Unlimited):
     def __init__(
         self, budgets: Budgets, scope: str, budget: Budget, entry: Entry, begun: Callable[[], str | None]
     ) -> None:
-        super().__init__(budgets.storage)
+        self._storage = budgets.storage
         self.lease: Lease | None = None
         """What holds the reservation, while no intent does."""
         self._budgets = budgets
@@ -168,7 +168,8 @@ class Purse(Unlimited):
         act = self._close(values)
         try:
             future = self._budgets.storage.submit_direct(act, until, beside=beside)
-            self._budgets.tills.refill(self._till, self._entry.created_at)
+            if self._till.low:
+                self._budgets.tills.refill(self._till, self._entry.created_at)
             await future
         except StorageError:
             self._budgets.try_again(act)

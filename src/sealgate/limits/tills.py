@@ -104,8 +104,8 @@ class Tills:
             self._give_back(lease)
 
     def refill(self, till: Till, at: int) -> None:
-        """Ask for a lease where one is needed, in the window of a request of then."""
-        if not till.low or self._closed or self._tills.get(till.scope) is not till:
+        """Ask for a lease where little is left of one, in the window of a request of then."""
+        if self._closed or self._tills.get(till.scope) is not till:
             return
         now = self._ticks()
         if (wants := till.wants(now)) is None:
