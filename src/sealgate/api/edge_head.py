@@ -10,6 +10,8 @@ import re
 import urllib.parse
 from typing import TypeVar
 
+import msgspec
+
 from sealgate.api.edge_rules import EdgeLimits, RefusedError
 
 Pair = tuple[bytes, bytes]
@@ -52,18 +54,16 @@ class Target:
         self.path = urllib.parse.unquote(self.raw_path.decode("ascii"))
 
 
-class Head:
-    """What a head says. ``length`` is the body's, None where it is chunked; ``noted`` has each header's first value."""
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What a head says. ``noted`` has each header's first value."""
 
-    __slots__ = ("continue_due", "headers", "length", "noted", "target")
-
-    def __init__(self, target: Target, headers: list[Pair]) -> None:
-        self.target = target
-        self.headers = headers
-        self.noted = dict(headers)
-        self.length: int | None = None
-        self.continue_due = False
-        """Whether the caller waits for ``100 Continue``."""
+    target: Target
+    headers: list[Pair]
+    noted: dict[bytes, bytes]
+    length: int | None = 0
+    """Of the body; None where it is chunked."""
+    continue_due: bool = False
+    """Whether the caller waits for ``100 Continue``."""
 
 
 class HeadReader:
@@ -93,26 +93,16 @@ class HeadReader:
             pair = known(line) or self._pair(line)
             if pair is not None:
                 headers.append(pair)
-        head = Head(target, headers)
-        self._judge(head)
-        return head
-
-    def _judge(self, head: Head) -> None:
-        old = head.target.old
-        if len(head.noted) != len(head.headers):
-            _refuse_doubles(head.headers)
-            head.noted = dict(reversed(head.headers))
-        noted = head.noted
-        if b"host" not in noted and (not old or self._hosts is not None):
+        noted = dict(headers)
+        if len(noted) != len(headers):
+            _refuse_doubles(headers)
+            noted = dict(reversed(headers))
+        if b"host" not in noted and (not target.old or self._hosts is not None):
             raise RefusedError("invalid_host")
-        coding = noted.get(b"transfer-encoding")
-        if coding is None:
-            head.length = int(noted.get(b"content-length", 0))
-        elif old or coding.lower() != b"chunked":
-            raise RefusedError("invalid_http")
+        length = _length(noted, target.old)
         # RFC 9110, 10.1.1; other expectations are ignored.
-        if b"expect" in noted and noted[b"expect"].lower() == b"100-continue":
-            head.continue_due = head.length != 0 and not old
+        due = b"expect" in noted and noted[b"expect"].lower() == b"100-continue" and length != 0 and not target.old
+        return Head(target, headers, noted, length, due)
 
     def _target(self, line: bytes) -> Target:
         target = Target(line)
@@ -131,9 +121,18 @@ class HeadReader:
             if code is not None:
                 raise RefusedError(code)
         pair = (name, value)
-        if len(line) <= LINE_BYTES and (name in _REMEMBERED or name.startswith(_REMEMBERED_PREFIX)):
+        if len(line) <= LINE_BYTES and (name in _REMEMBERED or name[: len(_REMEMBERED_PREFIX)] == _REMEMBERED_PREFIX):
             _remember(self._lines, line, pair)
         return pair
+
+
+def _length(noted: dict[bytes, bytes], old: bool) -> int | None:
+    coding = noted.get(b"transfer-encoding")
+    if coding is None:
+        return int(noted.get(b"content-length", 0))
+    if old or coding.lower() != b"chunked":
+        raise RefusedError("invalid_http")
+    return None
 
 
 def _remember(known: dict[bytes, T], line: bytes, meaning: T) -> None:

@@ -37,6 +37,8 @@ class Insert:
         self._pick = itemgetter(*names)
         self._converters = _converters(table, dialect)
         self._table, self._dialect = table, dialect
+        self._alike: type[Struct] | None = None
+        """The struct whose fields are the columns, in their order, once one has come: to compare names takes long."""
         self._name([column.name for column in table.columns if not column.nullable] or names)
 
     def values(self, row: Row) -> Values:
@@ -79,7 +81,10 @@ class Insert:
         return statement
 
     def _of_struct(self, row: Struct) -> Values:
-        return astuple(row) if row.__struct_fields__ == self._order else self._of_mapping(asdict(row))
+        kind = type(row)
+        if kind is not self._alike and kind.__struct_fields__ == self._order:
+            self._alike = kind
+        return astuple(row) if kind is self._alike else self._of_mapping(asdict(row))
 
     def _of_mapping(self, row: Mapping[str, Any]) -> Values:
         if row.keys() != self._names:
