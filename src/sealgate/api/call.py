@@ -149,7 +149,10 @@ class Call:
             headers += self.manner.headers(self.request_id)
         headers += self.extra
         if self.turn is not FREE:
-            headers += rates.headers(await self.turn.standings(), time.time())
+            standings = self.turn.known
+            if standings is None:
+                standings = await self.turn.standings()
+            headers += rates.headers(standings, time.time())
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def respond(

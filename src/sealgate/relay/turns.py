@@ -167,13 +167,14 @@ class _Known(NamedTuple):
 class Turn:
     """One request's: `take` before anything is asked of a provider, `settle` when it has ended."""
 
-    __slots__ = ("_known", "_own", "_prompt", "_taken", "_turns", "_whose")
+    __slots__ = ("_own", "_prompt", "_taken", "_turns", "_whose", "known")
 
     def __init__(self, turns: Turns, known: _Known) -> None:
         self._turns = turns
         self._whose = known.whose
         self._own = known.own
-        self._known: Sequence[Standing] | None = None
+        self.known: Sequence[Standing] | None = None
+        """Where the caller stands after this request, once that has been asked for."""
         self._taken: Taken | None = None
         self._prompt = 0
 
@@ -193,7 +194,7 @@ class Turn:
         verdict = turns.limiter.take_now(wanted, tokens)
         if type(verdict) is not Taken:
             return self._wait(verdict, wanted, tokens)
-        self._known, self._taken = verdict.standings, verdict
+        self.known, self._taken = verdict.standings, verdict
         return None
 
     async def _wait(self, verdict: Verdict | None, wanted: Sequence[Rule], tokens: int) -> None:
@@ -202,7 +203,7 @@ class Turn:
             verdict = await turns.limiter.take(wanted, tokens)
         if isinstance(verdict, Refused):
             verdict = await turns.refused(verdict, wanted, tokens)
-        self._known = verdict.standings
+        self.known = verdict.standings
         if isinstance(verdict, Refused):
             raise _problem(verdict)
         self._taken = verdict
@@ -224,10 +225,10 @@ class Turn:
             self._turns.left(taken.rules)
 
     async def standings(self) -> Sequence[Standing]:
-        """Where the caller stands after this request, or now, where it did not come so far."""
-        if self._known is None:
-            self._known = await self._turns.limiter.look(self._own) if self._own else ()
-        return self._known
+        """As ``known``, or where the caller stands now, where the request did not come so far."""
+        if self.known is None:
+            self.known = await self._turns.limiter.look(self._own) if self._own else ()
+        return self.known
 
 
 class _Free(Turn):
