@@ -50,7 +50,7 @@ class Call:
     """
 
     __slots__ = (
-        "admitted", "caller", "code", "entry", "extra", "header", "headers", "id", "manner", "mount", "noted",
+        "admitted", "caller", "code", "entry", "extra", "headers", "id", "manner", "mount", "noted",
         "path_value", "reason", "receipt_id", "receive", "request_id", "route", "scope", "send", "started",
         "started_us", "status", "turn",
     )  # fmt: skip
@@ -65,9 +65,7 @@ class Call:
         self.headers: Headers = scope["headers"]
         self.noted: dict[bytes, bytes] = scope.get(NOTED) or dict(reversed(self.headers))
         """The first value of each header, by its name in lower case."""
-        self.header = self.noted.get
-        """The first header of that name (lower case), or None."""
-        given = self.header(b"x-request-id")
+        given = self.noted.get(b"x-request-id")
         self.request_id = self.id if given is None else _given_id(given) or self.id
         self.status = 0
         self.route = self.mount = ""
@@ -81,6 +79,10 @@ class Call:
         self.code: str | None = None
         self.reason: str | None = None
         self.entry: Entry | None = None
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that name (lower case), or None."""
+        return self.noted.get(name)
 
     @property
     def actor(self) -> Actor:
@@ -114,7 +116,7 @@ class Call:
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises `Problem` when it is larger than ``limit``, `ClientGoneError` when it never ends."""
-        declared = self.header(b"content-length")
+        declared = self.noted.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise _too_large(limit)
         message = await self.receive()

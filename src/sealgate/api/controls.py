@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+
+import msgspec
 
 from sealgate.api.call import Headers
 from sealgate.errors import Problem
@@ -24,7 +25,7 @@ _OF_INTEREST = _CONTROLS | frozenset(SDK_READ_TIMEOUT) | frozenset(TRACE)
 _DUPLICATE = {TIMEOUT: "invalid_timeout_override", NONCE: "invalid_nonce", IDEMPOTENCY_KEY: "invalid_idempotency_key"}
 
 
-class Controls(NamedTuple):
+class Controls(msgspec.Struct, frozen=True, gc=False):
     """What the headers said. ``client_seconds`` is what the SDK's own read timeout leaves."""
 
     receipt: bool | None = None

@@ -117,7 +117,7 @@ class Desk:
         hall = self._hall
         caller = await self._guard.admitted(call)
         controls = control_headers.read(call.headers, call.noted, hall.settings.timeouts.max_total)
-        if (call.header(b"x-stainless-retry-count") or b"0") != b"0":
+        if (call.noted.get(b"x-stainless-retry-count") or b"0") != b"0":
             hall.metrics.client_retries += 1
         return caller, controls
 

@@ -71,9 +71,9 @@ def as_unprocessable(problem: Problem) -> Problem:
 
 def require_json(call: Call, *, lenient: bool) -> None:
     """415 for a body that is compressed or says it is something else (rows C10, C11)."""
-    if (call.header(b"content-encoding") or b"identity").lower() != b"identity":
+    if (call.noted.get(b"content-encoding") or b"identity").lower() != b"identity":
         raise Problem("unsupported_encoding")
-    given = call.header(b"content-type") or b""
+    given = call.noted.get(b"content-type") or b""
     if given == JSON:
         return
     kind = given.partition(b";")[0].strip().lower()
