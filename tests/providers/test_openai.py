@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sealgate.errors import Failure, UpstreamError
 from sealgate.providers import whole
 from sealgate.providers.base import Account, Kind, Prompt
-from sealgate.providers.openai import BY_CODE, QUOTA_CODES, WIRE
+from sealgate.providers.openai import BY_CODE, QUOTA_CODES, WIRE, WholeReader
 from sealgate.providers.table import KINDS
 
 OPENAI = KINDS["openai"]
@@ -373,3 +373,12 @@ def test_no_error_body_is_too_strange_to_be_classed(status: int, body: Any) -> N
     assert found.failure in Failure
     assert isinstance(found.text, str)
     assert found.param is None or isinstance(found.param, str)
+
+
+@pytest.mark.parametrize("choices", [[], None])
+def test_an_error_that_has_an_empty_place_for_choices_is_an_error(choices: Any) -> None:
+    reader = WholeReader()
+    reader.feed(json.dumps({"object": "error", "message": "flat", "code": 400, "choices": choices}).encode())
+    with pytest.raises(UpstreamError) as caught:
+        list(reader.end())
+    assert caught.value.failure is Failure.INVALID_REQUEST

@@ -454,3 +454,10 @@ def test_a_stream_without_a_receipt_says_the_same_and_keeps_nothing_of_it() -> N
         assert kept.take(piece) == unkept.take(piece)
     assert len(kept.said()[0]["message"]["content"]) == 200_000
     assert len(unkept.said()[0]["message"]["content"]) <= 1000
+
+
+@pytest.mark.parametrize("delta", ["text", [1], 7, {"content": "more"}])
+def test_what_comes_of_a_choice_that_is_over_is_left_out(delta: Any) -> None:
+    late = {"choices": [{"index": 0, "delta": delta}]}
+    found = streamed(chunk({"content": "Hi"}), chunk(finish="stop"), late, {"choices": [], "usage": USAGE})
+    assert deltas(found) == [{"role": "assistant"}, {"content": "Hi"}, {}]

@@ -60,3 +60,8 @@ def test_the_ledgers_questions_are_answered_from_an_index(outside: Outside) -> N
         for index, query in QUERIES.items():
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN SELECT * FROM ledger WHERE {query}").fetchall()
             assert index in str(plan)
+
+
+def test_no_column_has_a_default_of_the_databases() -> None:
+    """An insert leaves columns out that have no value, and they shall be NULL."""
+    assert not [column for table in metadata.tables.values() for column in table.columns if column.server_default]

@@ -205,6 +205,7 @@ class Cycle:
             raise RuntimeError(f"unexpected ASGI message {kind!r} before the response has started")
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Names are in lower case, as ASGI has them."""
         length: int | None = None
         closing = b"close"
         lines: list[bytes] = []

@@ -168,11 +168,11 @@ class Settlement:
         alone_direct(direct)
         charged, lease = 0, self.lease
         again, self._ran = self._ran, True
-        if self._intended and lease is None and direct.together and not again:
-            direct.remove(_SETTLE_MANY, self._request)
+        if self._intended and direct.together and not again:
+            direct.remove(_SETTLE_MANY, self._request)  # committed, or waiting in this very transaction
+            lease = None
         elif again or self._intended:
-            if lease is not None:
-                direct.flush()  # its intent may wait in this very transaction
+            direct.flush()  # its intent may wait in this very transaction
             if intent := direct.run(_SETTLE, (self._request,)):
                 lease = None
             if (again or not intent) and (known := direct.first(_KNOWN, (self._request,))) is not None:

@@ -171,7 +171,7 @@ class Window:
         self.leaves = self._oldest() + self._seconds
 
     def add(self, now: float, count: int) -> float:
-        """Use so much now; as `reset`."""
+        """Use so much now; seconds until something leaves, as `reset` says it."""
         if now >= self._closes:
             self._open(now)
         self._last = now

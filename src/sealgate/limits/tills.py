@@ -1,7 +1,8 @@
 """The leases of a process: taken when they are needed, given back when they idle, journalled while requests last.
 
 Nobody waits for any of this. A request that is answered quickly is reserved and settled in a lease; one that is still
-open at the second tick after its beginning gets an intent of its own, together with all others in the same state.
+open at the second tick after its beginning gets an intent of its own, together with all others in the same state: in
+the next commit that somebody waits for, or at the third tick.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class WholeReader(WholeBody):
             answer = _decode(self.body)
         except UNREADABLE:
             raise UpstreamError(Failure.BAD_RESPONSE, "the body is not a JSON object") from None
-        if "choices" not in answer or answer.get("error"):
+        if not answer.get("choices") or answer.get("error"):
             raise_if_error(answer)
         choices = answer.get("choices")
         if type(choices) is not list or not _OBJECTS.issuperset(map(type, choices)):

@@ -112,7 +112,10 @@ class Answer(ABC):
         """The last payloads. Raises `UpstreamError` when the answer is not complete."""
 
     def _note(self, upstream: Json) -> bool:
-        """Take what an object says besides its choices. Whether something came that is passed on, and had not yet."""
+        """Take what an object says besides its choices. Whether something came that is passed on, and had not yet.
+
+        Of what is passed on the first value holds.
+        """
         if (usage := upstream.get("usage")) is not None:
             found = usages.read(usage)
             if found is not None and usage.get("so_far"):
@@ -297,7 +300,7 @@ class StreamedAnswer(Answer):
 
     def _choice(self, choice: Json, ready: list[bytes]) -> None:
         index, delta = choice.get("index") or 0, choice.get("delta")
-        text = delta.get("content") if delta and len(delta) == 1 else None
+        text = delta.get("content") if type(delta) is dict and len(delta) == 1 else None
         if text and index == 0 and self._flows and type(text) is str and choice.get("logprobs") is None:
             # A piece of text and nothing else: what nearly every chunk is.
             self.characters += len(text)

@@ -237,7 +237,8 @@ class _Free(Turn):
     __slots__ = ()
 
     def __init__(self) -> None:
-        """Nothing belongs to it."""
+        """Nothing else belongs to it."""
+        self.known = ()
 
     def take(self, _targets: Iterable[Target], _ask: Ask) -> None:
         return

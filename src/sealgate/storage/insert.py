@@ -1,4 +1,4 @@
-"""The hot path's INSERT: compiled once per table, given to the driver without SQLAlchemy in between.
+"""The hot path's INSERT: its text is kept, and given to the driver without SQLAlchemy in between.
 
 Several rows are one statement: SQLite's driver lets go of the interpreter's lock and takes it again for each statement
 that it runs, and the event loop is in between each time.

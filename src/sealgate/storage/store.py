@@ -140,11 +140,11 @@ class Storage:
     ) -> None:
         """Insert one row and return after its commit. Raises `StorageError`.
 
-        Columns not named are NULL; defaults do not apply; a column there is not is a `ValueError`. A row whose waiter
-        was cancelled, or waited until ``until`` (by the event loop's clock, give or take `SWEEP_SECONDS`), is written
-        all the same. A row that is costly to work out may be a function, or several steps: the writer calls them
-        before it begins. The rows ``beside`` it are in the same transaction, never in a later one; where the database
-        refuses one of those, it is lost as with `append_nowait`, and the row itself is not.
+        Columns not named are NULL; no column has a default in the database. A column there is not is a `ValueError`. A
+        row whose waiter was cancelled, or waited until ``until`` (by the event loop's clock, give or take
+        `SWEEP_SECONDS`), is written all the same. A row that is costly to work out may be a function, or several steps:
+        the writer calls them before it begins. The rows ``beside`` it are in the same transaction, never in a later
+        one; where the database refuses one of those, it is lost as with `append_nowait`, and the row itself is not.
         """
         insert = self._inserts.get(table) or self._insert(table)
         work = row if callable(row) else insert.values(row)

@@ -115,7 +115,7 @@ class Link:
 
 
 class Writer:
-    """Owns the queue, the thread and the connection. Jobs are carried out in the order they were put."""
+    """Owns the queue, the thread and the connection. Jobs are done in the order they were put, idle ones first."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
