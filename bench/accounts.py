@@ -1,7 +1,8 @@
 """What accounts cost a whole answer: limits, a budget with a priced route, a session, and all of it, beside none.
 
-Each is a gateway of its own, and its caller is the only one; nothing is ever refused. None gives receipts, which have a
-measurement of their own: their log works once a second, for one gateway in this round and for another in the next.
+They are keys of one gateway, each of a customer of its own, and one of them asks at a time: two processes of the same
+program differ by more than what is to be measured. Nothing is ever refused. The route has a price for all of them. No
+receipts are given, which have a measurement of their own.
 
 Then the same where answers take as long as those of models do, for a request that is open for long is written down
 before it is answered; and all of it with few keys beside all of it with many.
@@ -18,7 +19,7 @@ from bench import shape
 from bench.limits import FAR
 from bench.measures import Bench, Figures, whole_load
 from bench.sampling import Load, Rounds, others, ratio, rounds
-from bench.subjects import NotStartedError, Stage, Subject, start_sealgate
+from bench.subjects import NotStartedError, Stage, Subject, start_sealgate, with_key
 
 COUNT = 1000
 CONNECTIONS = 16
@@ -37,12 +38,12 @@ NONE, BUDGET, ALL = "none", "budget", "all"
 async def measure_accounts(bench: Bench) -> Figures:
     """CPU microseconds per whole answer, and what each part adds in neighbouring rounds."""
     stage = bench.stage
-    plain = replace(await start_sealgate(stage, tables=UNSIGNED), name=NONE)
+    plain = replace(await start_sealgate(stage, tables=UNSIGNED, price=PRICE), name=NONE)
     extra = [
-        replace(await start_sealgate(stage, tables=UNSIGNED, options=LIMITED), name="limits"),
-        replace(await start_sealgate(stage, tables=UNSIGNED, options=WITH_BUDGET, price=PRICE), name=BUDGET),
-        in_sessions(replace(await start_sealgate(stage, tables=UNSIGNED), name="session")),
-        await with_all(stage, ALL, FEW_KEYS),
+        with_key(plain, "limits", *LIMITED),
+        with_key(plain, BUDGET, *WITH_BUDGET),
+        in_sessions(with_key(plain, "session")),
+        in_sessions(with_key(plain, ALL, *LIMITED, *WITH_BUDGET)),
     ]
     fast = whole_load(COUNT, connections=CONNECTIONS)
     slow = whole_load(COUNT, connections=SLOW_CONNECTIONS, user=shape.SLOW)
@@ -50,9 +51,8 @@ async def measure_accounts(bench: Bench) -> Figures:
         taken = await _rounds(bench, [bench.floor, plain, *extra], fast, SECONDS)
         waited = await _rounds(bench, [bench.floor, plain, extra[1], extra[-1]], slow, SLOW_SECONDS)
     finally:
-        for subject in (plain, *extra[:-1]):
-            subject.child.end()
-    few, many = extra[-1], await with_all(stage, "many keys", MANY_KEYS)
+        plain.child.end()
+    few, many = await with_all(stage, "few keys", FEW_KEYS), await with_all(stage, "many keys", MANY_KEYS)
     try:
         grown = _cost(await _rounds(bench, [few, many], fast, FEW_SECONDS))
     finally:
@@ -61,7 +61,7 @@ async def measure_accounts(bench: Bench) -> Figures:
     return {
         **_beside_none(taken, bench.floor.name),
         "slow": {"milliseconds": shape.SLOW_SECONDS * 1000, **_beside_none(waited, bench.floor.name)},
-        "keys": {"few": FEW_KEYS, "many": MANY_KEYS, "ratio": ratio(grown["many keys"], grown[ALL])},
+        "keys": {"few": FEW_KEYS, "many": MANY_KEYS, "ratio": ratio(grown["many keys"], grown["few keys"])},
     }
 
 

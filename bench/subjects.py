@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import machine, shape
@@ -46,6 +46,8 @@ class Subject:
     target: Target
     child: Child
     start: Start
+    folder: Path | None = None
+    """Where Sealgate's configuration is."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,14 @@ async def start_sealgate(
     if keys > 1:
         fill_keys(folder / "bench.db", keys)
     command = [sys.executable, *launcher, "sealgate", "serve", "--config", str(file), "--port", str(port)]
-    return await started(stage, "sealgate", command, Target(port, key), cwd=folder)
+    return replace(await started(stage, "sealgate", command, Target(port, key), cwd=folder), folder=folder)
+
+
+def with_key(subject: Subject, name: str, *options: str) -> Subject:
+    """The same running gateway as another customer's key sees it."""
+    assert subject.folder is not None
+    key = make_key(subject.folder / "bench.toml", subject.folder, ("--customer", name, *options))
+    return replace(subject, name=name, target=Target(subject.target.port, key))
 
 
 def configuration(stage: Stage, folder: Path, port: int, models: int, price: str = "") -> str:
