@@ -93,7 +93,7 @@ class Purse(Unlimited):
     def __init__(
         self, budgets: Budgets, scope: str, budget: Budget, entry: Entry, begun: Callable[[], str | None]
     ) -> None:
-        self._storage = budgets.storage
+        super().__init__(budgets.storage)
         self.lease: Lease | None = None
         """What holds the reservation, while no intent does."""
         self._budgets = budgets

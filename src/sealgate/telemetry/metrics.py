@@ -38,9 +38,7 @@ class _Histogram:
         self._series: dict[Seen, list[float]] = {}
 
     def observe(self, value: float, labels: Seen) -> None:
-        series = self._series.get(labels) or self.series(labels)
-        series[bisect_left(self._bounds, value)] += 1
-        series[0] += value
+        self.count(self._series.get(labels) or self.series(labels), value)
 
     def series(self, labels: Seen) -> list[float]:
         """For `count`, by whoever observes it time and again."""
